@@ -1,0 +1,35 @@
+// Package mem is the only place of the project that imports unsafe (its prefetch stub is the only assembly). It hands
+// out memory that the garbage collector neither scans nor moves, and the few ways in which that memory may be touched.
+//
+// # Regions
+//
+// A [Region] is a piece of zeroed memory. On linux it is an anonymous mapping with huge pages advised, elsewhere an
+// anonymous mapping of the operating system. Under the race tag it is a slice on the Go heap: the race detector does
+// not see mapped memory, and an atomic that lives there makes no happens-before edge, so that users' correct programs
+// would be reported.
+//
+// # Access
+//
+// Words that two goroutines may touch at once are read by [Load] and written by [StoreRelease] or through the typed
+// atomic that [Word] returns. What they cost and promise:
+//
+//	              amd64              arm64 and others      race build
+//	Load          plain load         load-acquire          atomic, seen by the detector
+//	StoreRelease  plain store        store-release         atomic, seen by the detector
+//	StorePlain    plain store        plain store           atomic, seen by the detector
+//	CopyOut       memmove            acquire word by word  atomic word by word
+//	CopyIn        memmove            release word by word  atomic word by word
+//
+// The amd64 column is right because that machine orders stores among themselves and loads among themselves (Intel SDM
+// volume 3, 9.2: only a load may pass an older store), because an aligned word is read and written whole, and because
+// the Go compiler keeps every store, and every atomic load, in program order. What it does not promise is that a load
+// waits for an older store: whoever needs that takes a read-modify-write of [Word], or package epoch.
+//
+// CopyOut may return a mixture of old and new bytes while somebody writes. It is for readers that check a sequence
+// number before and after, see word.State.
+//
+// # Byte order
+//
+// A word in memory and the same word on disk are the same bytes, and those are little-endian. The package does not
+// compile for a big-endian machine.
+package mem

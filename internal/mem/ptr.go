@@ -1,0 +1,109 @@
+package mem
+
+import (
+	"encoding/binary"
+	"sync/atomic"
+	"unsafe"
+)
+
+// Ptr points at memory, most often into a [Region]. The garbage collector follows it when it points into the Go heap
+// and ignores it when it does not, so it is safe to keep in either build.
+type Ptr = unsafe.Pointer
+
+// WordBytes is the size of a word, in bytes.
+const WordBytes = 8
+
+// Add returns p + n bytes. The result must lie in the same region as p.
+func Add(p Ptr, n uintptr) Ptr {
+	// Sound because the caller stays inside one region, which is one mapping or one heap object.
+	return unsafe.Add(p, n)
+}
+
+// Word returns the word at p, which must be 8-aligned, as a typed atomic.
+func Word(p Ptr) *atomic.Uint64 {
+	// Sound because atomic.Uint64 is one 8-byte word without further fields, asserted below.
+	return (*atomic.Uint64)(p)
+}
+
+// An atomic.Uint64 must be exactly the word that it is laid over.
+const _ = uint(unsafe.Sizeof(atomic.Uint64{})-WordBytes) + uint(WordBytes-unsafe.Sizeof(atomic.Uint64{}))
+
+// Load returns the word at p, which must be 8-aligned. No later access of the goroutine happens before it.
+func Load(p Ptr) uint64 { return (*atomic.Uint64)(p).Load() }
+
+// StoreRelease sets the word at p, which must be 8-aligned, after all earlier accesses of the goroutine. Later loads
+// may pass it.
+func StoreRelease(p Ptr, v uint64) { storeRelease(p, v) }
+
+// StorePlain sets the word at p, which must be 8-aligned. It is for memory that nobody else can see yet; publish it
+// with [StoreRelease] or a compare-and-swap.
+func StorePlain(p Ptr, v uint64) { storePlain(p, v) }
+
+// Cell is a word on the Go heap that can also be stored plainly, as [StoreRelease] does. Its zero value is 0. It must
+// not be copied after first use.
+type Cell struct{ word atomic.Uint64 }
+
+// Load returns the word. No later access of the goroutine happens before it.
+func (c *Cell) Load() uint64 { return c.word.Load() }
+
+// Store sets the word, sequentially consistent: no access of the goroutine passes it in either direction.
+func (c *Cell) Store(v uint64) { c.word.Store(v) }
+
+// StoreRelease sets the word after all earlier accesses of the goroutine. Later loads may pass it.
+func (c *Cell) StoreRelease(v uint64) { storeRelease(Ptr(&c.word), v) }
+
+// Add adds n and returns the new word, sequentially consistent.
+func (c *Cell) Add(n uint64) uint64 { return c.word.Add(n) }
+
+// Load64 returns the first 8 bytes of b as a little-endian word. It panics when b is shorter.
+func Load64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
+
+// tail returns up to 7 bytes as the low bytes of a word, the others 0. The loads overlap: the same byte is then or-ed
+// to the same place twice.
+func tail(b []byte) uint64 {
+	n := len(b)
+	switch {
+	case n >= 4:
+		return uint64(binary.LittleEndian.Uint32(b)) | uint64(binary.LittleEndian.Uint32(b[n-4:]))<<(8*(n-4))
+	case n > 0:
+		return uint64(b[0]) | uint64(b[n/2])<<(8*(n/2)) | uint64(b[n-1])<<(8*(n-1))
+	}
+	return 0
+}
+
+// Equal reports whether the memory at p, which must be 8-aligned, begins with b. It reads whole words; bytes of the
+// last word beyond b are not compared.
+func Equal(p Ptr, b []byte) bool {
+	for len(b) >= WordBytes {
+		if Load(p) != Load64(b) {
+			return false
+		}
+		p, b = Add(p, WordBytes), b[WordBytes:]
+		if len(b) == 0 {
+			return true
+		}
+	}
+	if len(b) == 0 {
+		return true
+	}
+	return (Load(p)^tail(b))<<(64-8*len(b)) == 0
+}
+
+// AsBytes returns the bytes of *v, which share its memory. T must hold no pointers; the caller has checked that.
+func AsBytes[T any](v *T) []byte {
+	// Sound because the slice covers exactly *v and keeps it alive.
+	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
+}
+
+// AlignedBytes returns n zeroed bytes of the Go heap whose first lies at a multiple of align, a power of two. It is
+// for direct I/O, which wants 4096.
+//
+// Inlined it could end up on a stack, and stacks move.
+//
+//go:noinline
+func AlignedBytes(n, align int) []byte {
+	b := make([]byte, n+align-1)
+	// The address is only looked at, never turned back into a pointer. Heap objects do not move.
+	skip := int(-uintptr(unsafe.Pointer(unsafe.SliceData(b))) & uintptr(align-1))
+	return b[skip : skip+n : skip+n]
+}

@@ -1,0 +1,6 @@
+//go:build race
+
+package mem
+
+// storePlain is atomic so that a reader which was handed the memory by a compare-and-swap is never reported.
+func storePlain(p Ptr, v uint64) { Word(p).Store(v) }
