@@ -41,8 +41,8 @@ func (r *Region) Size() int { return len(r.b) }
 
 // At returns the address of byte off. It is not checked (only in the invariants build): off must be less than Size.
 func (r *Region) At(off uintptr) Ptr {
-	if invariant.Enabled {
-		invariant.Check(off < uintptr(len(r.b)), "mem: offset %d in a region of %d bytes", off, len(r.b))
+	if invariant.Enabled && off >= uintptr(len(r.b)) {
+		invariant.Check(false, "mem: offset %d in a region of %d bytes", off, len(r.b))
 	}
 	// Sound because off lies inside the region.
 	return unsafe.Add(r.base, off)
