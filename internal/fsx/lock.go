@@ -1,0 +1,102 @@
+package fsx
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"sync"
+	"syscall"
+)
+
+// A lock is held twice: by flock, against other processes, and in a registry, against this one. The registry is
+// needed because not every platform and file system has a lock that refuses its own process (fcntl locks do not, and
+// network file systems turn flock into those). It knows directories by device and inode, so that a link or a second
+// mount is the same directory.
+//
+// flock is asked of dir/LOCK and of dir itself. The second is for the shared owner of a directory without LOCK, which
+// may not create it: a writer that comes and creates it must still be refused.
+var registry struct {
+	mu   sync.Mutex
+	held []*dirLock
+}
+
+type dirLock struct {
+	info   fs.FileInfo // of the directory
+	shared bool
+	files  []*os.File // what carries the locks; the open directory also keeps its inode from being reused
+}
+
+func (osFS) Lock(dir string, shared bool) (release func() error, err error) {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	l, err := lockDir(dir, shared)
+	if err != nil {
+		return nil, err
+	}
+	registry.held = append(registry.held, l)
+	return sync.OnceValue(l.release), nil
+}
+
+// lockDir takes the lock. The registry is locked.
+func lockDir(dir string, shared bool) (_ *dirLock, err error) {
+	d, err := os.Open(dir)
+	if err != nil {
+		return nil, err
+	}
+	l := &dirLock{shared: shared, files: []*os.File{d}}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, l.close())
+		}
+	}()
+	if l.info, err = d.Stat(); err != nil {
+		return nil, err
+	}
+	if !l.info.IsDir() {
+		return nil, &fs.PathError{Op: "lock", Path: dir, Err: syscall.ENOTDIR}
+	}
+	for _, other := range registry.held {
+		if os.SameFile(other.info, l.info) && !(shared && other.shared) {
+			return nil, &fs.PathError{Op: "lock", Path: dir, Err: ErrLocked}
+		}
+	}
+	mode := os.O_RDWR | os.O_CREATE
+	if shared {
+		mode = os.O_RDONLY
+	}
+	f, err := os.OpenFile(filepath.Join(dir, LockName), mode, filePerm)
+	switch {
+	case err == nil:
+		l.files = append(l.files, f)
+		if err := lockFile(f, shared); err != nil {
+			return nil, &fs.PathError{Op: "lock", Path: f.Name(), Err: err}
+		}
+	case !shared || !errors.Is(err, fs.ErrNotExist):
+		return nil, err
+	}
+	if err := lockFile(d, shared); errors.Is(err, ErrLocked) {
+		// Any other error is a file system that locks no directories; LOCK carries the lock then.
+		return nil, &fs.PathError{Op: "lock", Path: dir, Err: err}
+	}
+	return l, nil
+}
+
+// release gives the lock back: first to other processes, then to this one.
+func (l *dirLock) release() error {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	err := l.close()
+	registry.held = slices.DeleteFunc(registry.held, func(o *dirLock) bool { return o == l })
+	return err
+}
+
+// close closes the files and with them ends the locks.
+func (l *dirLock) close() error {
+	var errs []error
+	for _, f := range l.files {
+		errs = append(errs, f.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,204 @@
+package fsx
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync/atomic"
+	"syscall"
+)
+
+const (
+	filePerm = 0o644
+	dirPerm  = 0o755
+)
+
+// OS returns the file system of the operating system. All values it returns are the same one.
+//
+// On Linux, Direct is O_DIRECT where the file system takes it, Sync is fdatasync, Allocate is fallocate. Elsewhere
+// Direct is never granted, Sync is what [os.File.Sync] does (F_FULLFSYNC on darwin, FlushFileBuffers on windows), Allocate
+// only sets the size, and on windows SyncDir does nothing.
+func OS() FS { return osFS{} }
+
+type osFS struct{}
+
+// osFile leaves interruption, closing under concurrent calls and long transfers to os.File.
+type osFile struct {
+	f      *os.File
+	raw    syscall.RawConn
+	direct atomic.Bool
+}
+
+func (osFS) Open(name string, f Flag) (File, error) {
+	if !f.Valid() {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EINVAL}
+	}
+	mode := os.O_RDONLY
+	if f&Write != 0 {
+		mode = os.O_RDWR
+	}
+	if f&Create != 0 {
+		mode |= os.O_CREATE
+	}
+	if f&Exclusive != 0 {
+		mode |= os.O_EXCL
+	}
+	file, direct, err := openDirect(name, mode, f&Direct != 0)
+	if err != nil {
+		return nil, err
+	}
+	info, err := file.Stat()
+	if err == nil && info.IsDir() {
+		err = &fs.PathError{Op: "open", Path: name, Err: syscall.EISDIR}
+	}
+	var raw syscall.RawConn
+	if err == nil {
+		raw, err = file.SyscallConn()
+	}
+	if err != nil {
+		return nil, errors.Join(err, file.Close())
+	}
+	o := &osFile{f: file, raw: raw}
+	o.direct.Store(direct)
+	return o, nil
+}
+
+func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, dirPerm) }
+
+func (osFS) Remove(name string) error { return os.Remove(name) }
+
+func (osFS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
+
+func (osFS) List(dir string) ([]Entry, error) {
+	names, err := os.ReadDir(dir) // sorted
+	if err != nil {
+		return nil, err
+	}
+	entries := make([]Entry, 0, len(names))
+	for _, d := range names {
+		info, err := d.Info()
+		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
+			// Open follows links, so what is listed is what would be opened.
+			info, err = os.Stat(filepath.Join(dir, d.Name()))
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile, or a link to nothing
+		}
+		if err != nil {
+			return nil, err
+		}
+		e := Entry{Name: d.Name(), Dir: info.IsDir()}
+		if !e.Dir {
+			e.Size = info.Size()
+		}
+		entries = append(entries, e)
+	}
+	return entries, nil
+}
+
+func (osFS) SyncDir(dir string) error { return syncDir(dir) }
+
+func (o *osFile) ReadAt(p []byte, off int64) (int, error) {
+	if err := o.check("read", p, off); err != nil {
+		return 0, err
+	}
+	n, err := o.f.ReadAt(p, off)
+	if err == nil || err == io.EOF || !o.direct.Load() || !errors.Is(err, syscall.EINVAL) {
+		return n, err
+	}
+	if o.refused(n, err) {
+		return o.ReadAt(p, off)
+	}
+	// A read that got something and stopped is continued by os.File where it stopped, and the end of a file is seldom
+	// aligned: that EINVAL is the end of the file, unless it is still further on.
+	size, serr := o.Size()
+	if serr != nil {
+		return n, serr
+	}
+	if off+int64(n) >= size {
+		return n, io.EOF
+	}
+	done := n &^ (BlockSize - 1)
+	if done == 0 {
+		return n, err
+	}
+	n, err = o.ReadAt(p[done:], off+int64(done))
+	return done + n, err
+}
+
+func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
+	if err := o.check("write", p, off); err != nil {
+		return 0, err
+	}
+	n, err := o.f.WriteAt(p, off)
+	if err == nil {
+		return n, nil
+	}
+	if o.refused(n, err) {
+		return o.WriteAt(p, off)
+	}
+	return 0, err
+}
+
+// check returns the error of a call with these arguments. Alignment is demanded also where the device would take
+// less: what works here must work elsewhere.
+func (o *osFile) check(op string, p []byte, off int64) error {
+	var addr uintptr
+	direct := o.direct.Load()
+	if direct {
+		addr = address(p)
+	}
+	return checkRange(op, o.f.Name(), direct, off, len(p), addr)
+}
+
+// refused is called when the device refused an aligned direct call. It turns the file into a buffered one and reports
+// whether the call is worth another try.
+func (o *osFile) refused(n int, err error) bool {
+	if n != 0 || !errors.Is(err, syscall.EINVAL) || !o.direct.Load() || !o.setBuffered() {
+		return false
+	}
+	o.direct.Store(false)
+	return true
+}
+
+// address returns the address of the first byte of p.
+func address(p []byte) uintptr { return reflect.ValueOf(p).Pointer() }
+
+func (o *osFile) Sync() error { return o.sync() }
+
+func (o *osFile) Allocate(off, n int64) error {
+	if off < 0 || n <= 0 || off+n < 0 {
+		return o.fail("allocate", syscall.EINVAL)
+	}
+	return o.allocate(off, n)
+}
+
+// grow is Allocate without a reservation.
+func (o *osFile) grow(end int64) error {
+	size, err := o.Size()
+	if err != nil || size >= end {
+		return err
+	}
+	return o.Truncate(end)
+}
+
+func (o *osFile) Truncate(n int64) error { return o.f.Truncate(n) }
+
+func (o *osFile) Size() (int64, error) {
+	info, err := o.f.Stat()
+	if err != nil {
+		return 0, err
+	}
+	return info.Size(), nil
+}
+
+func (o *osFile) Direct() bool { return o.direct.Load() }
+
+func (o *osFile) Close() error { return o.f.Close() }
+
+func (o *osFile) fail(op string, err error) error {
+	return &fs.PathError{Op: op, Path: o.f.Name(), Err: err}
+}

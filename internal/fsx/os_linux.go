@@ -1,0 +1,122 @@
+package fsx
+
+import (
+	"errors"
+	"os"
+	"syscall"
+
+	"golang.org/x/sys/unix"
+)
+
+// openDirect opens name, with O_DIRECT if it is wanted and the file system takes it, and reports whether it did.
+func openDirect(name string, mode int, want bool) (f *os.File, direct bool, err error) {
+	if !want {
+		f, err = os.OpenFile(name, mode, filePerm)
+		return f, false, err
+	}
+	f, err = os.OpenFile(name, mode|unix.O_DIRECT, filePerm)
+	if errors.Is(err, unix.EINVAL) {
+		// The refusal comes after the file was made: it is ours, though it is there.
+		f, err = os.OpenFile(name, mode&^os.O_EXCL, filePerm)
+		return f, false, err
+	}
+	if err != nil {
+		return nil, false, err
+	}
+	o := &osFile{f: f}
+	if o.raw, err = f.SyscallConn(); err != nil {
+		return nil, false, errors.Join(err, f.Close())
+	}
+	direct = o.blocksFit() || !o.setBuffered()
+	return f, direct, nil
+}
+
+// blocksFit reports whether blocks of BlockSize are enough for direct I/O on the file, as far as the kernel says
+// (since 6.1); what it does not say shows at the first I/O.
+func (o *osFile) blocksFit() bool {
+	var st unix.Statx_t
+	err := o.control("stat", func(fd int) error {
+		return unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_DIOALIGN, &st)
+	})
+	if err != nil || st.Mask&unix.STATX_DIOALIGN == 0 {
+		return true
+	}
+	fits := func(align uint32) bool { return align != 0 && align <= BlockSize }
+	return fits(st.Dio_mem_align) && fits(st.Dio_offset_align)
+}
+
+// setBuffered turns O_DIRECT off and reports whether that worked.
+func (o *osFile) setBuffered() bool {
+	err := o.control("fcntl", func(fd int) error {
+		flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+		if err != nil {
+			return err
+		}
+		_, err = unix.FcntlInt(uintptr(fd), unix.F_SETFL, flags&^unix.O_DIRECT)
+		return err
+	})
+	return err == nil
+}
+
+func (o *osFile) sync() error { return o.control("fdatasync", unix.Fdatasync) }
+
+// minAllocate is the least that allocate asks for at once, in bytes.
+const minAllocate = 4 << 20
+
+// allocate reserves [off, off+n). A file system may undo a whole call that a signal interrupts (tmpfs does), so a
+// process that gets signals at a steady rate could try for ever: every interruption halves what is asked at once.
+func (o *osFile) allocate(off, n int64) error {
+	end, step := off+n, n
+	for off < end {
+		step = min(step, end-off)
+		err := o.control("fallocate", func(fd int) error {
+			return syscall.Fallocate(fd, 0, off, step)
+		})
+		switch {
+		case err == nil:
+			off += step
+		case errors.Is(err, unix.EINTR):
+			step = max(step/2, minAllocate)
+		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
+			return o.grow(end)
+		default:
+			return err
+		}
+	}
+	return nil
+}
+
+// control runs a system call on the descriptor, which stays open meanwhile. Interrupted calls are retried, but for
+// fallocate, which has its own way.
+func (o *osFile) control(op string, call func(fd int) error) error {
+	var errno error
+	err := o.raw.Control(func(fd uintptr) {
+		for {
+			errno = call(int(fd))
+			if errno != unix.EINTR || op == "fallocate" {
+				return
+			}
+		}
+	})
+	if err != nil {
+		return o.fail(op, os.ErrClosed) // the only reason for which Control does not run
+	}
+	if errno != nil {
+		return o.fail(op, errno)
+	}
+	return nil
+}
+
+// syncDir makes the names in dir durable. EINVAL comes from file systems that keep no names to sync (some network
+// ones): there is nothing that could be done there.
+func syncDir(dir string) error {
+	f, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	err = f.Sync()
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
+		err = nil
+	}
+	return errors.Join(err, f.Close())
+}
