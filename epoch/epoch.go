@@ -1,0 +1,124 @@
+package epoch
+
+import (
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hybridlog/hybridlog/internal/mem"
+)
+
+const (
+	// linePair is the padding that keeps two cells from disturbing each other: lines of 64 bytes, fetched in pairs.
+	linePair = 128
+	// chunkCells makes a chunk exactly 4 KiB, which the allocator aligns to a page, hence every cell to a line pair.
+	chunkCells = 4096 / linePair
+
+	// spins is how often a waiting Synchronize yields before it sleeps: a guard is inside for well under a microsecond
+	// unless its goroutine was descheduled.
+	spins = 64
+	// Sleeping begins at minSleep and doubles up to maxSleep.
+	minSleep = 20 * time.Microsecond
+	maxSleep = 200 * time.Microsecond
+)
+
+// cell is where a guard says whether it is inside (E1).
+type cell struct {
+	local mem.Cell
+	_     [linePair - mem.WordBytes]byte
+}
+
+type chunk [chunkCells]cell
+
+// Manager is an epoch and its guards. All methods are safe from any goroutine.
+type Manager struct {
+	_ [linePair]byte
+	// current is the epoch. Every Enter reads it, so that nothing that changes often may share its line.
+	current mem.Cell
+	_       [linePair - mem.WordBytes]byte
+
+	// asymmetric says that Enter may store plainly, because barrier makes up for it.
+	asymmetric bool
+	// barrier makes every thread of the process execute a full memory barrier. It does nothing unless asymmetric.
+	barrier func()
+
+	// chunks holds every cell there is. Replaced under mu, never changed; cells are reused, not freed.
+	chunks atomic.Pointer[[]*chunk]
+	mu     sync.Mutex
+	free   []*cell // cells without a guard, all 0 (E4)
+
+	drain drain
+}
+
+// New returns a manager without guards. [Manager.Close] ends it.
+func New() *Manager {
+	return newManager(membarrierWorks(), fenceThreads)
+}
+
+func newManager(asymmetric bool, barrier func()) *Manager {
+	m := &Manager{asymmetric: asymmetric, barrier: barrier}
+	if !asymmetric {
+		m.barrier = func() {}
+	}
+	m.chunks.Store(&[]*chunk{})
+	m.current.Store(1) // not 0, which means outside
+	m.drain.idle.L = &m.drain.mu
+	return m
+}
+
+// Synchronize adds one to the epoch and returns when every guard that was inside has left, or has left and entered
+// again (E2). It must not be called by a goroutine that is inside: it would wait for itself. It takes about 10 µs
+// when nobody is inside.
+func (m *Manager) Synchronize() {
+	target := m.current.Add(1)
+	m.barrier()
+	// The list is loaded after the barrier: a guard of a chunk that is missing here has entered after it.
+	for _, ch := range *m.chunks.Load() {
+		for i := range ch {
+			ch[i].wait(target)
+		}
+	}
+}
+
+// wait returns when the guard of c is outside or inside an epoch no older than target.
+func (c *cell) wait(target uint64) {
+	sleep := minSleep
+	for try := 0; ; try++ {
+		if e := c.local.Load(); e == 0 || e >= target {
+			return
+		}
+		if try < spins {
+			runtime.Gosched()
+			continue
+		}
+		time.Sleep(sleep)
+		sleep = min(2*sleep, maxSleep)
+	}
+}
+
+// acquire returns a cell that has no guard.
+func (m *Manager) acquire() *cell {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if len(m.free) == 0 {
+		ch := new(chunk)
+		old := *m.chunks.Load()
+		all := append(old[:len(old):len(old)], ch)
+		m.chunks.Store(&all)
+		for i := range ch {
+			m.free = append(m.free, &ch[i])
+		}
+	}
+	c := m.free[len(m.free)-1]
+	m.free = m.free[:len(m.free)-1]
+	return c
+}
+
+// giveBack clears c, whose guard is gone, and makes it available (E4).
+func (m *Manager) giveBack(c *cell) {
+	c.local.Store(0)
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.free = append(m.free, c)
+}
