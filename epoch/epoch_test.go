@@ -182,8 +182,10 @@ func TestSynchronize_ManyAtOnce(t *testing.T) {
 
 // litmus is the reclamation that the package is for: a slot is taken out of reach, the epoch drained, the slot
 // poisoned. It returns how many reads met poison. Only the store of Enter being seen late can make that happen, so
-// readers fill their store buffers before it, and stay inside for a while after their first load.
-func litmus(t *testing.T, m *Manager, rounds int) int64 {
+// readers fill their store buffers before it, and stay inside for a while after their first load. It runs for a time
+// and not for a number of rounds, because rounds are fast exactly when the barrier is missing: with the barrier left
+// out on a machine of two cores it counts some ten in 1.5 million rounds, which take 0.3 s then.
+func litmus(t *testing.T, m *Manager, duration time.Duration) (poisonedReads, rounds int64) {
 	const slots, noiseLines, live = 64, 64, 1
 	region, err := mem.Map((1 + slots + noiseLines) * linePair)
 	if err != nil {
@@ -223,7 +225,8 @@ func litmus(t *testing.T, m *Manager, rounds int) int64 {
 	for running.Load() == 0 {
 		runtime.Gosched()
 	}
-	for n := range rounds {
+	for end := time.Now().Add(duration); rounds%256 != 0 || time.Now().Before(end); rounds++ {
+		n := int(rounds)
 		old := uint64(n % slots)
 		next := (old + 1) % slots
 		mem.StoreRelease(slot(next), live)
@@ -234,18 +237,18 @@ func litmus(t *testing.T, m *Manager, rounds int) int64 {
 	}
 	stop.Store(true)
 	wg.Wait()
-	return poisoned.Load()
+	return poisoned.Load(), rounds
 }
 
 func TestSynchronize_NobodyReadsWhatWasReclaimed(t *testing.T) {
-	rounds := 30_000
+	duration := time.Second
 	if testing.Short() {
-		rounds = 5_000
+		duration /= 4
 	}
 	for name, m := range waysToFence() {
 		t.Run(name, func(t *testing.T) {
 			defer m.Close()
-			if n := litmus(t, m, rounds); n != 0 {
+			if n, rounds := litmus(t, m, duration); n != 0 {
 				t.Fatalf("E2: %d reads met reclaimed memory in %d rounds", n, rounds)
 			}
 		})
