@@ -1,0 +1,9 @@
+// Package lint holds the rules of the house as a test, so that `go test ./...` keeps them:
+//
+//	imports    bench, fuzz, compare -> hlog -> index, epoch, checkpoint -> internal; the library depends on four
+//	           modules and no more
+//	unsafe     only in internal/mem, assembly and linkname nowhere else either
+//	atomics    typed ones only
+//	library    does not print, exit, log by itself or run at import
+//	files      formatted by gofmt and no longer than 800 lines
+package lint

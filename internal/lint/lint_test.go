@@ -1,0 +1,306 @@
+package lint
+
+import (
+	"bytes"
+	"fmt"
+	"go/ast"
+	"go/format"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+// root is the module's directory, seen from this one.
+const root = "../.."
+
+const module = "github.com/hybridlog/hybridlog"
+
+// maxLines is the longest a source file may be.
+const maxLines = 800
+
+// arrows says for each top directory which others its files, tests included, may import. Everything may import itself
+// and internal, except where seesOnly says less.
+var arrows = map[string][]string{
+	"internal":   {},
+	"epoch":      {},
+	"index":      {"epoch"},
+	"checkpoint": {},
+	"hlog":       {"index", "epoch", "checkpoint"},
+	"compare":    {"hlog", "checkpoint"},
+	"fuzz":       {"compare", "hlog", "index", "epoch", "checkpoint"},
+	"bench":      {"compare", "hlog", "index", "epoch", "checkpoint"},
+}
+
+// library is what a user's program links.
+var library = []string{"internal", "epoch", "index", "checkpoint", "hlog"}
+
+// dependencies are the modules that the library may import. Tests, compare, fuzz and bench may use more.
+var dependencies = []string{
+	"golang.org/x/sys",
+	"github.com/edsrzf/mmap-go",
+	"github.com/zeebo/xxh3",
+	"github.com/puzpuzpuz/xsync/v3",
+}
+
+// source is one Go file of the module.
+type source struct {
+	name   string // slash-separated, from the module's root
+	text   []byte
+	set    *token.FileSet
+	file   *ast.File
+	nested bool // belongs to a module of its own
+}
+
+func (s *source) top() string  { return strings.SplitN(s.name, "/", 2)[0] }
+func (s *source) isTest() bool { return strings.HasSuffix(s.name, "_test.go") }
+
+// shipped reports whether a user's program could contain the file.
+func (s *source) shipped() bool {
+	return !s.nested && !s.isTest() && slices.Contains(library, s.top())
+}
+
+func (s *source) errorf(t *testing.T, at token.Pos, message string, args ...any) {
+	t.Helper()
+	t.Errorf("%s:%d: %s", s.name, s.set.Position(at).Line, fmt.Sprintf(message, args...))
+}
+
+// imports calls fn with every import path and the name under which it is known in the file.
+func (s *source) imports(fn func(at token.Pos, name, importPath string)) {
+	for _, spec := range s.file.Imports {
+		p, err := strconv.Unquote(spec.Path.Value)
+		if err != nil {
+			continue
+		}
+		name := path.Base(p)
+		if spec.Name != nil {
+			name = spec.Name.Name
+		}
+		fn(spec.Pos(), name, p)
+	}
+}
+
+// files returns the names of all files that end in suffix, slash-separated and relative to the root of the module, and
+// the directories that hold modules of their own. Hidden directories and test data are left out.
+func files(t *testing.T, suffix string) (names, nested []string) {
+	t.Helper()
+	mod, err := os.ReadFile(filepath.Join(root, "go.mod"))
+	if err != nil || !bytes.HasPrefix(mod, []byte("module "+module+"\n")) {
+		t.Fatalf("%s is not the root of %s: %v", root, module, err)
+	}
+	err = fs.WalkDir(os.DirFS(root), ".", func(name string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case !d.IsDir():
+			if strings.HasSuffix(name, suffix) {
+				names = append(names, name)
+			}
+		case name == ".":
+		case strings.HasPrefix(d.Name(), ".") || strings.HasPrefix(d.Name(), "_") || d.Name() == "testdata":
+			return fs.SkipDir
+		default:
+			if _, err := os.Stat(filepath.Join(root, name, "go.mod")); err == nil {
+				nested = append(nested, name+"/")
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return names, nested
+}
+
+// sources reads the Go files of the whole tree.
+func sources(t *testing.T) []*source {
+	t.Helper()
+	names, nested := files(t, ".go")
+	var all []*source
+	for _, name := range names {
+		s := &source{name: name, set: token.NewFileSet()}
+		s.nested = slices.ContainsFunc(nested, func(dir string) bool { return strings.HasPrefix(name, dir) })
+		var err error
+		if s.text, err = os.ReadFile(filepath.Join(root, name)); err != nil {
+			t.Fatal(err)
+		}
+		s.file, err = parser.ParseFile(s.set, name, s.text, parser.ParseComments|parser.SkipObjectResolution)
+		if err != nil {
+			t.Fatal(err)
+		}
+		all = append(all, s)
+	}
+	if len(all) < 20 {
+		t.Fatalf("only %d source files found: the rules would hold for nothing", len(all))
+	}
+	return all
+}
+
+func TestImports_PointOneWay(t *testing.T) {
+	for _, s := range sources(t) {
+		allowed, known := arrows[s.top()]
+		if !known {
+			t.Errorf("%s: no rule for the directory %s; add it to arrows", s.name, s.top())
+			continue
+		}
+		s.imports(func(at token.Pos, _, p string) {
+			rest, ours := strings.CutPrefix(p, module+"/")
+			to := strings.SplitN(rest, "/", 2)[0]
+			if ours && to != s.top() && to != "internal" && !slices.Contains(allowed, to) {
+				s.errorf(t, at, "%s must not import %s", s.top(), to)
+			}
+		})
+	}
+}
+
+func TestImports_IndexSeesNoKeysAndCheckpointNoRecords(t *testing.T) {
+	// A checkpoint is bytes and files: the packed words and the memory they live in are not its business.
+	forbidden := map[string][]string{
+		"checkpoint": {"internal/word", "internal/mem"},
+		"internal":   {"internal/lint"},
+	}
+	for _, s := range sources(t) {
+		s.imports(func(at token.Pos, _, p string) {
+			rest, ours := strings.CutPrefix(p, module+"/")
+			if ours && !s.isTest() && slices.Contains(forbidden[s.top()], rest) {
+				s.errorf(t, at, "%s must not import %s", s.top(), rest)
+			}
+		})
+	}
+}
+
+func TestImports_LibraryDependsOnFourModules(t *testing.T) {
+	for _, s := range sources(t) {
+		if !s.shipped() {
+			continue
+		}
+		s.imports(func(at token.Pos, _, p string) {
+			outside := strings.Contains(strings.SplitN(p, "/", 2)[0], ".")
+			ours := strings.HasPrefix(p, module+"/")
+			of := func(dep string) bool { return p == dep || strings.HasPrefix(p, dep+"/") }
+			if outside && !ours && !slices.ContainsFunc(dependencies, of) {
+				s.errorf(t, at, "the library must not depend on %s", p)
+			}
+		})
+	}
+}
+
+func TestUnsafe_OnlyInMem(t *testing.T) {
+	const home = "internal/mem"
+	for _, s := range sources(t) {
+		if path.Dir(s.name) == home {
+			continue
+		}
+		s.imports(func(at token.Pos, _, p string) {
+			if p == "unsafe" || p == "C" {
+				s.errorf(t, at, "only %s may import %s", home, p)
+			}
+		})
+		for _, group := range s.file.Comments {
+			for _, c := range group.List {
+				if strings.HasPrefix(c.Text, "//go:linkname ") {
+					s.errorf(t, c.Pos(), "no back doors into other packages")
+				}
+			}
+		}
+	}
+	assembly, _ := files(t, ".s")
+	for _, name := range assembly {
+		if path.Dir(name) != home {
+			t.Errorf("%s: assembly belongs into %s", name, home)
+		}
+	}
+}
+
+func TestAtomics_AreTyped(t *testing.T) {
+	verbs := []string{"Add", "And", "CompareAndSwap", "Load", "Or", "Store", "Swap"}
+	for _, s := range sources(t) {
+		known := ""
+		s.imports(func(_ token.Pos, name, p string) {
+			if p == "sync/atomic" {
+				known = name
+			}
+		})
+		if known == "" {
+			continue
+		}
+		selectors(s.file, func(at token.Pos, pkg, name string) {
+			raw := slices.ContainsFunc(verbs, func(v string) bool { return strings.HasPrefix(name, v) })
+			if pkg == known && raw {
+				s.errorf(t, at, "atomic.%s is a raw function: use a typed atomic", name)
+			}
+		})
+	}
+}
+
+func TestLibrary_DoesNotPrintExitOrRunAtImport(t *testing.T) {
+	forbidden := []string{"fmt.Print", "fmt.Printf", "fmt.Println", "os.Exit", "os.Stdout", "os.Stderr"}
+	for _, s := range sources(t) {
+		if !s.shipped() {
+			continue
+		}
+		s.imports(func(at token.Pos, _, p string) {
+			if p == "log" {
+				s.errorf(t, at, "the library logs through the logger it is given, or not at all")
+			}
+		})
+		selectors(s.file, func(at token.Pos, pkg, name string) {
+			if slices.Contains(forbidden, pkg+"."+name) {
+				s.errorf(t, at, "a library does not use %s.%s", pkg, name)
+			}
+		})
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv == nil && f.Name.Name == "init" {
+				s.errorf(t, f.Pos(), "nothing runs at import")
+			}
+		}
+	}
+}
+
+// selectors calls fn for every x.y of the file where x is a plain name.
+func selectors(f *ast.File, fn func(at token.Pos, x, y string)) {
+	ast.Inspect(f, func(n ast.Node) bool {
+		if sel, ok := n.(*ast.SelectorExpr); ok {
+			if x, ok := sel.X.(*ast.Ident); ok {
+				fn(sel.Pos(), x.Name, sel.Sel.Name)
+			}
+		}
+		return true
+	})
+}
+
+func TestFiles_FormattedAndShort(t *testing.T) {
+	for _, s := range sources(t) {
+		want, err := format.Source(s.text)
+		if err != nil {
+			t.Errorf("%s: %v", s.name, err)
+		} else if !bytes.Equal(s.text, want) {
+			t.Errorf("%s is not formatted: run gofmt -w", s.name)
+		}
+		if n := bytes.Count(s.text, []byte("\n")); n > maxLines {
+			t.Errorf("%s has %d lines; %d is the limit", s.name, n, maxLines)
+		}
+	}
+}
+
+func TestFiles_PackagesAreDocumented(t *testing.T) {
+	documented := map[string]bool{}
+	for _, s := range sources(t) {
+		if s.isTest() || s.nested {
+			continue
+		}
+		dir := path.Dir(s.name)
+		documented[dir] = documented[dir] || s.file.Doc != nil
+	}
+	for dir, ok := range documented {
+		if !ok {
+			t.Errorf("%s has no package comment", dir)
+		}
+	}
+}
