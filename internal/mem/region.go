@@ -19,7 +19,6 @@ const (
 type Region struct {
 	base Ptr
 	b    []byte // all of it; nil after Unmap
-	mapping
 }
 
 // Map returns a region of size bytes. It is zero, aligned to a page, and to 2 MiB when it is at least that large.

@@ -2,9 +2,6 @@
 
 package mem
 
-// mapping is what the heap needs beside the bytes: nothing.
-type mapping struct{}
-
 func (r *Region) mapMemory(size int) error {
 	// Whole words at the end: copies read and write the last word as a whole.
 	r.b = AlignedBytes((size+WordBytes-1)&^(WordBytes-1), pageAlign)[:size]

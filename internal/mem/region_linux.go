@@ -9,9 +9,6 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// mapping is what the system needs beside the bytes to unmap them: nothing.
-type mapping struct{}
-
 func (r *Region) mapMemory(size int) error {
 	length := uintptr(size)
 	slack := uintptr(0)

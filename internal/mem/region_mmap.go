@@ -4,15 +4,12 @@ package mem
 
 import mmap "github.com/edsrzf/mmap-go"
 
-// mapping is what the system needs beside the bytes to unmap them.
-type mapping struct{ m mmap.MMap }
-
 func (r *Region) mapMemory(size int) error {
 	m, err := mmap.MapRegion(nil, size, mmap.RDWR, mmap.ANON, 0)
 	if err != nil {
 		return err
 	}
-	r.m, r.b = m, m[:size:size]
+	r.b = m
 	return nil
 }
 
@@ -21,4 +18,7 @@ func (r *Region) release(b []byte) { clear(b) }
 
 func (r *Region) prefault([]byte) {}
 
-func (r *Region) unmapMemory() error { return r.m.Unmap() }
+func (r *Region) unmapMemory() error {
+	m := mmap.MMap(r.b)
+	return m.Unmap()
+}
