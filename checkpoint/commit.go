@@ -1,0 +1,151 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// Commit makes m a version and the current one. Everything that m refers to must be durable already (V1). Its parent
+// must be the current version and its id above MaxID, else ErrOrder; its delta starts at MaxEnd or above. StoreID and
+// ParentSum are filled in; m itself is not kept and not changed.
+//
+// When Commit returns nil the version is durable. After an error it does not exist, and a failure to remove what is
+// left of it makes later calls that change the directory fail until that succeeds.
+func (d *Dir) Commit(m *Manifest) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if err := d.settle(); err != nil {
+		return fmt.Errorf("checkpoint: commit version %d: %w", m.Version, err)
+	}
+	m, err := d.childOfCurrent(m)
+	if err != nil {
+		return err
+	}
+	data, err := EncodeManifest(m)
+	if err != nil {
+		return err
+	}
+	return d.install(data)
+}
+
+// childOfCurrent returns m with what Commit fills in, or why it cannot be the next version.
+func (d *Dir) childOfCurrent(m *Manifest) (*Manifest, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	parent := d.currentID()
+	switch {
+	case m.Version <= d.maxID:
+		return nil, fmt.Errorf("%w: version %d, the newest so far is %d", ErrOrder, m.Version, d.maxID)
+	case m.Parent != parent:
+		return nil, fmt.Errorf("%w: version %d is a child of %d, the current version is %d", ErrOrder, m.Version, m.Parent, parent)
+	case m.DeltaStart < d.maxEnd:
+		return nil, fmt.Errorf("checkpoint: version %d: delta from %d on overwrites committed log, which ends at %d",
+			m.Version, m.DeltaStart, d.maxEnd)
+	}
+	child := *m
+	child.StoreID, child.ParentSum = d.id.StoreID, 0
+	if e := d.versions[parent]; e != nil {
+		child.ParentSum = e.sum
+	}
+	return &child, nil
+}
+
+// install writes a manifest file and lists its version. The caller holds writing and has settled.
+func (d *Dir) install(data []byte) error {
+	// What is kept is what was written, read back: nobody else holds it, and it is known to decode.
+	m, err := DecodeManifest("manifest to be written", data)
+	if err != nil {
+		return err
+	}
+	e := &entry{m: m, sum: sealSum(data)}
+	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(m.Version), data); err != nil {
+		e.doomed = true
+		d.mu.Lock()
+		d.versions[m.Version] = e
+		d.mu.Unlock()
+		return fmt.Errorf("checkpoint: commit version %d: %w", m.Version, errors.Join(err, d.settle()))
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.versions[m.Version] = e
+	d.maxID, d.maxEnd = max(d.maxID, m.Version), max(d.maxEnd, m.Cut)
+	return nil
+}
+
+// SetHead makes target the current version: a rollback, durable when it returns nil. No version is lost by it.
+// ErrNotFound when there is no such version. After an error the current version is the same as before.
+func (d *Dir) SetHead(target Version) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	d.mu.Lock()
+	_, err := d.lookup(target)
+	h := head{target: target, floor: d.maxID, maxEnd: d.maxEnd}
+	d.mu.Unlock()
+	if err != nil {
+		return err
+	}
+	if err := d.settle(); err != nil {
+		return fmt.Errorf("checkpoint: set head to version %d: %w", target, err)
+	}
+	if err := d.writeHead(h); err != nil {
+		return fmt.Errorf("checkpoint: set head to version %d: %w", target, err)
+	}
+	return nil
+}
+
+// writeHead makes h the content of HEAD. After an error the old content counts, and is put back before anything else
+// is changed. The caller holds writing.
+func (d *Dir) writeHead(h head) error {
+	if err := fsx.WriteFileAtomic(d.fs, d.headPath(), encodeHead(h)); err != nil {
+		d.headInDoubt = true
+		return err
+	}
+	d.headInDoubt = false
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.head = h
+	return nil
+}
+
+// settle finishes what a failed call left in doubt (V7): it writes HEAD again and removes doomed manifests, durably.
+// Every call that changes the directory begins with it, and fails with it. The caller holds writing.
+func (d *Dir) settle() error {
+	if d.readOnly {
+		return ErrReadOnly
+	}
+	if d.headInDoubt {
+		if err := d.writeHead(d.head); err != nil { // nobody else writes head while we hold writing
+			return err
+		}
+	}
+	var doomed []Version
+	d.mu.Lock()
+	for v, e := range d.versions {
+		if e.doomed {
+			doomed = append(doomed, v)
+		}
+	}
+	d.mu.Unlock()
+	if len(doomed) == 0 {
+		return nil
+	}
+	for _, v := range doomed {
+		for _, name := range []string{d.ManifestPath(v), d.ManifestPath(v) + fsx.TempSuffix} {
+			if err := d.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+		}
+	}
+	if err := d.fs.SyncDir(d.versionsPath()); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, v := range doomed {
+		delete(d.versions, v)
+	}
+	return nil
+}

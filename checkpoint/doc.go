@@ -1,0 +1,100 @@
+// Package checkpoint keeps the versions of a store: which bytes of the log each one consists of, which one the store
+// is at, what nothing needs any more, and copies of all that on a remote. It knows bytes, files and addresses, never
+// a record or a session; what a log byte means is the business of its callers.
+//
+// # Terms
+//
+//	version    a committed checkpoint: an id, its parent's id and a lineage. Ids ascend, gaps are allowed, and an id
+//	           is never used twice, not even after its version was purged.
+//	log        one linear range of bytes; an address is an offset in it and is never used for two things.
+//	extent     a range of the log that belongs to a lineage.
+//	lineage    all the extents of a version, ascending: the log that a store at this version consists of.
+//	delta      the range of log that a version added to its parent.
+//	image      a file that spares a recovery from replaying the whole lineage (the index at some address).
+//	current    the version that the directory opens at.
+//
+// # Directory
+//
+//	LOCK                   held by whoever has the directory open (the caller's business)
+//	STORE                  identity of the store, written once
+//	HEAD                   where a rollback went, and the floor below which ids and addresses are used up
+//	versions/%016x.manifest  one version each, by id
+//	images/%016x.img       index images, by id
+//	log/%012x.seg          segment n holds log bytes [n*SegmentBytes, (n+1)*SegmentBytes)
+//
+// Numbers in names are lower-case hexadecimal. A file whose name is none of these is somebody else's and is never
+// touched.
+//
+// # Frame
+//
+// STORE, HEAD and manifests share one frame, which stays as it is in every format to come, so that a newer file is
+// told from a damaged one. All numbers are little-endian.
+//
+//	offset  size  field
+//	0       8     magic: "HLSTORE\n", "HLHEAD\n\n" or "HLVERSN\n"
+//	8       4     format, 1 today; a whole file with a higher one is ErrFormat and stays as it is
+//	12      4     zero
+//	16      8     length of the file, checksum included
+//	24      n     payload
+//	24+n    8     xxh3 of everything before
+//
+// # Payloads, format 1
+//
+//	STORE                          HEAD
+//	0   16  store id               0   8  target: the version rolled back to; 0 = none
+//	16   8  hash seed              8   8  floor: highest id when that happened
+//	24   8  segment bytes          16  8  highest log end ever committed at that time
+//
+//	manifest
+//	0   16  store id
+//	16   8  version
+//	24   8  parent; 0 = none
+//	32   8  checksum of the parent's manifest (its last 8 bytes); 0 = no parent
+//	40   8  created, nanoseconds since 1970; 0 = unknown
+//	48   8  delta start
+//	56   8  cut: end of the delta and of the lineage's log
+//	64   8  bytes written for the delta
+//	72   8  log version
+//	80   8  page bytes
+//	88   8  1 when there is an image, else 0 (and then the next three are 0)
+//	96   8  image id
+//	104  8  image bytes
+//	112  8  image: replay the log from here on
+//	120  8  number of extents, followed by as many of
+//	         8  start   8  end   8  fuzzy   8  log version
+//	...  8  length of the cookie, followed by the cookie
+//	...  8  length of aux, followed by aux
+//
+// # Rollback and the current version
+//
+// Versions form a tree by their parents. The newest id is current, unless the store was rolled back after it was
+// committed: HEAD says to which version (target) and how far ids had come by then (floor).
+//
+//	current = the newest id above floor, else target, else none
+//
+// One write of HEAD is therefore the whole of a rollback, and one new manifest is the whole of a commit.
+//
+//	id      1 --- 2 --- 3 --- 4            HEAD{target 2, floor 4}: current is 2
+//	               \
+//	                5 --- 6                both above the floor: current is 6
+//
+// # Fuzzy ends
+//
+// A checkpoint does not stop the store, so the log between the moment the version number was raised and the cut
+// holds records of both versions. An extent says where that stretch begins (Fuzzy): from there on, records written
+// in version LogVersion+1 do not belong to the lineage. The next version of the same live store does contain them;
+// its lineage has the stretch without the exception ([Extend] with live).
+//
+// # Invariants
+//
+//	V1  A manifest that is in place is whole, and everything it refers to was durable before it.
+//	V2  Ids ascend in the order of commits. Parents have lower ids than their children.
+//	V3  A delta starts at or above the end of everything committed before it: no committed byte is written again.
+//	V4  The current version has a manifest; it is never purged.
+//	V5  Highest id and highest log end never go down, purges, rollbacks and crashes included.
+//	V6  After every crash the directory equals its state before or after the call that was interrupted.
+//	V7  A call that reported failure leaves nothing that a later crash could bring to life once any later call has
+//	    succeeded: what is in doubt is settled first (see Dir.settle).
+//	V8  A file is an orphan only when every manifest could be read and none of them refers to it.
+//	V9  Two lineages that hold the same byte of the log in the same way share everything below it (see Divergence).
+package checkpoint

@@ -1,0 +1,135 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/zeebo/xxh3"
+)
+
+// Format is the number of the newest file format that this release reads, and the one it writes.
+const Format = 1
+
+const (
+	magicBytes  = 8
+	headerBytes = 24
+	sumBytes    = 8
+	frameBytes  = headerBytes + sumBytes
+
+	magicStore    = "HLSTORE\n"
+	magicHead     = "HLHEAD\n\n"
+	magicManifest = "HLVERSN\n"
+)
+
+// seal puts payload into a frame (see the package comment).
+func seal(magic string, payload []byte) []byte {
+	b := make([]byte, 0, frameBytes+len(payload))
+	b = append(b, magic...)
+	b = binary.LittleEndian.AppendUint32(b, Format)
+	b = binary.LittleEndian.AppendUint32(b, 0)
+	b = binary.LittleEndian.AppendUint64(b, uint64(frameBytes+len(payload)))
+	b = append(b, payload...)
+	return binary.LittleEndian.AppendUint64(b, xxh3.Hash(b))
+}
+
+// sealSum returns the checksum that ends a sealed frame.
+func sealSum(frame []byte) uint64 {
+	return binary.LittleEndian.Uint64(frame[len(frame)-sumBytes:])
+}
+
+// unseal returns the payload of a frame, which stays part of b. The checksum is tested before the format, so that a
+// damaged format number is reported as damage.
+func unseal(file, magic string, b []byte) ([]byte, error) {
+	if len(b) < frameBytes {
+		return nil, corrupt(file, len(b), "%d bytes are too few for a header and a checksum", len(b))
+	}
+	if string(b[:magicBytes]) != magic {
+		return nil, corrupt(file, 0, "magic is %q, not %q", b[:magicBytes], magic)
+	}
+	if n := binary.LittleEndian.Uint64(b[16:]); n != uint64(len(b)) {
+		return nil, corrupt(file, 16, "length is %d, the file has %d bytes", n, len(b))
+	}
+	body := b[:len(b)-sumBytes]
+	if want, got := sealSum(b), xxh3.Hash(body); got != want {
+		return nil, corrupt(file, len(body), "checksum is %016x, the bytes have %016x", want, got)
+	}
+	switch format := binary.LittleEndian.Uint32(b[8:]); {
+	case format > Format:
+		return nil, fmt.Errorf("%w: %s has format %d, this release reads up to %d", ErrFormat, file, format, Format)
+	case format == 0 || binary.LittleEndian.Uint32(b[12:]) != 0:
+		return nil, corrupt(file, 8, "format %d does not exist", format)
+	}
+	return body[headerBytes:], nil
+}
+
+// reader takes a payload apart. Its methods return zero values once something was missing; err says what.
+type reader struct {
+	file string
+	rest []byte
+	off  int // of rest in the file
+	err  error
+}
+
+func newReader(file string, payload []byte) *reader {
+	return &reader{file: file, rest: payload, off: headerBytes}
+}
+
+func (r *reader) fail(format string, args ...any) {
+	if r.err == nil {
+		r.err = corrupt(r.file, r.off, format, args...)
+	}
+}
+
+// bytes returns the next n bytes without copying them.
+func (r *reader) bytes(n uint64) []byte {
+	if n > uint64(len(r.rest)) {
+		r.fail("%d bytes missing", n-uint64(len(r.rest)))
+	}
+	if r.err != nil {
+		return nil
+	}
+	b := r.rest[:n:n]
+	r.rest, r.off = r.rest[n:], r.off+int(n)
+	return b
+}
+
+func (r *reader) uint64() uint64 {
+	b := r.bytes(8)
+	if b == nil {
+		return 0
+	}
+	return binary.LittleEndian.Uint64(b)
+}
+
+// int64 returns the next number, which must not be negative.
+func (r *reader) int64() int64 {
+	n := int64(r.uint64())
+	if n < 0 {
+		r.fail("number out of range")
+		return 0
+	}
+	return n
+}
+
+// count returns the number of items that follow, each of the given size, and refuses more than there are bytes for.
+func (r *reader) count(size int) int {
+	n := r.uint64()
+	if n > uint64(len(r.rest)/size) {
+		r.fail("%d items of %d bytes do not fit into the %d bytes left", n, size, len(r.rest))
+		return 0
+	}
+	return int(n)
+}
+
+// blob returns the next length-prefixed bytes, copied; nil when there are none.
+func (r *reader) blob() []byte {
+	return append([]byte(nil), r.bytes(r.uint64())...)
+}
+
+// done returns the first error; bytes that are left over are one.
+func (r *reader) done() error {
+	if len(r.rest) > 0 {
+		r.fail("%d bytes too many", len(r.rest))
+	}
+	return r.err
+}

@@ -1,0 +1,355 @@
+package checkpoint
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math"
+	"path/filepath"
+	"slices"
+)
+
+// Versions returns the versions that can be restored, oldest first. The manifest of one that is damaged is not among
+// them; see Damaged.
+func (d *Dir) Versions() []Info {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	exclusive := exclusiveBytes(d.retained())
+	current := d.currentID()
+	var infos []Info
+	for _, v := range d.ids() {
+		m := d.versions[v].m
+		info := Info{
+			Version: m.Version, Parent: m.Parent, Created: m.Created, Cookie: m.Cookie,
+			DeltaBytes: m.DeltaBytes, LogBytes: m.LogBytes(), ExclusiveBytes: exclusive[v], Current: v == current,
+		}
+		if m.Image != nil {
+			info.ImageBytes = m.Image.Bytes
+		}
+		infos = append(infos, info)
+	}
+	return infos
+}
+
+// Info returns what Versions says about v, or ErrNotFound.
+func (d *Dir) Info(v Version) (Info, error) {
+	for _, info := range d.Versions() {
+		if info.Version == v {
+			return info, nil
+		}
+	}
+	_, err := d.Manifest(v) // why not
+	return Info{}, err
+}
+
+// ids returns the readable versions in ascending order. The caller holds mu.
+func (d *Dir) ids() []Version {
+	var all []Version
+	for v, e := range d.versions {
+		if e.readable() {
+			all = append(all, v)
+		}
+	}
+	slices.Sort(all)
+	return all
+}
+
+// retained returns every manifest whose file may exist and which may therefore come back, the doomed ones included.
+// The caller holds mu.
+func (d *Dir) retained() []*Manifest {
+	var all []*Manifest
+	for _, v := range slices.Sorted(maps.Keys(d.versions)) {
+		if m := d.versions[v].m; m != nil {
+			all = append(all, m)
+		}
+	}
+	return all
+}
+
+// Pin keeps a version from being purged until Unpin was called as often: for views, scans and uploads.
+func (d *Dir) Pin(v Version) (*Manifest, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e, err := d.lookup(v)
+	if err != nil {
+		return nil, err
+	}
+	e.pins++
+	return e.m, nil
+}
+
+// Unpin takes back one Pin.
+func (d *Dir) Unpin(v Version) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e := d.versions[v]; e != nil && e.pins > 0 {
+		e.pins--
+	}
+}
+
+// Retain returns the versions to purge so that keep of them stay: the oldest by id, those on abandoned branches like
+// any other, but never the current version nor a pinned one.
+func (d *Dir) Retain(keep int) []Version {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	ids := d.ids()
+	current := d.currentID()
+	return slices.DeleteFunc(ids[:max(0, len(ids)-max(keep, 1))], func(v Version) bool {
+		return v == current || d.versions[v].pins > 0
+	})
+}
+
+// Garbage is what nothing refers to any more after a purge.
+type Garbage struct {
+	Log    ExtentSet
+	Images []uint64
+}
+
+// Purge removes a version, durably, and returns what it alone referred to (nothing while a manifest is damaged).
+// The files stay: Orphans tells which can go. ErrNotFound; ErrInUse when the version is current or pinned. A damaged
+// version that is not current can be purged too. After an error the version is still there, or it is gone and the
+// next call that changes the directory finishes the work.
+func (d *Dir) Purge(v Version) (Garbage, error) {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if err := d.settle(); err != nil {
+		return Garbage{}, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
+	}
+	e, err := d.doom(v)
+	if err != nil {
+		return Garbage{}, err
+	}
+	err = d.keepEnd()
+	if err == nil {
+		err = d.fs.Remove(d.ManifestPath(v))
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		d.mu.Lock()
+		e.doomed = false
+		d.mu.Unlock()
+	} else {
+		err = d.settle()
+	}
+	if err != nil {
+		return Garbage{}, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
+	}
+	return d.garbage(e.m), nil
+}
+
+// doom takes a version off the list, if it may be purged.
+func (d *Dir) doom(v Version) (*entry, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := d.versions[v]
+	switch {
+	case e == nil || e.doomed:
+		return nil, fmt.Errorf("%w: %d", ErrNotFound, v)
+	case v == d.currentID():
+		return nil, fmt.Errorf("%w: %d is the current version", ErrInUse, v)
+	case e.pins > 0:
+		return nil, fmt.Errorf("%w: %d is pinned", ErrInUse, v)
+	}
+	e.doomed = true
+	return e, nil
+}
+
+// keepEnd writes the highest log end to HEAD when no version that stays shows it (V5). The highest id needs no such
+// care: a version that is not current is never the highest above the floor. The caller holds writing.
+func (d *Dir) keepEnd() error {
+	d.mu.Lock()
+	h, end := d.head, d.head.maxEnd
+	for _, e := range d.versions {
+		if e.readable() {
+			end = max(end, e.m.Cut)
+		}
+	}
+	h.maxEnd = d.maxEnd
+	d.mu.Unlock()
+	if end == h.maxEnd {
+		return nil
+	}
+	return d.writeHead(h)
+}
+
+// garbage returns what only m, which is purged, referred to.
+func (d *Dir) garbage(m *Manifest) (g Garbage) {
+	log, images, err := d.References()
+	if err != nil || m == nil {
+		return g // cannot tell, so nothing is
+	}
+	g.Log = Log(m.Extents)
+	g.Log.SubtractSet(log)
+	if m.Image != nil && !slices.Contains(images, m.Image.ID) {
+		g.Images = []uint64{m.Image.ID}
+	}
+	return g
+}
+
+// References returns the log and the images that some version refers to, pinned and half-purged ones included. A
+// damaged manifest is an error: what it refers to is not known (V8).
+func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.versions {
+		if e.m == nil {
+			return ExtentSet{}, nil, e.err
+		}
+		for _, x := range e.m.Extents {
+			log.Add(x.Start, x.End)
+		}
+		if e.m.Image != nil {
+			images = append(images, e.m.Image.ID)
+		}
+	}
+	slices.Sort(images)
+	return log, slices.Compact(images), nil
+}
+
+// Live is what the running store uses although no version refers to it (yet). The zero value with LogFrom ==
+// NoLiveLog is that of a store that is just being opened.
+type Live struct {
+	LogFrom uint64    // all log at this address and above is in use
+	Log     ExtentSet // log below it that is in use: of scans, say
+	Images  []uint64  // images that are being written, or read
+}
+
+// NoLiveLog is Live.LogFrom when nothing is in use.
+const NoLiveLog = math.MaxUint64
+
+// Orphan is a file of the store that nothing refers to.
+type Orphan struct {
+	Path  string
+	Bytes int64
+}
+
+// Orphans returns the segment and image files that neither a version nor live refers to, and nothing else: a file that
+// is not the store's own is never an orphan, and while a manifest is damaged nothing is (the error says which).
+func (d *Dir) Orphans(live Live) ([]Orphan, error) {
+	log, images, err := d.References()
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: nothing is collected: %w", err)
+	}
+	log.AddSet(live.Log)
+	log.Add(live.LogFrom, math.MaxUint64)
+	images = append(images, live.Images...)
+
+	var orphans []Orphan
+	find := func(dir, suffix string, digits int, used func(n uint64) bool) error {
+		entries, err := d.fs.List(dir)
+		for _, e := range entries {
+			if n, ok := parseName(e.Name, suffix, digits); ok && !e.Dir && !used(n) {
+				orphans = append(orphans, Orphan{Path: filepath.Join(dir, e.Name), Bytes: e.Size})
+			}
+		}
+		return err
+	}
+	segment := uint64(d.id.SegmentBytes)
+	err = find(d.LogPath(), segmentSuffix, segmentDigits, func(n uint64) bool {
+		return n >= maxLog/segment || log.Intersects(n*segment, (n+1)*segment) // no such segment: not ours
+	})
+	if err == nil {
+		err = find(d.ImagesPath(), imageSuffix, imageDigits, func(id uint64) bool { return slices.Contains(images, id) })
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: orphans of %s: %w", d.path, err)
+	}
+	return orphans, nil
+}
+
+// Collect removes the files that Orphans names and returns those that are gone. There is no order to keep: nothing
+// refers to them, and what a crash brings back is an orphan again.
+func (d *Dir) Collect(live Live) ([]Orphan, error) {
+	if d.readOnly {
+		return nil, ErrReadOnly
+	}
+	orphans, err := d.Orphans(live)
+	if err != nil {
+		return nil, err
+	}
+	for i, o := range orphans {
+		if err := d.fs.Remove(o.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return orphans[:i], fmt.Errorf("checkpoint: collect: %w", err)
+		}
+	}
+	return orphans, nil
+}
+
+// exclusiveBytes returns for each version the bytes of log and image that no other of them refers to.
+func exclusiveBytes(manifests []*Manifest) map[Version]int64 {
+	type edge struct {
+		at    uint64
+		step  int // +1 where an extent begins, -1 where it ends
+		owner int // index of its manifest
+	}
+	var edges []edge
+	images := make(map[uint64][]*Manifest)
+	for i, m := range manifests {
+		for _, e := range m.Extents {
+			edges = append(edges, edge{e.Start, +1, i}, edge{e.End, -1, i})
+		}
+		if m.Image != nil {
+			images[m.Image.ID] = append(images[m.Image.ID], m)
+		}
+	}
+	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
+
+	exclusive := make(map[Version]int64)
+	// open is how many extents hold the stretch before the edge, owners the sum of their owners' indices: with one
+	// open extent, its owner.
+	var last uint64
+	open, owners := 0, 0
+	for _, e := range edges {
+		if open == 1 {
+			exclusive[manifests[owners].Version] += int64(e.at - last)
+		}
+		last, open, owners = e.at, open+e.step, owners+e.step*e.owner
+	}
+	for _, users := range images {
+		if len(users) == 1 {
+			exclusive[users[0].Version] += users[0].Image.Bytes
+		}
+	}
+	return exclusive
+}
+
+// MinDivergence returns the address F below which compaction may drop a tombstone for good, together with the index
+// entry that leads to it, when current (the version that the store went on from) is the newest one: the least
+// Divergence between the live log and any version here.
+//
+// Why no version gets its deleted key back, and none loses a live one. Let t < F be a tombstone that is the newest
+// record of its key in the live log, and v any version here.
+//
+//   - t and everything below it is history of v as well (V9), so below the divergence t is the key's newest record
+//     in v too. Going back to v forgets the index above the divergence and replays v's own log from there on: if v has
+//     a record of the key there, replay brings it; if not, the key is deleted in v and rightly absent.
+//   - The records that t hides are all below t. Compaction drops whole stretches from the front of a lineage, so they
+//     leave it together with t or before; a version that still has them still has t in its own extents.
+//   - Going from v to yet another version w: the three divergences of live, v and w are those of a tree, so that of v
+//     and w is at least the smaller of the other two, hence above t, and the argument holds again.
+//
+// A version that has nothing in common with current any more (Divergence 0) therefore keeps every tombstone: it may
+// have been forked below t, and its extents no longer tell. A version without log holds no keys and keeps none. The
+// stretch of current from its fuzzy end on counts as not common, because the live log holds records there that current
+// does not.
+func (d *Dir) MinDivergence(current *Manifest) uint64 {
+	if current == nil {
+		return 0
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	least := uint64(0)
+	if n := len(current.Extents); n > 0 {
+		least = current.Extents[n-1].Fuzzy
+	}
+	for _, e := range d.versions {
+		switch {
+		case e.m == nil:
+			return 0
+		case len(e.m.Extents) > 0:
+			least = min(least, Divergence(current, e.m))
+		}
+	}
+	return least
+}

@@ -1,0 +1,67 @@
+package checkpoint
+
+import (
+	"fmt"
+	"strconv"
+	"time"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// Version is the id of a checkpoint. 0 is none: it stands for "no parent" and for "the newest".
+type Version uint64
+
+func (v Version) String() string { return strconv.FormatUint(uint64(v), 10) }
+
+// Info describes a committed version.
+type Info struct {
+	Version Version
+	Parent  Version // the version it was made from; 0 = none
+	Created time.Time
+	Cookie  []byte // the caller's bytes; not to be changed
+
+	DeltaBytes     int64 // bytes written for it when it was made
+	LogBytes       int64 // bytes of log that it consists of
+	ImageBytes     int64 // size of the index image it uses, which it may share; 0 = none
+	ExclusiveBytes int64 // bytes of log and image that no other version here uses: what purging it would free
+	Current        bool  // the directory opens at this version
+}
+
+// Identity is what a store keeps for life. It is written when a directory is made and must be equal in every copy.
+type Identity struct {
+	StoreID      [16]byte // random
+	HashSeed     uint64   // of key hashes; index images depend on it
+	SegmentBytes int64    // bytes of log per segment file; a positive multiple of 4096
+}
+
+const identityBytes = 32
+
+func (id Identity) validate() error {
+	if id.SegmentBytes <= 0 || id.SegmentBytes%fsx.BlockSize != 0 || id.SegmentBytes > maxLog {
+		return fmt.Errorf("checkpoint: segment size %d is not a positive multiple of %d", id.SegmentBytes, fsx.BlockSize)
+	}
+	return nil
+}
+
+func encodeIdentity(id Identity) []byte {
+	b := append(make([]byte, 0, identityBytes), id.StoreID[:]...)
+	b = appendUint64s(b, id.HashSeed, uint64(id.SegmentBytes))
+	return seal(magicStore, b)
+}
+
+func decodeIdentity(file string, b []byte) (id Identity, err error) {
+	payload, err := unseal(file, magicStore, b)
+	if err != nil {
+		return id, err
+	}
+	r := newReader(file, payload)
+	copy(id.StoreID[:], r.bytes(uint64(len(id.StoreID))))
+	id.HashSeed, id.SegmentBytes = r.uint64(), r.int64()
+	if err := r.done(); err != nil {
+		return id, err
+	}
+	if err := id.validate(); err != nil {
+		return id, corrupt(file, headerBytes, "%v", err)
+	}
+	return id, nil
+}
