@@ -117,7 +117,7 @@ func ReadFile(fsys FS, name string, limit int64) (data []byte, err error) {
 	if err != nil {
 		return nil, err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = join(err, f.Close()) }()
 	size, err := f.Size()
 	if err != nil {
 		return nil, err
@@ -147,10 +147,10 @@ const TempSuffix = ".tmp"
 func WriteFileAtomic(fsys FS, name string, data []byte) error {
 	temp := name + TempSuffix
 	if err := writeWhole(fsys, temp, data); err != nil {
-		return errors.Join(err, removeIfThere(fsys, temp))
+		return join(err, removeIfThere(fsys, temp))
 	}
 	if err := fsys.Rename(temp, name); err != nil {
-		return errors.Join(err, removeIfThere(fsys, temp))
+		return join(err, removeIfThere(fsys, temp))
 	}
 	return fsys.SyncDir(filepath.Dir(name))
 }
@@ -161,7 +161,7 @@ func writeWhole(fsys FS, name string, data []byte) (err error) {
 	if err != nil {
 		return err
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
+	defer func() { err = join(err, f.Close()) }()
 	if err := f.Truncate(0); err != nil {
 		return err
 	}
@@ -185,4 +185,15 @@ func checkRange(op, name string, direct bool, off int64, n int, addr uintptr) er
 		return &fs.PathError{Op: op, Path: name, Err: syscall.EINVAL}
 	}
 	return nil
+}
+
+// join returns err together with the error of what was done because of it, each as it is when it is alone.
+func join(err, also error) error {
+	switch {
+	case also == nil:
+		return err
+	case err == nil:
+		return also
+	}
+	return errors.Join(err, also)
 }

@@ -48,7 +48,7 @@ func lockDir(dir string, shared bool) (_ *dirLock, err error) {
 	l := &dirLock{shared: shared, files: []*os.File{d}}
 	defer func() {
 		if err != nil {
-			err = errors.Join(err, l.close())
+			err = join(err, l.close())
 		}
 	}()
 	if l.info, err = d.Stat(); err != nil {
@@ -94,9 +94,9 @@ func (l *dirLock) release() error {
 
 // close closes the files and with them ends the locks.
 func (l *dirLock) close() error {
-	var errs []error
+	var err error
 	for _, f := range l.files {
-		errs = append(errs, f.Close())
+		err = join(err, f.Close())
 	}
-	return errors.Join(errs...)
+	return err
 }

@@ -59,7 +59,7 @@ func (osFS) Open(name string, f Flag) (File, error) {
 		raw, err = file.SyscallConn()
 	}
 	if err != nil {
-		return nil, errors.Join(err, file.Close())
+		return nil, join(err, file.Close())
 	}
 	o := &osFile{f: file, raw: raw}
 	o.direct.Store(direct)

@@ -25,7 +25,7 @@ func openDirect(name string, mode int, want bool) (f *os.File, direct bool, err 
 	}
 	o := &osFile{f: f}
 	if o.raw, err = f.SyscallConn(); err != nil {
-		return nil, false, errors.Join(err, f.Close())
+		return nil, false, join(err, f.Close())
 	}
 	direct = o.blocksFit() || !o.setBuffered()
 	return f, direct, nil
@@ -118,5 +118,5 @@ func syncDir(dir string) error {
 	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
 		err = nil
 	}
-	return errors.Join(err, f.Close())
+	return join(err, f.Close())
 }

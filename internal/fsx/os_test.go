@@ -12,14 +12,11 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/mem"
 )
 
-// aligned returns n bytes whose address is a multiple of BlockSize.
-func aligned(n int) []byte {
-	b := make([]byte, n+BlockSize)
-	skip := (BlockSize - int(address(b)%BlockSize)) % BlockSize
-	return b[skip : skip+n : skip+n]
-}
+func aligned(n int) []byte { return mem.AlignedBytes(n, BlockSize) }
 
 func openDirectOrSkip(t *testing.T, name string) File {
 	t.Helper()
