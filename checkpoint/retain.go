@@ -9,6 +9,8 @@ import (
 	"math"
 	"path/filepath"
 	"slices"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // Versions returns the versions that can be restored, oldest first. The manifest of one that is damaged is not among
@@ -121,11 +123,7 @@ func (d *Dir) Purge(v Version) (Garbage, error) {
 	if err != nil {
 		return Garbage{}, err
 	}
-	err = d.keepEnd()
-	if err == nil {
-		err = d.fs.Remove(d.ManifestPath(v))
-	}
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+	if err = d.removeManifest(v); err != nil && d.stillThere(v) {
 		d.mu.Lock()
 		e.doomed = false
 		d.mu.Unlock()
@@ -136,6 +134,24 @@ func (d *Dir) Purge(v Version) (Garbage, error) {
 		return Garbage{}, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
 	}
 	return d.garbage(e.m), nil
+}
+
+// removeManifest removes the file of a doomed version. The caller holds writing.
+func (d *Dir) removeManifest(v Version) error {
+	if err := d.keepEnd(); err != nil {
+		return err
+	}
+	return d.fs.Remove(d.ManifestPath(v))
+}
+
+// stillThere reports whether the file of a version certainly exists. An error of Remove does not tell.
+func (d *Dir) stillThere(v Version) bool {
+	f, err := d.fs.Open(d.ManifestPath(v), fsx.Read)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
 }
 
 // doom takes a version off the list, if it may be purged.
