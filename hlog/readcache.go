@@ -434,23 +434,17 @@ func (s *cacheShard) push(a word.Address, first, second []byte) {
 	}
 	pos := s.wrap(s.head + s.used)
 	s.setHeader(pos, makeCacheHeader(a, words))
-	left, right := s.span(s.wrap(pos+1), words)
-	copyPieces(left, right, first, second)
+	s.write(s.wrap(pos+1), first)
+	s.write(s.wrap(pos+1+len(first)/word.Align), second)
 	s.used += 1 + words
 	s.entries++
 	s.insert(hashAddress(a).slot(), pos)
 }
 
-// copyPieces copies two pieces over two others of the same length together.
-func copyPieces(left, right, first, second []byte) {
-	n := copy(left, first)
-	m := copy(left[n:], second)
-	if n < len(first) {
-		k := copy(right, first[n:])
-		copy(right[k:], second)
-		return
-	}
-	copy(right, second[m:])
+// write copies whole words into the ring from pos on.
+func (s *cacheShard) write(pos int, b []byte) {
+	first, second := s.span(pos, len(b)/word.Align)
+	copy(second, b[copy(first, b):])
 }
 
 // walk calls fn for every entry that is not dropped, from the oldest on.

@@ -12,7 +12,7 @@ import (
 )
 
 // image returns a record whose every word follows from its address, so that any mixture of two is recognised.
-func image(a word.Address, words int) []byte {
+func imageOf(a word.Address, words int) []byte {
 	rec := make([]byte, words*word.Align)
 	for i := range words {
 		binary.LittleEndian.PutUint64(rec[i*word.Align:], uint64(a)*0x9e3779b97f4a7c15+uint64(i))
@@ -73,7 +73,7 @@ func mustGet(t *testing.T, c *readCache, a word.Address, words int) {
 	if !ok || !c.contains(a) {
 		t.Fatalf("address %d is missing (contains: %v)", a, c.contains(a))
 	}
-	if want := append([]byte("before"), image(a, words)...); !bytes.Equal(got, want) {
+	if want := append([]byte("before"), imageOf(a, words)...); !bytes.Equal(got, want) {
 		t.Fatalf("address %d holds %x, want %x", a, got, want)
 	}
 }
@@ -92,7 +92,7 @@ func TestReadCache_ReturnsWhatWasPut(t *testing.T) {
 	var all []word.Address
 	for a := word.FirstAddress; len(all) < 1000; a += 512 {
 		mustMiss(t, c, a)
-		c.put(a, image(a, wordsOf(a)))
+		c.put(a, imageOf(a, wordsOf(a)))
 		all = append(all, a)
 	}
 	for _, a := range all {
@@ -100,7 +100,7 @@ func TestReadCache_ReturnsWhatWasPut(t *testing.T) {
 		mustMiss(t, c, a+8)
 	}
 	// What stands at an address never changes: a second put is none.
-	c.put(all[0], image(all[1], wordsOf(all[0])))
+	c.put(all[0], imageOf(all[1], wordsOf(all[0])))
 	mustGet(t, c, all[0], wordsOf(all[0]))
 	if st := c.stats(); st.hits != 1001 || st.misses != 2000 || st.entries != 1000 {
 		t.Fatalf("%+v, want 1001 hits, 2000 misses, 1000 entries", st)
@@ -112,7 +112,7 @@ func TestReadCache_RefusesWhatIsNoRecord(t *testing.T) {
 	c := newReadCache(1 << 18)
 	defer c.resize(0)
 	for range 3 {
-		c.put(word.None, image(0, 4))
+		c.put(word.None, imageOf(0, 4))
 		c.put(8192, nil)
 		c.put(8192, make([]byte, 12))
 		c.put(8192, make([]byte, 1<<18)) // larger than a shard
@@ -129,7 +129,7 @@ func TestReadCache_StaysWithinItsBytes(t *testing.T) {
 		c := newReadCache(limit)
 		for i := range 20_000 {
 			a := word.FirstAddress + word.Address(i%5000)*1024
-			c.put(a, image(a, wordsOf(a)))
+			c.put(a, imageOf(a, wordsOf(a)))
 		}
 		c.checkInvariants(t)
 		st := c.stats()
@@ -156,13 +156,13 @@ func TestReadCache_AgreesWithModel(t *testing.T) {
 			a := word.FirstAddress + word.Address(rng.ExpFloat64()*200)*1024
 			switch r := rng.IntN(10_000); {
 			case r < 4500:
-				c.put(a, image(a, wordsOf(a)))
+				c.put(a, imageOf(a, wordsOf(a)))
 				if a >= floor {
 					model[a] = true
 				}
 			case r < 9960:
 				got, ok := c.get(a, nil)
-				if ok && (!model[a] || !bytes.Equal(got, image(a, wordsOf(a)))) {
+				if ok && (!model[a] || !bytes.Equal(got, imageOf(a, wordsOf(a)))) {
 					t.Fatalf("seed %d, op %d: address %d: in model %v, holds %x", seed, op, a, model[a], got)
 				}
 				if ok {
@@ -206,12 +206,12 @@ func TestReadCache_ReadEntriesGetSecondChance(t *testing.T) {
 	const words, hot = 10, 40
 	at := func(i int) word.Address { return word.FirstAddress + word.Address(i)*words*8 }
 	for i := range hot {
-		c.put(at(i), image(at(i), words))
+		c.put(at(i), imageOf(at(i), words))
 	}
 	// Many times what the cache can hold streams through, each seen twice, while the hot ones are read.
 	for i := hot; i < 40_000; i++ {
-		c.put(at(i), image(at(i), words))
-		c.put(at(i), image(at(i), words))
+		c.put(at(i), imageOf(at(i), words))
+		c.put(at(i), imageOf(at(i), words))
 		mustGet(t, c, at(i%hot), words)
 		if i < 2*hot {
 			mustGet(t, c, at(i), words)
@@ -231,7 +231,7 @@ func TestReadCache_ScanOfOneHitKeysFlushesNothing(t *testing.T) {
 	at := func(i int) word.Address { return word.FirstAddress + word.Address(i)*words*8 }
 	full := 20_000
 	for i := range full {
-		c.put(at(i), image(at(i), words))
+		c.put(at(i), imageOf(at(i), words))
 	}
 	var held []word.Address
 	for i := range full {
@@ -243,7 +243,7 @@ func TestReadCache_ScanOfOneHitKeysFlushesNothing(t *testing.T) {
 		t.Fatalf("only %d entries", len(held))
 	}
 	for i := full; i < 10*full; i++ {
-		c.put(at(i), image(at(i), words))
+		c.put(at(i), imageOf(at(i), words))
 	}
 	lost := 0
 	for _, a := range held {
@@ -257,9 +257,9 @@ func TestReadCache_ScanOfOneHitKeysFlushesNothing(t *testing.T) {
 	}
 	// The second miss, soon after the first, is what gets a record in.
 	a := at(11 * full)
-	c.put(a, image(a, words))
+	c.put(a, imageOf(a, words))
 	mustMiss(t, c, a)
-	c.put(a, image(a, words))
+	c.put(a, imageOf(a, words))
 	mustGet(t, c, a, words)
 }
 
@@ -268,11 +268,11 @@ func TestReadCache_PurgeAndDropRange(t *testing.T) {
 	defer c.resize(0)
 	at := func(i int) word.Address { return word.FirstAddress + word.Address(i)*64 }
 	for i := range 100 {
-		c.put(at(i), image(at(i), 8))
+		c.put(at(i), imageOf(at(i), 8))
 	}
 	c.dropRange(at(40), at(60))
 	c.purge(at(10))
-	c.put(at(5), image(at(5), 8))
+	c.put(at(5), imageOf(at(5), 8))
 	for i := range 100 {
 		if i < 10 || i >= 40 && i < 60 {
 			mustMiss(t, c, at(i))
@@ -280,7 +280,7 @@ func TestReadCache_PurgeAndDropRange(t *testing.T) {
 			mustGet(t, c, at(i), 8)
 		}
 	}
-	c.put(at(50), image(at(50), 8)) // what was dropped may come back, what was purged not
+	c.put(at(50), imageOf(at(50), 8)) // what was dropped may come back, what was purged not
 	mustGet(t, c, at(50), 8)
 	c.checkInvariants(t)
 }
@@ -291,7 +291,7 @@ func TestReadCache_ResizeKeepsTheNewest(t *testing.T) {
 	at := func(i int) word.Address { return word.FirstAddress + word.Address(i)*128 }
 	const n = 4000
 	for i := range n {
-		c.put(at(i), image(at(i), 16))
+		c.put(at(i), imageOf(at(i), 16))
 	}
 	before := c.stats().entries
 	c.resize(4 << 20)
@@ -327,8 +327,8 @@ func TestReadCache_ConcurrentUse(t *testing.T) {
 				a := word.FirstAddress + word.Address(rng.ExpFloat64()*300)*1024
 				var ok bool
 				if dst, ok = c.get(a, dst[:0]); !ok {
-					c.put(a, image(a, wordsOf(a)))
-				} else if !bytes.Equal(dst, image(a, wordsOf(a))) {
+					c.put(a, imageOf(a, wordsOf(a)))
+				} else if !bytes.Equal(dst, imageOf(a, wordsOf(a))) {
 					t.Errorf("address %d holds %x", a, dst)
 					return
 				}
@@ -350,7 +350,7 @@ func TestReadCache_ConcurrentUse(t *testing.T) {
 func TestReadCache_AllocatesNothing(t *testing.T) {
 	c := newReadCache(256 << 10)
 	defer c.resize(0)
-	rec, dst := image(8192, 14), make([]byte, 0, 1024)
+	rec, dst := imageOf(8192, 14), make([]byte, 0, 1024)
 	a := word.FirstAddress
 	if n := testing.AllocsPerRun(20_000, func() {
 		a += 128
@@ -370,7 +370,7 @@ func BenchmarkReadCache(b *testing.B) {
 		const n = 20_000
 		at := func(i int) word.Address { return word.FirstAddress + word.Address(i)*4096 }
 		for i := range n {
-			c.put(at(i), image(at(i), words))
+			c.put(at(i), imageOf(at(i), words))
 		}
 		b.Run(fmt.Sprintf("op=get/bytes=%d", words*8), func(b *testing.B) {
 			dst, i := make([]byte, 0, 2048), 0
@@ -383,7 +383,7 @@ func BenchmarkReadCache(b *testing.B) {
 		})
 		c.resize(1 << 20)
 		b.Run(fmt.Sprintf("op=put/bytes=%d", words*8), func(b *testing.B) {
-			rec, i := image(8, words), n
+			rec, i := imageOf(8, words), n
 			for b.Loop() {
 				i++
 				c.put(at(i), rec)
