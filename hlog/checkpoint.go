@@ -1,0 +1,268 @@
+package hlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// CheckpointOption is an option of one checkpoint.
+type CheckpointOption func(*checkpointOptions)
+
+type checkpointOptions struct {
+	version checkpoint.Version
+	cookie  []byte
+}
+
+// WithVersion gives the version its id, which must be higher than every id so far; gaps are allowed.
+func WithVersion(v checkpoint.Version) CheckpointOption {
+	return func(o *checkpointOptions) { o.version = v }
+}
+
+// WithCookie stores bytes of the application with the version, at most 16 MiB: the offsets of its sources, say. They
+// come back in Info.Cookie.
+func WithCookie(b []byte) CheckpointOption {
+	return func(o *checkpointOptions) { o.cookie = append([]byte(nil), b...) }
+}
+
+// PendingCheckpoint is a version whose cut has been taken and which is being made durable.
+type PendingCheckpoint struct {
+	store      *Store
+	version    checkpoint.Version
+	cookie     []byte
+	began      time.Time
+	fuzzy      uint64               // tail when it began: log above it may hold records of the next version
+	logVersion uint64               // the newest that belongs to it
+	image      *checkpoint.ImageRef // the newest that was whole when it began
+	begin      uint64               // what compaction has emptied the log up to
+	bits       uint                 // of the index at the cut
+	cut        uint64               // of cutDone
+	cutDone    chan struct{}
+	done       chan struct{}
+	info       checkpoint.Info // of done
+	err        error           // of done
+}
+
+// Version returns the id that the version will have.
+func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version }
+
+// Wait returns when the version is durable (and on the remote, if there is one), or could not be made so. When ctx
+// ends first, its error is returned and the checkpoint goes on.
+func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
+	select {
+	case <-p.done:
+		return p.info, p.err
+	default:
+	}
+	select {
+	case <-p.done:
+		return p.info, p.err
+	case <-ctx.Done():
+		return checkpoint.Info{}, ctx.Err()
+	}
+}
+
+// Checkpoint commits a version: BeginCheckpoint and Wait.
+func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (checkpoint.Info, error) {
+	p, err := s.BeginCheckpoint(opts...)
+	if err != nil {
+		return checkpoint.Info{}, err
+	}
+	return p.Wait(ctx)
+}
+
+// BeginCheckpoint takes the cut of a new version: it holds every operation that returned before the call, none that
+// starts after it has returned, and is causally closed in between. No operation is stopped. Wait on what it returns
+// tells when the version is durable. ErrVersionOrder when WithVersion's id is not above every id so far.
+func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	if s.readOnly {
+		return nil, ErrReadOnly
+	}
+	var o checkpointOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	if len(o.cookie) > checkpoint.MaxCookie {
+		return nil, fmt.Errorf("%w: cookie of %d bytes, at most %d", ErrTooLarge, len(o.cookie), checkpoint.MaxCookie)
+	}
+	s.cutMu.Lock()
+	defer s.cutMu.Unlock()
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s.beginLocked(o)
+}
+
+// beginLocked moves the store to the next log version (C1). The caller holds cutMu.
+func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
+	if o.version == 0 {
+		o.version = s.lastID + 1
+	}
+	if o.version <= s.lastID {
+		return nil, fmt.Errorf("%w: %d, the newest so far is %d", ErrVersionOrder, o.version, s.lastID)
+	}
+	s.settleCut()
+	p := &PendingCheckpoint{
+		store: s, version: o.version, cookie: o.cookie, began: time.Now(),
+		image: s.images.latest(), begin: s.compactor.begin.Load(), cutDone: make(chan struct{}), done: make(chan struct{}),
+	}
+	s.lastID = o.version
+	s.newest = p
+	p.fuzzy = s.log.tail.Load()
+	p.logVersion = control(s.control.Load()).logVersion()
+	s.control.Add(1)
+	s.opts.Events.checkpointBegun(p.version)
+	s.commits.push(p)
+	s.goWork(func() { s.takeCut(p) })
+	return p, nil
+}
+
+// settleCut waits for the cut of the checkpoint before: operations of three versions at once would not know each
+// other's records (C3). That is the time of the longest operation, without any I/O.
+func (s *Store) settleCut() {
+	if p := s.newest; p != nil {
+		<-p.cutDone
+	}
+}
+
+// takeCut waits until the last operation of the old version has left, and ends the version's log there, on a block
+// boundary (C4, H8).
+func (s *Store) takeCut(p *PendingCheckpoint) {
+	s.epochs.Synchronize()
+	p.bits = s.index().Bits()
+	var moved bool
+	p.cut, moved = s.log.alignTail(p.fuzzy)
+	if !moved {
+		p.fuzzy = p.cut
+	}
+	close(p.cutDone)
+}
+
+// alignTail moves the tail to a block boundary, filling the gap, and returns it. moved reports whether anything was
+// allocated above from before.
+func (l *hybridLog) alignTail(from uint64) (cut uint64, moved bool) {
+	for {
+		t := l.tail.Load()
+		cut := alignBlock(t)
+		if cut == t {
+			return cut, t != from
+		}
+		if l.tail.CompareAndSwap(t, cut) {
+			writeFiller(l.at(word.Address(t)), word.Address(t), int(cut-t))
+			return cut, t != from
+		}
+	}
+}
+
+// commitLoop makes checkpoints durable, in the order in which they began.
+func (s *Store) commitLoop() {
+	for {
+		p := s.commits.pop()
+		if p == nil {
+			return
+		}
+		<-p.cutDone
+		p.info, p.err = s.commit(p)
+		elapsed := time.Since(p.began)
+		if p.err != nil {
+			s.counters.checkpointErrors.Add(1)
+			s.logger.Error("checkpoint failed", "version", p.version, "err", p.err)
+			s.opts.Events.checkpointFailed(p.version, p.err)
+		} else {
+			s.counters.checkpoints.Add(1)
+			s.counters.checkpointNanos.Store(int64(elapsed))
+			s.opts.Events.checkpointDurable(p.info, elapsed)
+		}
+		close(p.done)
+		if p.err == nil {
+			s.afterCommit()
+		}
+	}
+}
+
+// commit flushes the version's log and writes its manifest, last.
+func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
+	s.log.shiftReadOnly(p.cut)
+	if err := s.log.syncTo(p.cut); err != nil {
+		return checkpoint.Info{}, err
+	}
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	m := s.manifest(p)
+	if err := s.versions.Commit(m); err != nil {
+		return checkpoint.Info{}, err
+	}
+	s.committed = lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut}
+	raise(&s.log.begin, p.begin)
+	return s.info(p.version)
+}
+
+// manifest describes p as a child of the newest committed version. The caller holds commitMu.
+func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
+	c := &s.committed
+	delta := checkpoint.Extent{Start: c.start, End: p.cut, Fuzzy: max(p.fuzzy, c.start), LogVersion: p.logVersion}
+	extents := checkpoint.Extend(c.parent, delta, c.live)
+	if p.begin > 0 {
+		extents = checkpoint.Trim(extents, p.begin)
+	}
+	m := &checkpoint.Manifest{
+		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
+		DeltaStart: c.start, Cut: p.cut, DeltaBytes: int64(p.cut - c.start), LogVersion: p.logVersion,
+		PageBytes: s.opts.PageBytes, Image: p.image, Aux: makeAux(p.bits),
+	}
+	if c.parent != nil {
+		m.Parent = c.parent.Version
+		m.PageBytes = max(m.PageBytes, c.parent.PageBytes)
+	}
+	return m
+}
+
+// info returns what is known of a version.
+func (s *Store) info(v checkpoint.Version) (checkpoint.Info, error) {
+	for _, i := range s.versions.Versions() {
+		if i.Version == v {
+			return i, nil
+		}
+	}
+	return checkpoint.Info{}, fmt.Errorf("%w: %d", ErrVersionNotFound, v)
+}
+
+// Versions lists the versions that can be restored, oldest first.
+func (s *Store) Versions() ([]checkpoint.Info, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	return s.versions.Versions(), nil
+}
+
+// checkpointLoop commits a version every so often, if anything has changed.
+func (s *Store) checkpointLoop() {
+	t := time.NewTicker(s.opts.CheckpointEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-s.background.Done():
+			return
+		case <-t.C:
+		}
+		if !s.changed() {
+			continue
+		}
+		if p, err := s.BeginCheckpoint(); err == nil {
+			p.Wait(s.background) // a failure is logged and counted where it happens
+		}
+	}
+}
+
+// changed reports whether anything was written since the newest cut.
+func (s *Store) changed() bool {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	return s.committed.dirty || s.log.tail.Load() != s.committed.start
+}

@@ -1,0 +1,235 @@
+package hlog
+
+import (
+	"context"
+	"sync/atomic"
+	"time"
+
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Compaction empties the oldest part of the log: live records there are copied to the tail, if they are still the
+// newest of their keys when the copy is published; the rest is dead. The new beginning takes effect with the next
+// version, whose manifest leaves the emptied part out; its files go when no version, view or scan needs them.
+//
+// Tombstones are dropped, with their index entries, below the address up to which every retained version shares the
+// log; above it they are copied like live records, for a version that was forked off below them must not see the
+// deleted value again.
+
+// compactState is what compaction hands to the next version.
+type compactState struct {
+	begin atomic.Uint64 // the log below it is empty; 0: as the current version has it
+}
+
+const (
+	// spaceBudget is how many bytes of log, beyond the live ones, the store tolerates per live byte before it compacts.
+	spaceBudget = 2
+	// minCompactBytes is the least log that is worth compacting.
+	minCompactBytes = 16 << 20
+)
+
+// Compact empties the log of the current version: what is live in it moves to the tail. The next version is the first
+// without the old log, and its files go when no retained version needs them. It is never needed: the store compacts
+// by itself. ErrReadOnly on a store that is.
+func (s *Store) Compact(ctx context.Context) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	m := s.current()
+	if m == nil {
+		return nil // nothing is committed: there is no old log
+	}
+	return s.compactTo(ctx, m.Cut)
+}
+
+// compactIfDue compacts the oldest part of the log when the log is larger than the space budget allows.
+func (s *Store) compactIfDue(ctx context.Context) error {
+	m := s.current()
+	if m == nil || len(m.Extents) == 0 {
+		return nil
+	}
+	logBytes := m.LogBytes()
+	live := s.liveEstimate()
+	if logBytes < minCompactBytes || logBytes <= (1+spaceBudget)*live {
+		return nil
+	}
+	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
+	begin := m.Extents[0].Start
+	step := max(uint64(logBytes)/8, s.segments.size)
+	return s.compactTo(ctx, min(begin+step, m.Cut)/s.segments.size*s.segments.size)
+}
+
+// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index, times the size of a
+// record as sampled by the compactions so far.
+func (s *Store) liveEstimate() int64 {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	return s.index().Stats().Entries * s.averageRecord()
+}
+
+// averageRecord returns the mean size of a record, in bytes, of the newest committed log.
+func (s *Store) averageRecord() int64 {
+	if n := s.counters.sampledRecords.Load(); n > 0 {
+		return s.counters.sampledBytes.Load() / n
+	}
+	return defaultRecordBytes
+}
+
+const defaultRecordBytes = 64
+
+// compactTo empties the log below target, which lies at or below the cut of the current version.
+func (s *Store) compactTo(ctx context.Context, target uint64) error {
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	began := time.Now()
+	m := s.current()
+	if m == nil || len(m.Extents) == 0 || target <= m.Extents[0].Start || target <= s.compactor.begin.Load() {
+		return nil
+	}
+	target = min(target, m.Cut)
+	c := &compaction{s: s, x: s.NewSession(), floor: s.versions.MinDivergence(m)}
+	defer c.x.Close()
+	w := walker{log: s.log, guard: s.epochs.Register()}
+	defer w.guard.Release()
+	for _, e := range m.Extents {
+		if e.Start >= target {
+			break
+		}
+		skip := recordSkip(e)
+		err := w.walk(ctx, e.Start, e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
+			if uint64(a) >= target {
+				target = uint64(a) // the end of what is empty must be the start of a record
+				return false, nil
+			}
+			s.counters.sampledRecords.Add(1)
+			s.counters.sampledBytes.Add(int64(sh.size))
+			if skip(a, rec) {
+				return true, nil
+			}
+			return true, c.move(a, rec, sh)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	s.compactor.begin.Store(target)
+	s.counters.compactedBytes.Add(c.moved)
+	s.opts.Events.compacted(target, c.moved, time.Since(began))
+	return nil
+}
+
+// compaction moves records on behalf of one Compact.
+type compaction struct {
+	s     *Store
+	x     *Session
+	floor uint64 // tombstones below it are dropped
+	moved int64
+}
+
+// move copies the record at a to the tail if it is the newest of its key (K1), or drops it with its index entry if it
+// is a tombstone that hides nothing from any version.
+func (c *compaction) move(a word.Address, rec image, sh shape) error {
+	key := rec.key(sh)
+	h := c.s.hash(key)
+	for tries := 0; ; tries++ {
+		ctl, err := c.x.enter()
+		if err != nil {
+			return err
+		}
+		o, deeper := c.tryMove(ctl, a, rec, sh, key, h)
+		c.x.guard.Exit()
+		if o == done && deeper != word.None {
+			newest, err := c.newestCold(deeper, key, a)
+			if err != nil || newest != a {
+				return err
+			}
+			ctl, err := c.x.enter()
+			if err != nil {
+				return err
+			}
+			o = c.publishIf(ctl, a, deeper, rec, sh, key, h)
+			c.x.guard.Exit()
+		}
+		if o == done {
+			return nil
+		}
+		if err := c.x.settle(o, h, sh.size, tries); err != nil {
+			return err
+		}
+	}
+}
+
+// tryMove decides inside the epoch. deeper is where the chain leaves memory when that has to be looked at first.
+func (c *compaction) tryMove(ctl control, a word.Address, rec image, sh shape, key []byte, h uint64) (o outcome, deeper word.Address) {
+	l := c.s.log
+	_, e, status := c.s.index().Find(h)
+	if status == index.NeedLoad {
+		return needLoad, word.None
+	}
+	at, _, ok := l.find(e.Address(), key, l.head.Load())
+	switch {
+	case ok && at != a, at < a:
+		return done, word.None // superseded
+	case at == a:
+		return c.publishIf(ctl, a, a, rec, sh, key, h), word.None
+	}
+	return done, at
+}
+
+// newestCold follows a chain on disk from at down to the newest record of key, not below a.
+func (c *compaction) newestCold(at word.Address, key []byte, a word.Address) (word.Address, error) {
+	if c.x.cold == nil {
+		c.x.cold = &coldReader{log: c.s.log}
+	}
+	for at > a {
+		rec, sh, err := c.x.cold.read(at)
+		if err != nil {
+			return 0, err
+		}
+		if string(rec.key(sh)) == string(key) {
+			return at, nil
+		}
+		at = rec.link().Prev()
+	}
+	return at, nil
+}
+
+// publishIf moves the record if its chain still leaves memory at seen, from where it is known to be the newest of its
+// key.
+func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh shape, key []byte, h uint64) outcome {
+	l := c.s.log
+	slot, e, status := c.s.index().Find(h)
+	if status == index.NeedLoad {
+		return needLoad
+	}
+	if c.x.overtaken(ctl, e, l.safeReadOnly.Load()) {
+		return again
+	}
+	at, _, ok := l.find(e.Address(), key, l.head.Load())
+	if ok && at != a {
+		return done
+	}
+	if at != seen && at != a {
+		return again
+	}
+	tombstone := rec.state().Tombstone()
+	if tombstone && uint64(a) < c.floor {
+		if e.Address() == a && slot.Clear(e) {
+			return done
+		}
+		if e.Address() == a {
+			return again
+		}
+		return done // other keys share the chain: the tombstone goes with the log below it
+	}
+	value := rec.value(sh)
+	o := c.x.publish(ctl, slot, e, source{}, key, value, shapeFor(len(key), len(value), 0), tombstone)
+	if o == done {
+		c.moved += int64(sh.size)
+	}
+	return o
+}

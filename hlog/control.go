@@ -1,0 +1,33 @@
+package hlog
+
+import "github.com/hybridlog/hybridlog/internal/word"
+
+// control is the one word that every operation loads when it enters: what the store is doing, and the version that
+// the operation belongs to.
+//
+//	63       62       61         48 47                     0
+//	+--------+--------+------------+------------------------+
+//	| closed | paused |     0      |      log version       |
+//	+--------+--------+------------+------------------------+
+//
+// The log version counts checkpoints and restores, from 1; records carry its low bits. It is not the version id that
+// users see.
+type control uint64
+
+const (
+	closedBit   control = 1 << 63
+	pausedBit   control = 1 << 62
+	versionBits         = 48
+)
+
+// open reports whether operations may run.
+func (c control) open() bool { return c&(closedBit|pausedBit) == 0 }
+
+// closed reports whether the store is closed.
+func (c control) closed() bool { return c&closedBit != 0 }
+
+// logVersion returns the counter.
+func (c control) logVersion() uint64 { return uint64(c) & (1<<versionBits - 1) }
+
+// version returns the version that records carry.
+func (c control) version() word.RecordVersion { return word.MakeRecordVersion(uint64(c)) }

@@ -1,0 +1,75 @@
+package hlog
+
+import (
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Delete removes key. Deleting a key that has no value succeeds.
+func (s *Session) Delete(key []byte) error {
+	sh, err := s.checkWrite(key, 0)
+	if err != nil {
+		return err
+	}
+	return s.remove(key, s.store.hash(key), sh)
+}
+
+func (s *Session) remove(key []byte, h uint64, sh shape) error {
+	for tries := 0; ; tries++ {
+		c, err := s.enter()
+		if err != nil {
+			return err
+		}
+		o := s.tryDelete(c, key, h, sh)
+		s.guard.Exit()
+		if o == done {
+			return nil
+		}
+		if err := s.settle(o, h, sh.size, tries); err != nil {
+			return err
+		}
+	}
+}
+
+// tryDelete is one attempt inside the epoch. A key whose chain goes on on disk gets a tombstone without being read.
+func (s *Session) tryDelete(c control, key []byte, h uint64, sh shape) outcome {
+	slot, e, status := s.store.index().Find(h)
+	switch {
+	case status == index.NeedLoad:
+		return needLoad
+	case uint64(e.Address()) < s.log.begin.Load():
+		return done
+	}
+	// head is read first: it never passes safeReadOnly.
+	head := s.log.head.Load()
+	safe := s.log.safeReadOnly.Load()
+	if s.overtaken(c, e, safe) {
+		return again
+	}
+	a, p, ok := s.log.find(e.Address(), key, head)
+	if !ok {
+		if uint64(a) < s.log.begin.Load() {
+			return done
+		}
+		return s.publish(c, slot, e, source{}, key, nil, sh, true)
+	}
+	k, st := linkAt(p), stateAt(p)
+	if uint64(a) < safe {
+		if st.Tombstone() {
+			return done
+		}
+		return s.publish(c, slot, e, source{}, key, nil, sh, true)
+	}
+	switch {
+	case st.Busy():
+		return again
+	case st.Tombstone():
+		return done
+	case !s.mutable(c, a, k):
+		return s.publish(c, slot, e, source{p, st}, key, nil, sh, true)
+	case !casState(p, st, st|word.LockedBit):
+		return again
+	}
+	writeTombstone(p, k, st)
+	return done
+}

@@ -1,0 +1,69 @@
+package hlog
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// Errors about one operation. The store is as it was before the call.
+var (
+	// ErrNotFound reports that the key has no value.
+	ErrNotFound = errors.New("hlog: key not found")
+
+	// ErrTooLarge reports a key above 65,535 bytes, or a value that does not fit into one log page with its headers.
+	ErrTooLarge = errors.New("hlog: key or value too large")
+
+	// ErrEmptyKey reports a key of no bytes.
+	ErrEmptyKey = errors.New("hlog: empty key")
+
+	// ErrValueSize reports that a Table met a value that is not of its value type's size.
+	ErrValueSize = errors.New("hlog: stored value has another size than the table's value type")
+
+	// ErrLength reports that the slices given to a Multi call differ in length.
+	ErrLength = errors.New("hlog: slices of a Multi call differ in length")
+)
+
+// Errors about the store as a whole.
+var (
+	// ErrClosed reports that the store, session or view is closed, or was while the call waited.
+	ErrClosed = errors.New("hlog: closed")
+
+	// ErrLocked reports that the directory is open already, in this process or in another.
+	ErrLocked = fsx.ErrLocked
+
+	// ErrReadOnly reports a write to a store that was opened with Options.ReadOnly, or a read-only open of a
+	// directory that holds no store.
+	ErrReadOnly = errors.New("hlog: store is read-only")
+
+	// ErrCorrupt reports bytes on disk or on the remote that fail their checksum; match it with errors.Is, and the
+	// place with errors.As and a *CorruptionError.
+	ErrCorrupt = checkpoint.ErrCorrupt
+
+	// ErrFormat reports a directory written in a newer format, or by something else. Nothing in it was touched.
+	ErrFormat = checkpoint.ErrFormat
+
+	// ErrOptions reports an option out of its range; the message names the field, its value and the bound.
+	ErrOptions = errors.New("hlog: invalid options")
+)
+
+// Errors about versions.
+var (
+	// ErrVersionNotFound reports a version that was never committed, or has been purged.
+	ErrVersionNotFound = checkpoint.ErrNotFound
+
+	// ErrVersionOrder reports a version id that is not above every id so far.
+	ErrVersionOrder = checkpoint.ErrOrder
+
+	// ErrVersionInUse reports that a version cannot be purged: the directory opens at it, or a view reads it.
+	ErrVersionInUse = checkpoint.ErrInUse
+)
+
+// CorruptionError says where damage was found. errors.Is(err, ErrCorrupt) holds for it.
+type CorruptionError = checkpoint.CorruptionError
+
+func optionError(field string, value, bound any) error {
+	return fmt.Errorf("%w: %s is %v, must be %v", ErrOptions, field, value, bound)
+}

@@ -1,0 +1,233 @@
+package hlog
+
+import (
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// A Multi call is many single operations that share their waiting. It goes over its keys in windows. For each group
+// of a window it first hashes the keys and asks for their buckets, then asks for the records the buckets point at,
+// and only then operates: the cache misses of a group overlap. Where the log has spilled, the records that a window
+// needs from disk are read first, all at once (staging.go), so that their I/O overlaps too. The operations themselves
+// then run one by one in the order of the call.
+const (
+	multiGroup  = 16
+	multiWindow = 128
+)
+
+// keyed is what a Multi call knows about its keys: how to get the bytes of the i-th.
+type keyed interface {
+	len() int
+	at(i int) []byte
+}
+
+// byteKeys are the keys of a Session's Multi call.
+type byteKeys [][]byte
+
+func (k byteKeys) len() int        { return len(k) }
+func (k byteKeys) at(i int) []byte { return k[i] }
+
+// window prepares keys [from, to): their hashes, and their cold records.
+func window[K keyed](s *Session, keys K, from, to int) error {
+	for i := from; i < to; i++ {
+		s.hashes[i-from] = s.store.hash(keys.at(i))
+	}
+	if s.log.head.Load() <= s.log.begin.Load() {
+		return nil
+	}
+	return stage(s, keys, from, to)
+}
+
+// touch asks for the buckets and then for the newest records of up to multiGroup hashes.
+func (s *Session) touch(hashes []uint64) error {
+	x := s.store.index()
+	for _, h := range hashes {
+		x.Prefetch(h)
+	}
+	if _, err := s.enter(); err != nil {
+		return err
+	}
+	head := s.log.head.Load()
+	for _, h := range hashes {
+		if _, e, status := x.Find(h); status == index.Found && uint64(e.Address()) >= head {
+			mem.Prefetch(s.log.at(e.Address()))
+		}
+	}
+	s.guard.Exit()
+	return nil
+}
+
+// each runs op for every key, in order, with its hash, after having prepared its group.
+func each[K keyed](s *Session, keys K, op func(i int, h uint64) error) error {
+	n := keys.len()
+	for from := 0; from < n; from += multiWindow {
+		to := min(from+multiWindow, n)
+		if err := window(s, keys, from, to); err != nil {
+			return err
+		}
+		for g := from; g < to; g += multiGroup {
+			end := min(g+multiGroup, to)
+			if err := s.touch(s.hashes[g-from : end-from]); err != nil {
+				return err
+			}
+			for i := g; i < end; i++ {
+				if err := op(i, s.hashes[i-from]); err != nil {
+					return err
+				}
+			}
+		}
+		s.unstage()
+	}
+	return nil
+}
+
+func checkKeys(keys [][]byte) error {
+	for _, k := range keys {
+		if err := checkKey(k); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// MultiGet calls fn once for every key, in order, with its value or with ErrNotFound or what else went wrong with
+// it. value is valid during the call only. The error is that of the call as a whole: bad keys, before anything
+// happened, or ErrClosed.
+func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error)) error {
+	if err := checkKeys(keys); err != nil {
+		return err
+	}
+	return each(s, byteKeys(keys), func(i int, h uint64) error {
+		value, err := s.get(s.scratch[:0], keys[i], h)
+		if err == ErrClosed {
+			return err
+		}
+		if err != nil {
+			fn(i, nil, err)
+			return nil
+		}
+		s.scratch = value
+		fn(i, value, nil)
+		return nil
+	})
+}
+
+// MultiSet sets keys[i] to values[i], in order. After an error of the disk a prefix of them is set.
+func (s *Session) MultiSet(keys, values [][]byte) error {
+	if len(keys) != len(values) {
+		return ErrLength
+	}
+	for i, k := range keys {
+		if _, err := s.checkWrite(k, len(values[i])); err != nil {
+			return err
+		}
+	}
+	return each(s, byteKeys(keys), func(i int, h uint64) error {
+		return s.set(keys[i], values[i], h, shapeFor(len(keys[i]), len(values[i]), 0))
+	})
+}
+
+// MultiRMW does RMW for every key, in order, with fn told which. After an error a prefix of them is done.
+func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) error {
+	for _, k := range keys {
+		if _, err := s.checkWrite(k, 0); err != nil {
+			return err
+		}
+	}
+	return each(s, byteKeys(keys), func(i int, h uint64) error {
+		m := &s.rmw
+		for tries := 0; ; tries++ {
+			old, err := s.readForUpdate(m, keys[i], h)
+			if err != nil {
+				return err
+			}
+			value := fn(i, old)
+			if ok, err := s.writeUpdate(m, keys[i], h, value, value == nil, tries); ok || err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// tableKeys are the keys of a Table's Multi call.
+type tableKeys[K comparable, V any] struct {
+	t    *Table[K, V]
+	keys []K
+}
+
+func (k tableKeys[K, V]) len() int        { return len(k.keys) }
+func (k tableKeys[K, V]) at(i int) []byte { return k.t.bytes(&k.keys[i]) }
+
+// MultiGet fills values[i] and found[i] for keys[i]; the slices have equal lengths. A value that is absent is left
+// zero. After an error the rest is not filled.
+func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
+	if len(values) != len(keys) || len(found) != len(keys) {
+		return ErrLength
+	}
+	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+		b := mem.AsBytes(&values[i])
+		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
+		switch {
+		case err == ErrNotFound:
+			clear(b)
+			found[i] = false
+			return nil
+		case err != nil:
+			return err
+		case len(got) != len(b):
+			return ErrValueSize
+		}
+		found[i] = true
+		return nil
+	})
+}
+
+// MultiSet sets keys[i] to values[i], in order.
+func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
+	if len(values) != len(keys) {
+		return ErrLength
+	}
+	if t.s.store.readOnly {
+		return ErrReadOnly
+	}
+	var v V
+	sh := shapeFor(len(mem.AsBytes(&t.key)), len(mem.AsBytes(&v)), 0)
+	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h, sh)
+	})
+}
+
+// MultiUpdate does Update for every key, in order, with fn told which.
+func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) error {
+	if t.s.store.readOnly {
+		return ErrReadOnly
+	}
+	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+		key := t.bytes(&keys[i])
+		for tries := 0; ; tries++ {
+			existed, err := t.load(key, h)
+			if err != nil {
+				return err
+			}
+			fn(i, &t.value, existed)
+			if ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries); ok || err != nil {
+				return err
+			}
+		}
+	})
+}
+
+// coldHead returns where the chain of key leaves memory, None if the key is in memory or its chain ends there.
+func (s *Session) coldHead(key []byte, h uint64) (word.Address, error) {
+	if _, err := s.enter(); err != nil {
+		return word.None, err
+	}
+	_, e, _ := s.store.index().Find(h)
+	a, _, ok := s.log.find(e.Address(), key, s.log.head.Load())
+	s.guard.Exit()
+	if ok || uint64(a) < s.log.begin.Load() {
+		return word.None, nil
+	}
+	return a, nil
+}

@@ -1,0 +1,172 @@
+package hlog
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"path/filepath"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/epoch"
+)
+
+// Open opens the store in dir at its newest version. It creates the directory when there is none; with
+// Options.ReadOnly that is an error (fs.ErrNotExist) and nothing is written. nil options are the defaults.
+//
+// ErrLocked when the store is open already, in this process or in another, by whatever path; ErrCorrupt when what is
+// needed to tell the newest version is damaged; ErrFormat when the directory was written in a newer format. In each
+// case every file is as it was.
+func Open(dir string, opts *Options) (*Store, error) {
+	o, err := opts.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	if dir == "" {
+		return nil, optionError("dir", `""`, "a path")
+	}
+	path, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, fmt.Errorf("hlog: open %s: %w", dir, err)
+	}
+	s, err := open(path, o)
+	if err != nil {
+		return nil, fmt.Errorf("hlog: open %s: %w", dir, err)
+	}
+	return s, nil
+}
+
+func open(path string, o Options) (_ *Store, err error) {
+	if !o.ReadOnly {
+		if err := o.FS.MkdirAll(path); err != nil {
+			return nil, err
+		}
+	} else if _, err := o.FS.List(path); err != nil {
+		return nil, err
+	}
+	unlock, err := o.FS.Lock(path, o.ReadOnly)
+	if err != nil {
+		return nil, err
+	}
+	s := &Store{opts: o, path: path, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, chores: make(chan struct{}, 1)}
+	if s.logger == nil {
+		s.logger = slog.New(slog.DiscardHandler)
+	}
+	s.gateCond.L = &s.gateMu
+	s.background, s.cancel = context.WithCancel(context.Background())
+	s.epochs = epoch.New()
+	s.memory = newBudget(o)
+	if err := s.recover(); err != nil {
+		return nil, errors.Join(err, s.abandon())
+	}
+	s.start()
+	return s, nil
+}
+
+// abandon releases what an Open that failed has taken.
+func (s *Store) abandon() error {
+	s.cancel()
+	s.workers.Wait()
+	if x := s.index(); x != nil {
+		x.Close()
+	}
+	if s.segments != nil {
+		s.segments.close()
+	}
+	s.epochs.Close()
+	return s.unlock()
+}
+
+// start sets the background going.
+func (s *Store) start() {
+	s.pool.init(s)
+	go s.log.run()
+	s.goWork(s.commitLoop)
+	s.goWork(s.warm)
+	if !s.readOnly {
+		s.goWork(s.maintenanceLoop)
+	}
+	if !s.readOnly && s.opts.CheckpointEvery > 0 {
+		s.goWork(s.checkpointLoop)
+	}
+}
+
+func newIdentity(o Options) checkpoint.Identity {
+	var b [24]byte
+	rand.Read(b[:]) // never fails: it aborts the process instead
+	id := checkpoint.Identity{HashSeed: binary.LittleEndian.Uint64(b[16:]), SegmentBytes: o.SegmentBytes}
+	copy(id.StoreID[:], b[:])
+	return id
+}
+
+// recover opens the directory and makes log and index what they were at the current version.
+func (s *Store) recover() error {
+	if err := s.openVersions(); err != nil {
+		return err
+	}
+	id := s.versions.Identity()
+	s.seed = id.HashSeed
+	if int64(s.opts.PageBytes) > id.SegmentBytes {
+		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
+	}
+	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly)
+	cur := s.versions.Current()
+	if !s.readOnly {
+		if err := s.tidy(); err != nil {
+			return err
+		}
+	}
+	return s.recoverAt(cur)
+}
+
+func (s *Store) openVersions() error {
+	fsys, path := s.opts.FS, s.path
+	d, err := checkpoint.OpenDir(fsys, path, newIdentity(s.opts), s.readOnly)
+	if err != nil {
+		return err
+	}
+	for _, damage := range d.Damaged() {
+		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
+	}
+	s.versions = d
+	return nil
+}
+
+// tidy removes the files that nothing refers to, and the log beyond the last committed byte, which a crash left.
+func (s *Store) tidy() error {
+	if len(s.versions.Damaged()) > 0 {
+		return nil
+	}
+	if _, err := s.versions.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}); err != nil {
+		return err
+	}
+	names, err := s.segmentNumbers()
+	if err != nil {
+		return err
+	}
+	return s.segments.truncate(alignBlock(s.versions.MaxEnd()), names)
+}
+
+// segmentNumbers lists the segment files that exist.
+func (s *Store) segmentNumbers() ([]uint64, error) {
+	entries, err := s.opts.FS.List(s.versions.LogPath())
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return nil, nil
+		}
+		return nil, err
+	}
+	var ns []uint64
+	for _, e := range entries {
+		var n uint64
+		if _, err := fmt.Sscanf(e.Name, "%x.seg", &n); err == nil && filepath.Base(s.versions.SegmentPath(n)) == e.Name {
+			ns = append(ns, n)
+		}
+	}
+	return ns, nil
+}
+
+func alignBlock(a uint64) uint64 { return (a + blockBytes - 1) &^ (blockBytes - 1) }

@@ -1,0 +1,137 @@
+package hlog
+
+import (
+	"fmt"
+	"log/slog"
+	"math/bits"
+	"time"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Limits and defaults of Options.
+const (
+	// MinMemoryBytes is the smallest memory budget.
+	MinMemoryBytes = 4 << 20
+	// DefaultMemoryBytes is the memory budget when none is given. It is a limit, not a reservation.
+	DefaultMemoryBytes = 1 << 30
+	// DefaultMutableFraction is the share of the frames that is updated in place when none is given.
+	DefaultMutableFraction = 0.9
+	// MinPageBytes and MaxPageBytes bound a log page.
+	MinPageBytes = 16 << 10
+	MaxPageBytes = 1 << word.MaxPageBits
+	// DefaultSegmentBytes is the size of a segment file when none is given.
+	DefaultSegmentBytes = 64 << 20
+	// MaxSegmentBytes bounds a segment file.
+	MaxSegmentBytes = 1 << 40
+	// DefaultKeepVersions is how many committed versions are retained when no number is given.
+	DefaultKeepVersions = 8
+
+	autoPageMax   = 2 << 20
+	autoPageMin   = 64 << 10
+	pagesInBudget = 64
+)
+
+// Options tune a store. The zero value is usable, and so is nil; a field left at its zero takes its default. All of
+// them may change from one Open of a directory to the next, except SegmentBytes, which a directory keeps.
+type Options struct {
+	// MemoryBytes is the budget for log frames, index, caches and I/O buffers together, in bytes. The state may be
+	// far larger. At least 4 MiB; default 1 GiB. Memory is taken as it is needed, never more than this.
+	MemoryBytes int64
+
+	// MutableFraction is the share of the log's frames in which records are updated in place, above 0 and at most
+	// 0.95; the rest is being written out. Default 0.9.
+	MutableFraction float64
+
+	// PageBytes is the size of a log page, the unit of flushing and eviction: a power of two from 16 KiB to 8 MiB,
+	// and at most an eighth of MemoryBytes. A key with its value must fit into one page. Default: a 64th of
+	// MemoryBytes, between 64 KiB and 2 MiB.
+	PageBytes int
+
+	// SegmentBytes is the size of a log segment file, the unit in which disk space is given back: a power of two,
+	// at least one page. Default 64 MiB. A directory keeps the size it was created with.
+	SegmentBytes int64
+
+	// KeepVersions is how many committed versions are retained; older ones are purged after each commit. Default 8.
+	KeepVersions int
+
+	// CheckpointEvery makes the store commit a version this often in the background, when anything changed.
+	// 0: only on request.
+	CheckpointEvery time.Duration
+
+	// ReadOnly opens an existing store without writing a single byte. Several processes may do so at once.
+	ReadOnly bool
+
+	// Logger receives what happens in the background. nil is silent.
+	Logger *slog.Logger
+
+	// Events are called when something happens in the background.
+	Events Events
+
+	// NoCompaction switches the automatic compaction off; Store.Compact still works.
+	NoCompaction bool
+
+	// NoReadCache switches off the cache of cold records that are read again.
+	NoReadCache bool
+
+	// FS is the file system that every durable byte goes through. nil is the operating system's. It exists for
+	// fault injection; see package fuzz.
+	FS fsx.FS
+}
+
+// withDefaults returns o with every zero field replaced, or the first field that is out of range.
+func (o *Options) withDefaults() (Options, error) {
+	var r Options
+	if o != nil {
+		r = *o
+	}
+	if r.MemoryBytes == 0 {
+		r.MemoryBytes = DefaultMemoryBytes
+	}
+	if r.MutableFraction == 0 {
+		r.MutableFraction = DefaultMutableFraction
+	}
+	if r.SegmentBytes == 0 {
+		r.SegmentBytes = max(DefaultSegmentBytes, int64(r.PageBytes))
+	}
+	if r.KeepVersions == 0 {
+		r.KeepVersions = DefaultKeepVersions
+	}
+	if r.FS == nil {
+		r.FS = fsx.OS()
+	}
+	if err := r.validate(); err != nil {
+		return Options{}, err
+	}
+	if r.PageBytes == 0 {
+		auto := r.MemoryBytes / pagesInBudget
+		auto = min(max(auto, autoPageMin), autoPageMax, r.SegmentBytes)
+		r.PageBytes = 1 << (bits.Len64(uint64(auto)) - 1)
+	}
+	return r, nil
+}
+
+func (o *Options) validate() error {
+	switch {
+	case o.MemoryBytes < MinMemoryBytes:
+		return optionError("MemoryBytes", o.MemoryBytes, fmt.Sprintf("at least %d", MinMemoryBytes))
+	case o.MemoryBytes > int64(word.MaxAddress)/2:
+		return optionError("MemoryBytes", o.MemoryBytes, fmt.Sprintf("at most %d", int64(word.MaxAddress)/2))
+	case !(o.MutableFraction > 0 && o.MutableFraction <= 0.95):
+		return optionError("MutableFraction", o.MutableFraction, "above 0 and at most 0.95")
+	case o.PageBytes != 0 && (o.PageBytes < MinPageBytes || o.PageBytes > MaxPageBytes || o.PageBytes&(o.PageBytes-1) != 0):
+		return optionError("PageBytes", o.PageBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, MaxPageBytes))
+	case int64(o.PageBytes) > o.MemoryBytes/8:
+		return optionError("PageBytes", o.PageBytes, fmt.Sprintf("at most an eighth of MemoryBytes (%d)", o.MemoryBytes))
+	case o.SegmentBytes < MinPageBytes || o.SegmentBytes > MaxSegmentBytes || o.SegmentBytes&(o.SegmentBytes-1) != 0:
+		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, MaxSegmentBytes))
+	case o.SegmentBytes < int64(o.PageBytes):
+		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("at least PageBytes (%d)", o.PageBytes))
+	case o.KeepVersions < 0:
+		return optionError("KeepVersions", o.KeepVersions, "at least 1, or 0 for the default")
+	case o.CheckpointEvery < 0:
+		return optionError("CheckpointEvery", o.CheckpointEvery, "positive, or 0 for never")
+	}
+	return nil
+}

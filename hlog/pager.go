@@ -1,0 +1,129 @@
+package hlog
+
+import "sync/atomic"
+
+// The pager moves the regions of the log as its tail moves: it makes old pages read-only, writes them, drops them
+// from memory and opens new ones. It is the only place where frames change hands. One pass:
+//
+//	readOnly := target     records below are no longer updated in place
+//	Synchronize            every operation that saw the old offset has left
+//	safeReadOnly := target nothing below changes (H2)
+//	flush                  bytes below are on disk
+//	head := target         operations that enter now read from disk
+//	Synchronize            nobody reads the frames below head (H3)
+//	limit := ...           the frames are reused
+const (
+	minAheadPages = 2
+	maxAheadPages = 4
+	minWindow     = 4
+)
+
+// windowPages returns how many pages may be resident.
+func (l *hybridLog) windowPages() uint64 {
+	w := max(l.frameBudget()/int64(l.pageBytes), minWindow)
+	return min(uint64(w), (l.ringMask+1)>>l.pageBits)
+}
+
+// aheadPages returns how many pages are kept open beyond the one at the tail.
+func (l *hybridLog) aheadPages(window uint64) uint64 {
+	return min(max(window/16, minAheadPages), maxAheadPages)
+}
+
+// run is the pager's loop.
+func (l *hybridLog) run() {
+	defer close(l.done)
+	for {
+		select {
+		case <-l.stop:
+			return
+		case <-l.kicks:
+		}
+		l.announce(l.turn())
+	}
+}
+
+// turn makes passes until the pages ahead of the tail are open.
+func (l *hybridLog) turn() error {
+	for {
+		moved, err := l.pass()
+		if err != nil || !moved {
+			return err
+		}
+		l.announce(nil)
+	}
+}
+
+// pass moves each region boundary once; moved reports whether pages were opened.
+func (l *hybridLog) pass() (moved bool, err error) {
+	window := l.windowPages()
+	ahead := l.aheadPages(window)
+	tail := l.tail.Load()
+	wantLimit := l.pageStart(tail) + (ahead+1)*l.pageBytes
+	wantHead := uint64(0)
+	if resident := window * l.pageBytes; wantLimit > resident {
+		wantHead = wantLimit - resident
+	}
+	l.shiftReadOnly(max(l.readOnlyTarget(tail, window, ahead), min(wantHead, l.pageStart(tail))))
+	if err := l.flushTo(l.pageStart(l.safeReadOnly.Load())); err != nil {
+		return false, err
+	}
+	l.pageMu.Lock()
+	defer l.pageMu.Unlock()
+	l.evict(min(wantHead, l.pageStart(l.flushed.Load())), window)
+	limit := min(wantLimit, l.pageStart(l.head.Load())+window*l.pageBytes)
+	if old := l.limit.Load(); limit > old {
+		for a := old; a < limit; a += l.pageBytes {
+			l.region.Prefault(int(a&l.ringMask), int(l.pageBytes))
+		}
+		l.limit.Store(limit)
+		return true, nil
+	}
+	return false, nil
+}
+
+// readOnlyTarget returns the read-only offset that the mutable fraction asks for.
+func (l *hybridLog) readOnlyTarget(tail, window, ahead uint64) uint64 {
+	lag := min(uint64(l.mutableFraction*float64(window)), window-ahead-1)
+	lag = max(lag, 1) * l.pageBytes
+	if ts := l.pageStart(tail); ts > lag {
+		return ts - lag
+	}
+	return 0
+}
+
+// shiftReadOnly makes everything below target immutable and returns when it is (H2).
+func (l *hybridLog) shiftReadOnly(target uint64) {
+	raise(&l.readOnly, target)
+	if l.safeReadOnly.Load() >= target {
+		return
+	}
+	l.epochs.Synchronize()
+	raise(&l.safeReadOnly, target)
+}
+
+// evict drops the pages below target from memory. The caller holds pageMu.
+func (l *hybridLog) evict(target, window uint64) {
+	old := l.head.Load()
+	if target <= old {
+		return
+	}
+	l.head.Store(target)
+	l.epochs.Synchronize()
+	l.spilling()
+	if (l.ringMask+1)>>l.pageBits == window {
+		return // the ring is no larger than the window: every frame is reused at once
+	}
+	for a := l.pageStart(old); a < target; a += l.pageBytes {
+		l.region.Release(int(a&l.ringMask), int(l.pageBytes))
+	}
+}
+
+// raise stores v unless a is above it already.
+func raise(a *atomic.Uint64, v uint64) {
+	for {
+		old := a.Load()
+		if old >= v || a.CompareAndSwap(old, v) {
+			return
+		}
+	}
+}

@@ -1,0 +1,226 @@
+package hlog
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// lineage is what the next version is made from.
+type lineage struct {
+	parent *checkpoint.Manifest // the current version; nil before the first
+	live   bool                 // the store went on from parent without a restore or a reopening in between
+	start  uint64               // where the log of the next version begins
+	dirty  bool                 // the log below start holds records that parent does not
+}
+
+// recoverAt makes log and index those of version m; nil is the empty store.
+func (s *Store) recoverAt(m *checkpoint.Manifest) error {
+	begin, tail := uint64(word.FirstAddress), max(uint64(word.FirstAddress), alignBlock(s.versions.MaxEnd()))
+	logVersion := uint64(1)
+	if m != nil {
+		logVersion = m.LogVersion + 1
+		begin = tail
+		if len(m.Extents) > 0 {
+			begin = m.Extents[0].Start
+		}
+	}
+	x, err := s.openIndex(s.background, m, s.indexConfig())
+	if err != nil {
+		return err
+	}
+	s.table.Store(x)
+	if !s.opts.NoReadCache {
+		s.cache = newReadCache(0) // it gets memory when the log spills
+	}
+	s.log, err = newLog(logConfig{
+		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,
+		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments,
+		spilling: s.sizeCache,
+		begin:    word.Address(begin), tail: word.Address(tail),
+	})
+	if err != nil {
+		return err
+	}
+	s.committed = lineage{parent: m, start: tail}
+	s.lastID = s.versions.MaxID()
+	s.images.adopt(m)
+	s.control.Store(logVersion)
+	return nil
+}
+
+func (s *Store) indexConfig() index.Config {
+	return index.Config{
+		Epoch:    s.epochs,
+		MaxBytes: s.memory.indexMax,
+		Reserve:  s.reserveIndex,
+		Spawn:    s.goWork,
+		OnGrow:   s.opts.Events.indexGrown,
+	}
+}
+
+// reserveIndex takes memory for the index. The log gives up frames for it.
+func (s *Store) reserveIndex(delta int64) bool {
+	ok := s.memory.reserve(delta)
+	if l := s.log; ok && delta > 0 && l != nil {
+		l.kick()
+	}
+	return ok
+}
+
+// openIndex returns the index of version m: its image, and the log behind the image replayed over it.
+//
+// An index must never tell fewer keys apart than the one that the log was written under: two keys that had a chain
+// each there would meet in one entry here, and replay would keep only the newer chain (R1). So it is made to have at
+// least as many buckets from the start, and replay never merges hashes (index.Replay).
+func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config) (*index.Index, error) {
+	if m == nil {
+		return index.New(c)
+	}
+	from := uint64(0)
+	var x *index.Index
+	var err error
+	c.InitialBits = auxBits(m.Aux)
+	if m.Image != nil {
+		from = m.Image.ReplayFrom
+		x, err = s.openImage(m, c)
+	} else {
+		x, err = index.New(c)
+	}
+	if err != nil {
+		return nil, err
+	}
+	if err := s.replay(ctx, x, m, from); err != nil {
+		x.Close()
+		return nil, err
+	}
+	return x, nil
+}
+
+// openImage opens the image of version m. The index reads from the file as it goes, and keeps it open.
+func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (*index.Index, error) {
+	name := s.versions.ImagePath(m.Image.ID)
+	f, err := s.opts.FS.Open(name, fsx.Read)
+	if err != nil {
+		return nil, &CorruptionError{File: name, Reason: fmt.Sprintf("index image cannot be opened: %v", err)}
+	}
+	drop := word.Address(0)
+	if len(m.Extents) > 0 {
+		drop = word.Address(m.Extents[0].Start)
+	}
+	x, err := index.OpenImage(c, imageFile{f}, m.Image.Bytes, drop)
+	if err != nil {
+		f.Close()
+		return nil, imageError(name, err)
+	}
+	return x, nil
+}
+
+// replay applies the log of version m from address from on to x.
+func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manifest, from uint64) error {
+	w := walker{log: &hybridLog{segments: s.segments}}
+	for _, e := range m.Extents {
+		if e.End <= from {
+			continue
+		}
+		skip := recordSkip(e)
+		err := w.walk(ctx, max(e.Start, from), e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
+			if skip(a, rec) {
+				return true, nil
+			}
+			return true, x.Replay(s.hash(rec.key(sh)), a)
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// recordSkip returns which records of an extent are not of its lineage: those written past the version's cut (C4).
+func recordSkip(e checkpoint.Extent) func(word.Address, image) bool {
+	after := word.MakeRecordVersion(e.LogVersion + 1)
+	return func(a word.Address, rec image) bool {
+		return uint64(a) >= e.Fuzzy && rec.link().Version() == after
+	}
+}
+
+// The store's own part of a manifest:
+//
+//	offset  size  what
+//	0       4     bits of the index when the version was cut: it had 2^bits buckets
+func makeAux(bits uint) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(bits)) }
+
+func auxBits(aux []byte) uint {
+	if len(aux) < 4 {
+		return 0
+	}
+	return uint(min(binary.LittleEndian.Uint32(aux), 40))
+}
+
+// warm fills free frames with the newest log, newest first, until the store is as it was before it closed.
+func (s *Store) warm() {
+	if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
+		s.logger.Error("index image", "err", err)
+	}
+	if m := s.current(); m != nil && m.PageBytes <= int(s.log.pageBytes) && len(m.Extents) > 0 {
+		last := m.Extents[len(m.Extents)-1]
+		if err := s.log.warm(s.background, last.Start, last.End); err != nil && s.background.Err() == nil {
+			s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
+		}
+	}
+}
+
+// current returns the newest committed version that the store has gone on from, nil before the first.
+func (s *Store) current() *checkpoint.Manifest {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	return s.committed.parent
+}
+
+// warm reads pages below head into free frames and lowers head over them, page by page. [start, end) is one extent
+// whose end was head when the log was opened.
+func (l *hybridLog) warm(ctx context.Context, start, end uint64) error {
+	if l.head.Load() != end {
+		return nil
+	}
+	w := walker{log: l}
+	for {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		l.pageMu.Lock()
+		head := l.head.Load()
+		page := l.pageStart(head - 1)
+		full := l.limit.Load()-page > l.windowPages()*l.pageBytes
+		if head > end || page < start && head != end || full || head <= start {
+			l.pageMu.Unlock()
+			return nil
+		}
+		err := l.warmPage(&w, max(page, start), head)
+		l.pageMu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+}
+
+// warmPage reads [from, to), which lie in one page, into their frame. The caller holds pageMu: nobody moves head.
+func (l *hybridLog) warmPage(w *walker, from, to uint64) error {
+	for a := from; a < to; {
+		c := w.fetchDisk(a, min(to, (a/l.segments.size+1)*l.segments.size))
+		next, _, err := w.visitChunk(c, to, func(word.Address, image, shape, bool) (bool, error) { return true, nil })
+		if err != nil {
+			return err
+		}
+		copy(l.frame(a, int(next-a)), c.b)
+		a = next
+	}
+	l.head.Store(from)
+	return nil
+}

@@ -1,0 +1,323 @@
+package hlog
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Restore takes the live store back to version v; 0 is the newest one, which the directory opens at. Operations that
+// raced with it finished before it or see the restored state; sessions and tables go on working. When it returns the
+// rollback is durable. No version is lost by it: what was current stays restorable until it is purged, and the next
+// version becomes another child of v.
+//
+// ErrVersionNotFound when there is no such version. After an error the store is as it was.
+func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
+	if err := s.check(); err != nil {
+		return checkpoint.Info{}, err
+	}
+	if s.readOnly {
+		return checkpoint.Info{}, ErrReadOnly
+	}
+	if err := ctx.Err(); err != nil {
+		return checkpoint.Info{}, err
+	}
+	s.compacting.Lock() // a compaction would move records of a log that is no longer current
+	defer s.compacting.Unlock()
+	s.cutMu.Lock()
+	defer s.cutMu.Unlock()
+	if err := s.check(); err != nil {
+		return checkpoint.Info{}, err
+	}
+	began := time.Now()
+	s.settleCut()
+	s.commits.drain()
+	info, err := s.restoreLocked(ctx, v)
+	if err != nil {
+		return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)
+	}
+	s.counters.restores.Add(1)
+	s.opts.Events.restored(info, time.Since(began))
+	return info, nil
+}
+
+// restoreLocked does the work: whatever can fail comes first, then the one durable step, then what cannot fail. The
+// caller holds cutMu; no checkpoint is under way.
+func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
+	m, err := s.restoreTarget(v)
+	if err != nil {
+		return checkpoint.Info{}, err
+	}
+	s.gate(pausedBit, 0)
+	defer s.gate(0, pausedBit)
+	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
+	tail, _ := s.log.alignTail(0)
+	s.log.shiftReadOnly(tail)
+
+	var apply func()
+	if s.isAncestor(m) {
+		apply, err = s.planRewind(ctx, m, tail)
+	} else {
+		apply, err = s.planRebuild(ctx, m)
+	}
+	if err != nil {
+		return checkpoint.Info{}, err
+	}
+	info, err := s.info(m.Version)
+	if err != nil {
+		return checkpoint.Info{}, err
+	}
+	if err := s.versions.SetHead(m.Version); err != nil {
+		return checkpoint.Info{}, err
+	}
+	apply()
+	s.goOnFrom(m, tail)
+	return info, nil
+}
+
+func (s *Store) restoreTarget(v checkpoint.Version) (*checkpoint.Manifest, error) {
+	if v != 0 {
+		return s.versions.Manifest(v)
+	}
+	if m := s.versions.Current(); m != nil {
+		return m, nil
+	}
+	return nil, ErrVersionNotFound
+}
+
+// goOnFrom makes m what the next version is made from. What was written after the last commit is abandoned: it never
+// has to reach the disk.
+func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64) {
+	s.log.flushMu.Lock()
+	s.log.flushed.Store(tail)
+	s.log.durable.Store(tail)
+	s.log.flushMu.Unlock()
+	begin := tail
+	if len(m.Extents) > 0 {
+		begin = m.Extents[0].Start
+	}
+	s.log.begin.Store(begin)
+	s.compactor.begin.Store(0)
+	s.commitMu.Lock()
+	s.committed = lineage{parent: m, start: tail}
+	s.commitMu.Unlock()
+	s.images.adopt(m)
+	s.newest = nil
+	s.control.Add(1) // an update that read before the restore does not write after it
+}
+
+// isAncestor reports whether the store has gone on from m, directly or by versions in between, without leaving it.
+func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
+	c := s.current()
+	for c != nil && c.Version > m.Version {
+		parent, err := s.versions.Manifest(c.Parent)
+		if err != nil {
+			return false // purged: it cannot be told
+		}
+		c = parent
+	}
+	return c != nil && c.Version == m.Version
+}
+
+// planRebuild prepares to replace the index by that of a version on another branch, the way Open would.
+func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply func(), err error) {
+	x, err := s.openIndex(ctx, m, s.indexConfig())
+	if err != nil {
+		return nil, err
+	}
+	return func() {
+		s.tableMu.Lock()
+		old := s.table.Swap(x)
+		s.tableMu.Unlock()
+		old.Close()
+		s.goWork(func() {
+			if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
+				s.logger.Error("index image", "err", err)
+			}
+		})
+	}, nil
+}
+
+// rewinder finds where the index has to point for a version that the store has gone on from.
+type rewinder struct {
+	s     *Store
+	fuzzy uint64             // log below it belongs to the version
+	cut   uint64             // log from here on does not
+	after word.RecordVersion // in between, records of this version do not
+	guard *epoch.Guard
+	cold  coldReader
+	prev  map[word.Address]before // of records that are only on disk
+	plan  []rewind
+	index *index.Index
+}
+
+type before struct {
+	prev    word.Address
+	version word.RecordVersion
+}
+
+type rewind struct {
+	hash uint64
+	to   word.Address
+}
+
+// planRewind goes over the log written since m and notes for each chain that has changed where it was. It changes
+// nothing; apply does. No operation runs meanwhile.
+func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uint64) (apply func(), err error) {
+	r := &rewinder{s: s, fuzzy: m.Cut, cut: m.Cut, guard: s.epochs.Register(), prev: map[word.Address]before{}, index: s.index()}
+	defer r.guard.Release()
+	if n := len(m.Extents); n > 0 && m.Extents[n-1].LogVersion == m.LogVersion {
+		r.fuzzy, r.after = m.Extents[n-1].Fuzzy, word.MakeRecordVersion(m.LogVersion+1)
+	}
+	r.cold.log = s.log
+	for _, span := range s.changedSince(r.fuzzy, tail) {
+		w := walker{log: s.log, guard: r.guard}
+		if err := w.walk(ctx, span.Start, span.End, r.visit); err != nil {
+			return nil, err
+		}
+	}
+	if err := r.planEntries(ctx); err != nil {
+		return nil, err
+	}
+	return r.apply, nil
+}
+
+// changedSince returns the stretches of the current log at or above a.
+func (s *Store) changedSince(a, tail uint64) []checkpoint.Range {
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	var set checkpoint.ExtentSet
+	if s.committed.parent != nil {
+		for _, e := range s.committed.parent.Extents {
+			set.Add(max(e.Start, a), max(e.End, a))
+		}
+	}
+	set.Add(max(s.committed.start, a), max(tail, a))
+	return set.Ranges()
+}
+
+// belongs reports whether the record at a, of version v, is part of the version that is being restored.
+func (r *rewinder) belongs(a word.Address, v word.RecordVersion) bool {
+	return uint64(a) < r.fuzzy || uint64(a) < r.cut && v != r.after
+}
+
+// visit notes the hash of a record that does not belong to the version.
+func (r *rewinder) visit(a word.Address, rec image, sh shape, memory bool) (bool, error) {
+	k := rec.link()
+	if r.belongs(a, k.Version()) {
+		return true, nil
+	}
+	if !memory {
+		r.prev[a] = before{k.Prev(), k.Version()}
+	}
+	r.plan = append(r.plan, rewind{hash: r.s.hash(rec.key(sh))})
+	return true, nil
+}
+
+// planEntries turns the hashes into what their entries have to become.
+func (r *rewinder) planEntries(ctx context.Context) error {
+	kept := r.plan[:0]
+	for i, w := range r.plan {
+		if i%1024 == 0 && ctx.Err() != nil {
+			return ctx.Err()
+		}
+		e, err := r.entry(w.hash)
+		if err != nil {
+			return err
+		}
+		to, err := r.target(e.Address())
+		if err != nil {
+			return err
+		}
+		if to != e.Address() {
+			kept = append(kept, rewind{w.hash, to})
+		}
+	}
+	r.plan = kept
+	return nil
+}
+
+func (r *rewinder) entry(h uint64) (word.Entry, error) {
+	for {
+		r.guard.Enter()
+		_, e, status := r.index.Find(h)
+		r.guard.Exit()
+		if status != index.NeedLoad {
+			return e, nil
+		}
+		if err := r.index.Load(h); err != nil {
+			return 0, err
+		}
+	}
+}
+
+// target follows a chain from a down to the first record that belongs to the version.
+func (r *rewinder) target(a word.Address) (word.Address, error) {
+	for a != word.None && uint64(a) >= r.fuzzy {
+		b, err := r.link(a)
+		if err != nil {
+			return 0, err
+		}
+		if r.belongs(a, b.version) {
+			return a, nil
+		}
+		a = b.prev
+	}
+	return a, nil
+}
+
+func (r *rewinder) link(a word.Address) (before, error) {
+	r.guard.Enter()
+	if uint64(a) >= r.s.log.head.Load() {
+		k := linkAt(r.s.log.at(a))
+		r.guard.Exit()
+		return before{k.Prev(), k.Version()}, nil
+	}
+	r.guard.Exit()
+	if b, ok := r.prev[a]; ok {
+		return b, nil
+	}
+	rec, _, err := r.cold.read(a)
+	if err != nil {
+		return before{}, err
+	}
+	return before{rec.link().Prev(), rec.link().Version()}, nil
+}
+
+// apply points the entries where the plan says. Nobody else uses the index; growth may move entries meanwhile, which
+// the retry is for.
+func (r *rewinder) apply() {
+	g := r.s.epochs.Register()
+	defer g.Release()
+	for _, w := range r.plan {
+		for done := false; !done; {
+			g.Enter()
+			slot, e, status := r.index.Find(w.hash)
+			done = status == index.Found && (uint64(e.Address()) < r.fuzzy || e.Address() <= w.to || slot.CompareAndSwap(e, w.to))
+			g.Exit()
+		}
+	}
+}
+
+// Purge removes version v for good: what only it needs is freed. Other versions are not touched. ErrVersionNotFound
+// when there is no such version, ErrVersionInUse when the store has gone on from it or a view reads it.
+func (s *Store) Purge(ctx context.Context, v checkpoint.Version) error {
+	if err := s.check(); err != nil {
+		return err
+	}
+	if s.readOnly {
+		return ErrReadOnly
+	}
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	if _, err := s.versions.Purge(v); err != nil {
+		return fmt.Errorf("hlog: purge version %d: %w", v, err)
+	}
+	return s.collect()
+}

@@ -1,0 +1,213 @@
+package hlog
+
+import (
+	"slices"
+
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// RMW replaces the value of key by what fn makes of it, atomically.
+//
+// fn gets a copy of the value, nil when the key has none, with the record's spare capacity. It may change it and
+// return it, a prefix of it or an extension of it, or return any other bytes; they are copied before RMW returns.
+// Returning nil deletes the key, or leaves it absent. fn runs with nothing held: it may take its time or panic, and
+// then the value is unchanged. It runs again when the value has changed meanwhile, so it must have no other effect.
+// It must not use the session that called it.
+func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
+	if _, err := s.checkWrite(key, 0); err != nil {
+		return err
+	}
+	return s.modify(key, s.store.hash(key), fn)
+}
+
+func (s *Session) modify(key []byte, h uint64, fn func(old []byte) []byte) error {
+	m := &s.rmw
+	for tries := 0; ; tries++ {
+		old, err := s.readForUpdate(m, key, h)
+		if err != nil {
+			return err
+		}
+		value := fn(old)
+		ok, err := s.writeUpdate(m, key, h, value, value == nil, tries)
+		if ok || err != nil {
+			return err
+		}
+	}
+}
+
+// initialScratch is the first capacity of a session's scratch, in bytes.
+const initialScratch = 64
+
+// modification is a read-modify-write between its read and its write. The callback runs in between, outside the
+// epoch and holding nothing (H10); the write succeeds only if the record is as it was read.
+type modification struct {
+	c       control
+	addr    word.Address // newest record of the key in memory, None if there is none
+	cold    word.Address // then: where its chain leaves memory, None if it ends
+	st      word.State   // of the record at addr
+	existed bool
+}
+
+// expected returns where the chain leaves memory if nothing has changed; the record at addr may have been evicted.
+func (m *modification) expected() word.Address {
+	if m.addr != word.None {
+		return m.addr
+	}
+	return m.cold
+}
+
+// readForUpdate reads the value of key into the session's scratch; nil when the key has none.
+func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, error) {
+	if s.scratch == nil {
+		s.scratch = make([]byte, 0, initialScratch) // never nil: nil means absent
+	}
+	for tries := 0; ; tries++ {
+		c, err := s.enter()
+		if err != nil {
+			return nil, err
+		}
+		_, e, status := s.store.index().Find(h)
+		a, p, ok := s.log.find(e.Address(), key, s.log.head.Load())
+		if !ok {
+			s.guard.Exit()
+			if status == index.NeedLoad {
+				if err := s.store.loadIndex(h); err != nil {
+					return nil, err
+				}
+				continue
+			}
+			old, retry, err := s.readColdForUpdate(m, c, key, a)
+			if retry {
+				continue
+			}
+			return old, err
+		}
+		value, st, capacity := readValue(s.scratch[:0], p)
+		*m = modification{c: c, addr: a, st: st, existed: !st.Tombstone()}
+		superseded := st.Sealed() && uint64(a) >= s.log.safeReadOnly.Load()
+		s.guard.Exit()
+		if superseded {
+			backOff(tries)
+			continue
+		}
+		s.scratch = value
+		if !m.existed {
+			return nil, nil
+		}
+		if cap(value) < capacity {
+			s.scratch = slices.Grow(value, capacity-len(value))
+		}
+		return s.scratch[:len(value):capacity], nil
+	}
+}
+
+// readColdForUpdate is readForUpdate where the chain leaves memory at a. retry asks to start over.
+func (s *Session) readColdForUpdate(m *modification, c control, key []byte, a word.Address) (old []byte, retry bool, err error) {
+	*m = modification{c: c, cold: a}
+	if uint64(a) < s.log.begin.Load() {
+		m.cold = word.None
+		return nil, false, nil
+	}
+	value, found, err := s.getCold(s.scratch[:0], key, a)
+	if err != nil {
+		if uint64(a) < s.log.begin.Load() {
+			return nil, true, nil
+		}
+		return nil, false, err
+	}
+	if !found {
+		return nil, false, nil
+	}
+	m.existed = true
+	s.scratch = value
+	return value, false, nil
+}
+
+// writeUpdate makes value the value of key, or deletes it, if nothing has changed since readForUpdate filled m. ok
+// is false when something has: the caller starts over with a new read.
+func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byte, remove bool, tries int) (ok bool, err error) {
+	if remove && !m.existed {
+		return true, nil
+	}
+	sh := shapeFor(len(key), len(value), len(value))
+	if sh.size > int(s.log.pageBytes) {
+		return false, ErrTooLarge
+	}
+	c, err := s.enter()
+	if err != nil {
+		return false, err
+	}
+	o := again
+	if c == m.c {
+		o = s.tryUpdate(m, key, h, value, remove, sh)
+	}
+	s.guard.Exit()
+	if o == done {
+		return true, nil
+	}
+	return false, s.settle(o, h, sh.size, tries)
+}
+
+// tryUpdate is one attempt inside the epoch.
+func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte, remove bool, sh shape) outcome {
+	if uint64(m.addr) >= s.log.readOnly.Load() {
+		// The record cannot have left memory since it was read, and if it is in the state it was read in it is
+		// still the newest of its key: what supersedes it seals it first (H4).
+		p := s.log.at(m.addr)
+		k := linkAt(p)
+		if k.Version() == m.c.version() && len(value) <= shapeAt(p, k, m.st).capacity {
+			return updateInPlace(p, k, m.st, value, remove)
+		}
+	}
+	return s.updateByCopy(m, key, h, value, remove, sh)
+}
+
+func updateInPlace(p mem.Ptr, k word.Link, st word.State, value []byte, remove bool) outcome {
+	if st.Busy() || !casState(p, st, st|word.LockedBit) {
+		return again
+	}
+	if remove {
+		writeTombstone(p, k, st)
+	} else {
+		writeValue(p, k, st, value)
+	}
+	return done
+}
+
+func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []byte, remove bool, sh shape) outcome {
+	slot, e, status := s.store.index().FindOrCreate(h)
+	if status == index.NeedLoad {
+		return needLoad
+	}
+	head := s.log.head.Load()
+	safe := s.log.safeReadOnly.Load()
+	if s.overtaken(m.c, e, safe) {
+		return again
+	}
+	a, p, ok := s.log.find(e.Address(), key, head)
+	if !ok {
+		if uint64(a) < s.log.begin.Load() {
+			a = word.None
+		}
+		if a != m.expected() {
+			return again // the chain has more in memory, or less, than was looked at
+		}
+		return s.publish(m.c, slot, e, source{}, key, value, sh, remove)
+	}
+	if a != m.addr {
+		return again
+	}
+	src := source{}
+	if uint64(a) >= safe {
+		src = source{p, m.st}
+		if m.st.Busy() {
+			return again
+		}
+		if len(value) > shapeAt(p, linkAt(p), m.st).capacity {
+			sh = s.roomier(sh)
+		}
+	}
+	return s.publish(m.c, slot, e, src, key, value, sh, remove)
+}

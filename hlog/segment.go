@@ -1,0 +1,261 @@
+package hlog
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// allocateStep is how far ahead of the written end a segment file is allocated, so that a full disk shows in
+// Allocate and not in the middle of a write.
+const allocateStep = 4 << 20
+
+// segments are the files that hold the log on disk: segment n holds bytes [n*size, (n+1)*size). Safe for concurrent
+// use.
+type segments struct {
+	fs       fsx.FS
+	dir      string
+	path     func(n uint64) string
+	size     uint64
+	readOnly bool
+
+	mu   sync.RWMutex
+	open map[uint64]*segment
+	// dirDirty tells that a file was created and its directory not yet synced.
+	dirDirty bool
+}
+
+// segment is one open file. It is closed when it was dropped and its last user has returned it.
+type segment struct {
+	file  fsx.File
+	name  string
+	refs  atomic.Int64  // users, plus one while it is in the table
+	size  atomic.Uint64 // allocated bytes
+	dirty atomic.Bool   // written since the last sync
+}
+
+func newSegments(fsys fsx.FS, dir string, path func(uint64) string, size int64, readOnly bool) *segments {
+	return &segments{fs: fsys, dir: dir, path: path, size: uint64(size), readOnly: readOnly, open: map[uint64]*segment{}}
+}
+
+// acquire returns segment n with a reference. It creates the file if create is set.
+func (s *segments) acquire(n uint64, create bool) (*segment, error) {
+	s.mu.RLock()
+	g := s.open[n]
+	if g != nil {
+		g.refs.Add(1)
+	}
+	s.mu.RUnlock()
+	if g != nil {
+		return g, nil
+	}
+	return s.openSegment(n, create)
+}
+
+func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if g := s.open[n]; g != nil {
+		g.refs.Add(1)
+		return g, nil
+	}
+	name := s.path(n)
+	flag := fsx.Direct
+	if !s.readOnly {
+		flag |= fsx.Write
+	}
+	f, err := s.fs.Open(name, flag)
+	if create && errors.Is(err, fs.ErrNotExist) {
+		f, err = s.fs.Open(name, flag|fsx.Create)
+		s.dirDirty = s.dirDirty || err == nil
+	}
+	if err != nil {
+		return nil, err
+	}
+	size, err := f.Size()
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	g := &segment{file: f, name: name}
+	g.size.Store(uint64(size))
+	g.refs.Store(2)
+	s.open[n] = g
+	return g, nil
+}
+
+func (g *segment) release() {
+	if g.refs.Add(-1) == 0 {
+		g.file.Close()
+	}
+}
+
+// write writes b, a multiple of blockBytes, at log offset a; the bytes lie in one segment.
+func (s *segments) write(b []byte, a uint64) error {
+	g, err := s.acquire(a/s.size, true)
+	if err != nil {
+		return err
+	}
+	defer g.release()
+	off := a % s.size
+	if err := s.grow(g, off+uint64(len(b))); err != nil {
+		return err
+	}
+	g.dirty.Store(true)
+	_, err = g.file.WriteAt(b, int64(off))
+	return err
+}
+
+// grow allocates g up to end, and a step further.
+func (s *segments) grow(g *segment, end uint64) error {
+	if end <= g.size.Load() {
+		return nil
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	have := g.size.Load()
+	if end <= have {
+		return nil
+	}
+	want := min((end+allocateStep-1)/allocateStep*allocateStep, s.size)
+	if err := g.file.Allocate(int64(have), int64(want-have)); err != nil {
+		want = end // less may still fit
+		if err := g.file.Allocate(int64(have), int64(want-have)); err != nil {
+			return err
+		}
+	}
+	g.size.Store(want)
+	g.dirty.Store(true)
+	return nil
+}
+
+// sync makes all that was written durable.
+func (s *segments) sync() error {
+	s.mu.RLock()
+	var dirty []*segment
+	for _, g := range s.open {
+		if g.dirty.Load() {
+			g.refs.Add(1)
+			dirty = append(dirty, g)
+		}
+	}
+	s.mu.RUnlock()
+	var first error
+	for _, g := range dirty {
+		g.dirty.Store(false)
+		if err := g.file.Sync(); err != nil {
+			g.dirty.Store(true)
+			first = errors.Join(first, err)
+		}
+		g.release()
+	}
+	if first != nil {
+		return first
+	}
+	return s.syncDir()
+}
+
+func (s *segments) syncDir() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.dirDirty {
+		return nil
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
+	}
+	s.dirDirty = false
+	return nil
+}
+
+// readAt fills b from log offset a; both are multiples of blockBytes and b is aligned in memory. It returns the
+// number of bytes that the segment has, fewer than asked for at its end; the bytes lie in one segment.
+func (s *segments) readAt(b []byte, a uint64) (int, error) {
+	g, err := s.acquire(a/s.size, false)
+	if err != nil {
+		if errors.Is(err, fs.ErrNotExist) {
+			return 0, &CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
+		}
+		return 0, err
+	}
+	defer g.release()
+	n, err := g.file.ReadAt(b, int64(a%s.size))
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = nil
+	}
+	return n, err
+}
+
+// drop forgets segment n and removes its file. Users that hold it go on reading.
+func (s *segments) drop(n uint64) error {
+	s.forget(n)
+	err := s.fs.Remove(s.path(n))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	return err
+}
+
+func (s *segments) forget(n uint64) {
+	s.mu.Lock()
+	g := s.open[n]
+	delete(s.open, n)
+	s.mu.Unlock()
+	if g != nil {
+		g.release()
+	}
+}
+
+// truncate cuts the log off at a: later segments are removed, the one that holds a is shortened.
+func (s *segments) truncate(a uint64, names []uint64) error {
+	for _, n := range names {
+		switch {
+		case n*s.size >= a:
+			if err := s.drop(n); err != nil {
+				return err
+			}
+		case (n+1)*s.size > a:
+			if err := s.shorten(n, a%s.size); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (s *segments) shorten(n, size uint64) error {
+	g, err := s.acquire(n, false)
+	if err != nil {
+		return err
+	}
+	defer g.release()
+	if g.size.Load() <= size {
+		return nil
+	}
+	if err := g.file.Truncate(int64(size)); err != nil {
+		return err
+	}
+	g.size.Store(size)
+	g.dirty.Store(true)
+	return nil
+}
+
+func (s *segments) close() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for n, g := range s.open {
+		delete(s.open, n)
+		g.release()
+	}
+	return nil
+}
+
+// corrupt returns the error for damage at log offset a.
+func (s *segments) corrupt(a uint64, format string, args ...any) error {
+	return &CorruptionError{File: s.path(a / s.size), Offset: int64(a % s.size), Reason: fmt.Sprintf(format, args...)}
+}

@@ -1,0 +1,130 @@
+package hlog
+
+import (
+	"runtime"
+	"time"
+
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Session is a handle for one goroutine at a time. It saves the few nanoseconds that Store's methods spend on
+// finding one. Thousands may exist; one that is idle, or was forgotten, delays nobody.
+//
+// A session that is never closed is reclaimed with its memory by the garbage collector.
+type Session struct {
+	store  *Store
+	log    *hybridLog
+	guard  *epoch.Guard
+	closed bool
+
+	cold    *coldReader  // made by the first read from disk
+	staged  *staging     // made by the first Multi call that reads from disk
+	scratch []byte       // the value handed to an RMW callback
+	rmw     modification // of RMW, kept here so that it is not allocated
+	hashes  [multiWindow]uint64
+}
+
+// NewSession returns a session. On a closed store its operations return ErrClosed.
+func (s *Store) NewSession() *Session {
+	return &Session{store: s, log: s.log, guard: s.epochs.Register()}
+}
+
+// Close gives the session back. Its operations return ErrClosed from then on. Closing twice is harmless.
+func (s *Session) Close() error {
+	if !s.closed {
+		s.closed = true
+		s.guard.Release()
+	}
+	return nil
+}
+
+// enter begins an operation: the session is inside the epoch if the error is nil.
+func (s *Session) enter() (control, error) {
+	if s.closed {
+		return 0, ErrClosed
+	}
+	s.guard.Enter()
+	if c := control(s.store.control.Load()); c.open() {
+		return c, nil
+	}
+	return s.enterSlow()
+}
+
+// enterSlow waits, outside the epoch, while the store is being restored (H6).
+func (s *Session) enterSlow() (control, error) {
+	for {
+		s.guard.Exit()
+		if err := s.store.waitOpen(); err != nil {
+			return 0, err
+		}
+		s.guard.Enter()
+		if c := control(s.store.control.Load()); c.open() {
+			return c, nil
+		}
+	}
+}
+
+// outcome is what an attempt made inside the epoch came to.
+type outcome uint8
+
+const (
+	done      outcome = iota
+	again             // somebody else was faster, or holds the record
+	needSpace         // no page is open at the tail
+	needLoad          // the index block of the key is still on disk
+)
+
+// settle does, outside the epoch, what the next attempt needs. n is the size of the record to be allocated, tries
+// counts the attempts.
+func (s *Session) settle(o outcome, h uint64, n, tries int) error {
+	switch o {
+	case needSpace:
+		return s.log.waitForSpace(n)
+	case needLoad:
+		return s.store.loadIndex(h)
+	default:
+		backOff(tries)
+		return nil
+	}
+}
+
+// backOff gives way to whoever was faster. Holders of records hold them for nanoseconds unless they have been
+// descheduled, which only yielding can end.
+func backOff(tries int) {
+	switch {
+	case tries < 4:
+	case tries < 64:
+		runtime.Gosched()
+	default:
+		time.Sleep(10 * time.Microsecond)
+	}
+}
+
+func checkKey(key []byte) error {
+	if len(key) == 0 {
+		return ErrEmptyKey
+	}
+	if len(key) > word.MaxKey {
+		return ErrTooLarge
+	}
+	return nil
+}
+
+// checkWrite refuses what cannot be stored: before any effect.
+func (s *Session) checkWrite(key []byte, valueLen int) (shape, error) {
+	if err := checkKey(key); err != nil {
+		return shape{}, err
+	}
+	if valueLen >= int(s.log.pageBytes) {
+		return shape{}, ErrTooLarge
+	}
+	sh := shapeFor(len(key), valueLen, valueLen)
+	if sh.size > int(s.log.pageBytes) {
+		return shape{}, ErrTooLarge
+	}
+	if s.store.readOnly {
+		return shape{}, ErrReadOnly
+	}
+	return sh, nil
+}

@@ -1,0 +1,165 @@
+package hlog
+
+import (
+	"context"
+	"log/slog"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+
+	"github.com/zeebo/xxh3"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/mem"
+)
+
+// Store is an open store: a hash index over a hybrid log in one directory. All methods are safe for concurrent use.
+type Store struct {
+	_       [64]byte
+	control atomic.Uint64 // a control word; every operation reads it
+	_       [56]byte
+
+	seed     uint64
+	table    atomic.Pointer[index.Index] // replaced by a restore to another branch, when nobody is inside
+	log      *hybridLog
+	epochs   *epoch.Manager
+	cache    *readCache // nil when switched off
+	readOnly bool
+	pool     sessionPool
+
+	opts     Options
+	path     string
+	logger   *slog.Logger
+	versions *checkpoint.Dir
+	segments *segments
+	memory   *budget
+	counters counters
+	unlock   func() error
+
+	tableMu  sync.RWMutex // held by those who use the index outside the epoch
+	gateMu   sync.Mutex   // of the paused and closed bits
+	gateCond sync.Cond
+
+	cutMu  sync.Mutex         // one cut, restore or close at a time
+	lastID checkpoint.Version // of cutMu: the highest id given out
+	newest *PendingCheckpoint // of cutMu: the last one begun, whose cut may still be outstanding
+
+	commits   commitQueue
+	commitMu  sync.Mutex
+	committed lineage // of commitMu
+
+	background context.Context // ends when the store closes
+	cancel     context.CancelFunc
+	workers    sync.WaitGroup
+	images     imageWriter
+	chores     chan struct{} // asks for a round of housekeeping
+	viewMu     sync.Mutex
+	views      map[*View]struct{} // of viewMu: the open ones
+	purgeMu    sync.Mutex         // one collection of garbage at a time
+	holdMu     sync.Mutex
+	holds      map[uint64]int // of holdMu: log addresses that scans and views read from, with counts
+	compacting sync.Mutex
+	compactor  compactState
+}
+
+// hash returns the hash of a key. Those of 8 bytes, the commonest, are mixed without a call.
+func (s *Store) hash(key []byte) uint64 {
+	if len(key) == 8 {
+		return mix(mem.Load64(key), s.seed)
+	}
+	return xxh3.HashSeed(key, s.seed)
+}
+
+// mix hashes 8 bytes by two foldings of a 128-bit product; the multipliers are odd numbers with balanced bits.
+func mix(k, seed uint64) uint64 {
+	hi, lo := bits.Mul64(k^seed^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
+	hi, lo = bits.Mul64(hi^lo^seed, 0xa0761d6478bd642f)
+	return hi ^ lo
+}
+
+func (s *Store) index() *index.Index { return s.table.Load() }
+
+// loadIndex reads the part of the index image that covers h, outside the epoch.
+func (s *Store) loadIndex(h uint64) error {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	return s.imageFault(s.index().Load(h))
+}
+
+// loadWholeIndex reads what is left of the index image.
+func (s *Store) loadWholeIndex() error {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	return s.imageFault(s.index().LoadAll(s.background))
+}
+
+// imageFault names the image file in an error of the index.
+func (s *Store) imageFault(err error) error {
+	if m := s.images.source(); err != nil && m != nil {
+		return imageError(s.versions.ImagePath(m.ID), err)
+	}
+	return err
+}
+
+// waitOpen returns when operations may run, or ErrClosed.
+func (s *Store) waitOpen() error {
+	s.gateMu.Lock()
+	defer s.gateMu.Unlock()
+	for {
+		c := control(s.control.Load())
+		switch {
+		case c.closed():
+			return ErrClosed
+		case c.open():
+			return nil
+		}
+		s.gateCond.Wait()
+	}
+}
+
+// gate sets and clears bits of the control word and wakes those who wait for it.
+func (s *Store) gate(set, clear control) {
+	s.gateMu.Lock()
+	for {
+		c := s.control.Load()
+		if s.control.CompareAndSwap(c, c&^uint64(clear)|uint64(set)) {
+			break
+		}
+	}
+	s.gateMu.Unlock()
+	s.gateCond.Broadcast()
+}
+
+// check returns ErrClosed when the store is closed.
+func (s *Store) check() error {
+	if control(s.control.Load()).closed() {
+		return ErrClosed
+	}
+	return nil
+}
+
+// goWork runs f in the background; Close waits for it.
+func (s *Store) goWork(f func()) {
+	s.workers.Add(1)
+	go func() {
+		defer s.workers.Done()
+		f()
+	}()
+}
+
+// counters are changed off the hot path only.
+type counters struct {
+	coldReads        atomic.Uint64
+	cacheHits        atomic.Uint64
+	checkpoints      atomic.Uint64
+	checkpointErrors atomic.Uint64
+	checkpointNanos  atomic.Int64
+	imageBytes       atomic.Int64
+	compactedBytes   atomic.Int64
+	reclaimedBytes   atomic.Int64
+	restores         atomic.Uint64
+	sampledRecords   atomic.Int64
+	sampledBytes     atomic.Int64
+}

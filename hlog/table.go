@@ -1,0 +1,130 @@
+package hlog
+
+import (
+	"fmt"
+	"reflect"
+
+	"github.com/hybridlog/hybridlog/internal/mem"
+)
+
+// Table is a typed view of a session's key space for fixed-size, pointer-free keys and values: the bytes of K are
+// the key, the bytes of V the value, both little-endian as they lie in memory, with nothing encoded or copied twice.
+// Session.Get with the bytes of a K sees what Table.Set wrote.
+//
+// Keys that are equal in Go are one key: padding and blank fields do not count, and -0 is 0. Every NaN is equal to
+// itself here, if its bits are. A Table belongs to its session's goroutine.
+type Table[K comparable, V any] struct {
+	s         *Session
+	canonical []canonicalRange // of K; nil when every byte of K counts as it is
+	key       K                // a key in its canonical form
+	value     V                // what an update works on
+}
+
+// NewTable returns a typed view. It reports an error when K or V holds pointers (or strings, slices, maps,
+// interfaces), or when K has no bytes.
+func NewTable[K comparable, V any](s *Session) (*Table[K, V], error) {
+	kt, vt := reflect.TypeFor[K](), reflect.TypeFor[V]()
+	for _, t := range []reflect.Type{kt, vt} {
+		if at := pointerIn(t); at != "" {
+			return nil, fmt.Errorf("%w: table type %v holds pointers (%s)", ErrOptions, t, at)
+		}
+	}
+	if kt.Size() == 0 {
+		return nil, fmt.Errorf("%w: table key type %v has no bytes", ErrOptions, kt)
+	}
+	if sh := shapeFor(int(kt.Size()), int(vt.Size()), 0); kt.Size() >= 1<<16 || sh.size > int(s.log.pageBytes) {
+		return nil, fmt.Errorf("%w: table of %v to %v", ErrTooLarge, kt, vt)
+	}
+	return &Table[K, V]{s: s, canonical: canonicalRanges(kt)}, nil
+}
+
+// bytes returns the key's bytes in canonical form: of *k itself where that is possible.
+func (t *Table[K, V]) bytes(k *K) []byte {
+	b := mem.AsBytes(k)
+	if t.canonical == nil {
+		return b
+	}
+	c := mem.AsBytes(&t.key)
+	clear(c)
+	canonicalise(c, b, t.canonical)
+	return c
+}
+
+// Get returns the value of k and whether it has one.
+func (t *Table[K, V]) Get(k K) (V, bool, error) {
+	var v V
+	ok, err := t.getInto(&v, t.bytes(&k))
+	return v, ok, err
+}
+
+func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
+	b := mem.AsBytes(v)
+	got, err := t.s.get(b[:0], key, t.s.store.hash(key))
+	switch {
+	case err == ErrNotFound:
+		return false, nil
+	case err != nil:
+		return false, err
+	case len(got) != len(b):
+		clear(b)
+		return false, ErrValueSize
+	}
+	return true, nil
+}
+
+// Set makes v the value of k.
+func (t *Table[K, V]) Set(k K, v V) error {
+	if t.s.store.readOnly {
+		return ErrReadOnly
+	}
+	key, value := t.bytes(&k), mem.AsBytes(&v)
+	return t.s.set(key, value, t.s.store.hash(key), shapeFor(len(key), len(value), 0))
+}
+
+// Delete removes k. Deleting what is absent succeeds.
+func (t *Table[K, V]) Delete(k K) error {
+	if t.s.store.readOnly {
+		return ErrReadOnly
+	}
+	key := t.bytes(&k)
+	return t.s.remove(key, t.s.store.hash(key), shapeFor(len(key), 0, 0))
+}
+
+// Update lets fn change the value of k, atomically; *v is zero when existed is false. fn runs with nothing held, and
+// again when the value has changed meanwhile: it must have no other effect. If it panics the value is unchanged.
+func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
+	if t.s.store.readOnly {
+		return ErrReadOnly
+	}
+	key := t.bytes(&k)
+	h := t.s.store.hash(key)
+	for tries := 0; ; tries++ {
+		existed, err := t.load(key, h)
+		if err != nil {
+			return err
+		}
+		fn(&t.value, existed)
+		ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries)
+		if ok || err != nil {
+			return err
+		}
+	}
+}
+
+// load reads the value to be updated into t.value.
+func (t *Table[K, V]) load(key []byte, h uint64) (existed bool, err error) {
+	old, err := t.s.readForUpdate(&t.s.rmw, key, h)
+	if err != nil {
+		return false, err
+	}
+	b := mem.AsBytes(&t.value)
+	switch {
+	case old == nil:
+		clear(b)
+		return false, nil
+	case len(old) != len(b):
+		return false, ErrValueSize
+	}
+	copy(b, old)
+	return true, nil
+}

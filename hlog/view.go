@@ -1,0 +1,272 @@
+package hlog
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// View is a version of the store, open for reading while the store goes on. What it needs is kept until it is
+// closed. Its methods are safe for concurrent use. It reads from disk, through the store's cache of cold records.
+type View struct {
+	s       *Store
+	m       *checkpoint.Manifest
+	index   *index.Index
+	epochs  *epoch.Manager
+	begin   word.Address
+	readers sync.Pool // of *viewReader
+
+	mu     sync.Mutex
+	idle   sync.Cond // of mu
+	active int       // of mu: calls under way
+	closed bool      // of mu
+}
+
+// start begins a call: Close waits for its end.
+func (w *View) start() error {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.closed {
+		return ErrClosed
+	}
+	w.active++
+	return nil
+}
+
+func (w *View) end() {
+	w.mu.Lock()
+	w.active--
+	w.mu.Unlock()
+	w.idle.Broadcast()
+}
+
+func (w *View) isClosed() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.closed
+}
+
+// viewReader is what one call on a view uses.
+type viewReader struct {
+	guard *epoch.Guard
+	cold  coldReader
+	rec   []byte
+}
+
+// OpenVersion opens version v for reading; 0 is the newest one. ErrVersionNotFound when there is no such version. The
+// cost does not follow the size of the state: index blocks are read as they are needed.
+func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, error) {
+	if err := s.check(); err != nil {
+		return nil, err
+	}
+	m, err := s.restoreTarget(v)
+	if err != nil {
+		return nil, err
+	}
+	if m, err = s.versions.Pin(m.Version); err != nil {
+		return nil, err
+	}
+	w := &View{s: s, m: m, epochs: epoch.New()}
+	w.idle.L = &w.mu
+	w.index, err = s.openIndex(ctx, m, index.Config{
+		Epoch:    w.epochs,
+		MaxBytes: func() int64 { return int64(word.MaxAddress) },
+		Reserve:  func(int64) bool { return true },
+	})
+	if err != nil {
+		s.versions.Unpin(m.Version)
+		w.epochs.Close()
+		return nil, err
+	}
+	if len(m.Extents) > 0 {
+		w.begin = word.Address(m.Extents[0].Start)
+	} else {
+		w.begin = word.MaxAddress
+	}
+	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: coldReader{log: s.log}} }
+	return w, s.keepView(w)
+}
+
+// keepView notes w as open, so that closing the store closes it.
+func (s *Store) keepView(w *View) error {
+	s.viewMu.Lock()
+	if s.views == nil {
+		s.views = map[*View]struct{}{}
+	}
+	s.views[w] = struct{}{}
+	s.viewMu.Unlock()
+	if err := s.check(); err != nil { // closed meanwhile
+		w.Close()
+		return err
+	}
+	return nil
+}
+
+// closeViews closes what is still open.
+func (s *Store) closeViews() {
+	s.viewMu.Lock()
+	views := make([]*View, 0, len(s.views))
+	for w := range s.views {
+		views = append(views, w)
+	}
+	s.viewMu.Unlock()
+	for _, w := range views {
+		w.Close()
+	}
+}
+
+// Close ends the scans that are under way and gives up what the view holds; it must not be called by a scan's own
+// callback. Closing twice returns ErrClosed.
+func (w *View) Close() error {
+	w.mu.Lock()
+	if w.closed {
+		w.mu.Unlock()
+		return ErrClosed
+	}
+	w.closed = true
+	for w.active > 0 {
+		w.idle.Wait()
+	}
+	w.mu.Unlock()
+	w.s.viewMu.Lock()
+	delete(w.s.views, w)
+	w.s.viewMu.Unlock()
+	w.index.Close()
+	w.epochs.Close()
+	w.s.versions.Unpin(w.m.Version)
+	w.s.kickMaintenance()
+	return nil
+}
+
+// Info describes the version.
+func (w *View) Info() checkpoint.Info {
+	i, err := w.s.info(w.m.Version)
+	if err != nil { // being purged
+		i = checkpoint.Info{Version: w.m.Version, Parent: w.m.Parent, Created: w.m.Created, Cookie: w.m.Cookie}
+	}
+	return i
+}
+
+// Get appends the value that key had in the version to dst; ErrNotFound when it had none.
+func (w *View) Get(dst, key []byte) ([]byte, error) {
+	if err := checkKey(key); err != nil {
+		return dst, err
+	}
+	if err := w.start(); err != nil {
+		return dst, err
+	}
+	defer w.end()
+	r := w.readers.Get().(*viewReader)
+	defer w.readers.Put(r)
+	rec, sh, _, err := w.find(r, key, 0)
+	if err != nil {
+		return dst, err
+	}
+	if rec == nil || rec.state().Tombstone() {
+		return dst, ErrNotFound
+	}
+	value := rec.value(sh)
+	return append(slices.Grow(dst, len(value)), value...), nil
+}
+
+// find returns the newest record of key in the version, not looking below stop; nil if it has none.
+func (w *View) find(r *viewReader, key []byte, stop word.Address) (image, shape, word.Address, error) {
+	a, err := w.entry(r, w.s.hash(key))
+	if err != nil {
+		return nil, shape{}, 0, err
+	}
+	for a >= max(w.begin, stop) {
+		rec, sh, err := w.read(r, a)
+		if err != nil {
+			return nil, shape{}, 0, err
+		}
+		if string(rec.key(sh)) == string(key) && !w.excluded(a, rec) {
+			return rec, sh, a, nil
+		}
+		if rec.link().Prev() >= a {
+			return nil, shape{}, 0, w.s.segments.corrupt(uint64(a), "chain does not descend")
+		}
+		a = rec.link().Prev()
+	}
+	return nil, shape{}, word.None, nil
+}
+
+// entry returns where the chain of h begins.
+func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
+	for {
+		r.guard.Enter()
+		_, e, status := w.index.Find(h)
+		r.guard.Exit()
+		if status != index.NeedLoad {
+			return e.Address(), nil
+		}
+		if err := w.index.Load(h); err != nil {
+			return 0, imageError(w.s.versions.ImagePath(w.m.Image.ID), err)
+		}
+	}
+}
+
+// read returns the record at a, from the store's cache or from disk.
+func (w *View) read(r *viewReader, a word.Address) (image, shape, error) {
+	if c := w.s.cache; c != nil {
+		if rec, ok := c.get(a, r.rec[:0]); ok {
+			r.rec = rec
+			sh, _ := image(rec).shape()
+			return rec, sh, nil
+		}
+	}
+	rec, sh, err := r.cold.read(a)
+	w.s.counters.coldReads.Add(1)
+	if err == nil && w.s.cache != nil {
+		w.s.cache.put(a, rec)
+	}
+	return rec, sh, err
+}
+
+// excluded reports whether the record at a was written past the version's cut (C4).
+func (w *View) excluded(a word.Address, rec image) bool {
+	i, _ := slices.BinarySearchFunc(w.m.Extents, uint64(a), func(e checkpoint.Extent, a uint64) int {
+		if e.End <= a {
+			return -1
+		}
+		return 1
+	})
+	return i < len(w.m.Extents) && recordSkip(w.m.Extents[i])(a, rec)
+}
+
+// Scan calls fn once for every key that had a value in the version, in no particular order, until it returns false.
+// key and value are valid during the call.
+func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
+	if err := w.start(); err != nil {
+		return err
+	}
+	defer w.end()
+	r := w.readers.Get().(*viewReader)
+	defer w.readers.Put(r)
+	for _, e := range w.m.Extents {
+		skip := recordSkip(e)
+		walk := walker{log: w.s.log}
+		err := walk.walk(ctx, e.Start, e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
+			if w.isClosed() {
+				return false, ErrClosed
+			}
+			if skip(a, rec) || rec.state().Tombstone() {
+				return true, nil
+			}
+			_, _, newest, err := w.find(r, rec.key(sh), a)
+			if err != nil || newest != a {
+				return true, err
+			}
+			return fn(rec.key(sh), rec.value(sh)), nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}

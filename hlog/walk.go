@@ -1,0 +1,141 @@
+package hlog
+
+import (
+	"context"
+
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// walkChunk is how much of the log a walk takes at a time, in bytes.
+const walkChunk = 256 << 10
+
+// walker goes over a stretch of the log record by record, in ascending order, from disk and from memory. It belongs to
+// one goroutine.
+type walker struct {
+	log   *hybridLog
+	guard *epoch.Guard // to read memory with; nil: the stretch is on disk
+	buf   []byte
+}
+
+// chunk is a piece of the log as it is on disk or in memory.
+type chunk struct {
+	b      []byte
+	from   uint64
+	memory bool
+	err    error
+}
+
+// visit is called for each record of a walk. rec is valid during the call; a record from memory (memory true) may
+// have been copied while its value was being changed. Returning false ends the walk.
+type visit func(a word.Address, rec image, sh shape, memory bool) (more bool, err error)
+
+// walk calls fn for every record in [from, to), abandoned ones left out. Both ends are boundaries of records or
+// fillers, and every record in between is complete: the caller has waited for the operations that were allocating.
+func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
+	for from < to {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		c := w.fetch(from, to, walkChunk)
+		next, more, err := w.visitChunk(c, to, fn)
+		if err != nil || !more {
+			return err
+		}
+		if next == from { // a record larger than a chunk
+			if c = w.fetch(from, to, 2*MaxPageBytes); c.err != nil {
+				return c.err
+			}
+			if next, more, err = w.visitChunk(c, to, fn); err != nil || !more {
+				return err
+			}
+			if next == from {
+				return w.log.segments.corrupt(from, "record does not end")
+			}
+		}
+		from = next
+	}
+	return nil
+}
+
+// visitChunk visits the records that lie wholly in c and returns where it stopped.
+func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more bool, err error) {
+	if c.err != nil {
+		return c.from, false, c.err
+	}
+	size := w.log.segments.size
+	for off := 0; off < len(c.b); {
+		a := c.from + uint64(off)
+		room := min((a/size+1)*size, to) - a
+		sp, short, reason := parse(c.b[off:], word.Address(a), int(room), !c.memory)
+		switch {
+		case reason != "":
+			return a, false, w.log.segments.corrupt(a, "%s", reason)
+		case short:
+			if off == 0 && uint64(len(c.b)) >= room {
+				return a, false, w.log.segments.corrupt(a, "log ends within a record")
+			}
+			return a, true, nil
+		}
+		if rec := image(c.b[off : off+min(sp.size, len(c.b)-off)]); !sp.filler && !rec.state().Invalid() {
+			if more, err := fn(word.Address(a), rec, sp.shape, c.memory); err != nil || !more {
+				return a, false, err
+			}
+		}
+		off += sp.size
+		if off >= len(c.b) {
+			return a + uint64(sp.size), true, nil
+		}
+	}
+	return c.from + uint64(len(c.b)), true, nil
+}
+
+// fetch copies up to n bytes of the log at from, not beyond to nor the segment's end.
+func (w *walker) fetch(from, to uint64, n int) chunk {
+	size := w.log.segments.size
+	end := min(from+uint64(n), to, (from/size+1)*size)
+	if w.guard != nil {
+		if c, ok := w.fetchMemory(from, end); ok {
+			return c
+		}
+		end = min(end, w.log.head.Load()) // above it, disk may not have the log yet
+	}
+	return w.fetchDisk(from, end)
+}
+
+// fetchMemory copies [from, end), or what the page of from holds of it, out of the frames.
+func (w *walker) fetchMemory(from, end uint64) (chunk, bool) {
+	l := w.log
+	end = min(end, l.pageEnd(from))
+	w.grow(int(end - from))
+	b := w.buf[:end-from]
+	w.guard.Enter()
+	defer w.guard.Exit()
+	if from < l.head.Load() {
+		return chunk{}, false
+	}
+	mem.CopyOut(b, l.at(word.Address(from)))
+	return chunk{b: b, from: from, memory: true}, true
+}
+
+func (w *walker) fetchDisk(from, end uint64) chunk {
+	start := from &^ (blockBytes - 1)
+	n := int(end-start+blockBytes-1) &^ (blockBytes - 1)
+	w.grow(n)
+	got, err := w.log.segments.readAt(w.buf[:n], start)
+	if err != nil {
+		return chunk{from: from, err: err}
+	}
+	skip := int(from - start)
+	if got < int(end-start) {
+		return chunk{from: from, err: w.log.segments.corrupt(start+uint64(got), "segment ends here, the log goes on to %#x", end)}
+	}
+	return chunk{b: w.buf[skip : skip+int(end-from)], from: from}
+}
+
+func (w *walker) grow(n int) {
+	if cap(w.buf) < n {
+		w.buf = mem.AlignedBytes(max(n, walkChunk+2*blockBytes), blockBytes)
+	}
+}
