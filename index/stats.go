@@ -1,0 +1,88 @@
+package index
+
+import (
+	"math"
+
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Stats are figures about an index.
+type Stats struct {
+	Buckets         int64 // main buckets of the newest table
+	OverflowBuckets int64 // overflow buckets in use
+	// Entries is the number of entries that have a chain. Of a large index it is an estimate, from a sample of its
+	// buckets.
+	Entries      int64
+	Load         float64 // Entries per slot of the main buckets
+	LongestChain int     // buckets of the longest chain that was seen, the main bucket included
+	CatchAlls    int64   // entries that had to become catch-alls for lack of memory
+	Growths      int64   // since it was opened
+	Growing      bool    // a growth goes on
+	Bytes        int64   // memory held
+	Blocks       int64   // blocks of the image that the index was opened with, 0 when all are loaded
+	BlocksLoaded int64   // of Blocks
+}
+
+const (
+	// sampledBuckets is how many buckets Stats looks at, one microsecond per ten.
+	sampledBuckets = 1 << 18
+	sampleBatch    = 256 // of them in one stay in the epoch
+)
+
+// Stats returns figures about the index as it is now. It looks at up to 2^18 buckets.
+func (x *Index) Stats() Stats {
+	g := x.cfg.Epoch.Register()
+	defer g.Release()
+	t := x.table.Load()
+	s := Stats{
+		CatchAlls: x.catchAlls.Load(),
+		Growths:   x.growths.Load(),
+		Bytes:     x.bytes.Load(),
+	}
+	// With more buckets than are looked at, they are taken at equal distances.
+	n := min(t.mask+1, sampledBuckets)
+	step := (t.mask + 1) / n
+	var seen int64
+	for i := uint64(0); i < n; i += sampleBatch {
+		g.Enter()
+		if now := x.table.Load(); now != t {
+			// It has doubled; go on with the fresh table at the same place of the bucket numbers.
+			step *= (now.mask + 1) / (t.mask + 1)
+			t = now
+		}
+		for j := i; j < min(i+sampleBatch, n); j++ {
+			entries, chain := t.countEntries(j * step)
+			seen += int64(entries)
+			s.LongestChain = max(s.LongestChain, chain)
+		}
+		g.Exit()
+	}
+	s.Buckets = int64(t.mask + 1)
+	s.OverflowBuckets = int64(t.overflow.used.Load())
+	s.Entries = int64(math.Round(float64(seen) / float64(n) * float64(t.mask+1)))
+	s.Load = float64(s.Entries) / float64(s.Buckets*bucketSlots)
+	s.Growing = t.old.Load() != nil
+	if im := t.image.Load(); im != nil {
+		s.Blocks = int64(len(im.blocks))
+		s.BlocksLoaded = s.Blocks - im.missing.Load()
+	}
+	return s
+}
+
+// countEntries returns the number of entries with a chain, and of buckets, of bucket b. A bucket that has yet to be
+// moved into t counts by its old self: half of its entries are for b.
+func (t *table) countEntries(b uint64) (entries, buckets int) {
+	from, share := t, 1
+	if old := t.old.Load(); old != nil && !loadLink(old.bucket(b&old.mask)).moved() {
+		from, b, share = old, b&old.mask, 2
+	}
+	for p := from.bucket(b); p != nil; p = from.next(p) {
+		buckets++
+		for i := range bucketSlots {
+			if (Slot{slotOf(p, i)}).Load().Address() != word.None {
+				entries++
+			}
+		}
+	}
+	return (entries + share - 1) / share, buckets
+}
