@@ -51,8 +51,8 @@ type worker struct {
 	err   error
 }
 
-// Run drives plan. Worker w of g does the operations w, w+g, w+2g … of the plan, so that every operation is done once
-// per round whatever the number of goroutines. It returns when the load ends, ctx is done or an operation fails.
+// Run drives plan. The operations are dealt out to the goroutines in twos, so that each is done once per round whatever
+// the number of goroutines. It returns when the load ends, ctx is done or an operation fails.
 func Run(ctx context.Context, cfg Config, plan Plan, do Do) Result {
 	cfg.Goroutines = max(1, cfg.Goroutines)
 	if plan.Len() == 0 {
@@ -107,9 +107,13 @@ func (w *worker) share() int {
 	if w.cfg.Ops == 0 {
 		return -1
 	}
-	g := w.cfg.Goroutines
-	return (w.cfg.Ops - w.id + g - 1) / g
+	round := 2 * w.cfg.Goroutines
+	return w.cfg.Ops/round*2 + min(2, max(0, w.cfg.Ops%round-2*w.id))
 }
+
+// index is the place in the load of the worker's j-th operation. The operations are dealt out in twos, so that an insert and
+// the delete that follows it stay with one worker.
+func (w *worker) index(j int) int { return (j/2*w.cfg.Goroutines+w.id)*2 + j%2 }
 
 func (w *worker) record(op Op, d time.Duration) {
 	w.all.Record(d)
@@ -127,14 +131,13 @@ func (w *worker) closed() {
 		sample = 1
 	}
 	limit := w.share()
-	n := w.plan.Len()
-	at := (w.cfg.Offset + w.id) % n
 	for j := 0; j != limit; j++ {
 		if j%64 == 0 && w.stop() {
 			return
 		}
-		op, key := w.plan.Ops[at], w.plan.Picks[at]
-		seq := uint64(j*w.cfg.Goroutines + w.id)
+		i := w.index(j)
+		at := (w.cfg.Offset + i) % w.plan.Len()
+		op, key, seq := w.plan.Ops[at], w.plan.Picks[at], uint64(i)
 		if sample > 0 && j%sample == 0 {
 			t := time.Now()
 			w.err = w.do(w.id, op, key, seq)
@@ -146,9 +149,6 @@ func (w *worker) closed() {
 			return
 		}
 		w.ops++
-		if at += w.cfg.Goroutines; at >= n {
-			at %= n
-		}
 	}
 }
 
@@ -156,22 +156,20 @@ func (w *worker) closed() {
 // latency counts from the time it was due; when it was idle and the sleep overshot, from the time it woke up, since the
 // store has no part in that.
 func (w *worker) open() {
-	gap := time.Duration(float64(time.Second) / w.cfg.Rate)
 	limit := w.share()
-	n := w.plan.Len()
-	at := (w.cfg.Offset + w.id) % n
 	for j := 0; j != limit; j++ {
-		i := j*w.cfg.Goroutines + w.id
+		i := w.index(j)
 		due := w.begin.Add(time.Duration(float64(i) / w.cfg.Rate * float64(time.Second)))
 		start := time.Now()
 		if start.Before(due) {
-			start = waitUntil(due, gap)
+			start = WaitUntil(due)
 		} else {
 			start = due
 		}
 		if w.stop() {
 			return
 		}
+		at := (w.cfg.Offset + i) % w.plan.Len()
 		op, key := w.plan.Ops[at], w.plan.Picks[at]
 		w.err = w.do(w.id, op, key, uint64(i))
 		w.record(op, time.Since(start))
@@ -179,21 +177,18 @@ func (w *worker) open() {
 			return
 		}
 		w.ops++
-		if at += w.cfg.Goroutines; at >= n {
-			at %= n
-		}
 	}
 }
 
-// waitUntil sleeps through the long part of the time to due and yields through the rest; it returns the time it ended.
-func waitUntil(due time.Time, gap time.Duration) time.Time {
+// WaitUntil sleeps through the long part of the time to due and yields through the rest; it returns the time it ended.
+func WaitUntil(due time.Time) time.Time {
 	const grain = 100 * time.Microsecond // what a sleep may overshoot by
 	for {
 		left := time.Until(due)
 		switch {
 		case left <= 0:
 			return time.Now()
-		case left > grain && gap > grain:
+		case left > grain:
 			time.Sleep(left - grain/2)
 		default:
 			runtime.Gosched()

@@ -233,13 +233,16 @@ func TestLatencies_QuantilesOfAKnownSet(t *testing.T) {
 
 func TestRun_EveryOperationOnce(t *testing.T) {
 	p := Sequence(Set, 10, 1000)
-	for _, g := range []int{1, 2, 3, 7} {
+	for _, g := range []int{1, 2, 3, 7, 600} {
 		got := make([]map[uint32]int, g)
 		for i := range got {
 			got[i] = map[uint32]int{}
 		}
 		res := Run(context.Background(), Config{Goroutines: g, Ops: p.Len()}, p, func(w int, op Op, key uint32, _ uint64) error {
 			got[w][key]++
+			if key%2 == 1 && got[w][key-1] == 0 {
+				return errors.New("the second of two operations ran before the first, or elsewhere")
+			}
 			if op != Set {
 				return errors.New("wrong operation")
 			}

@@ -1,0 +1,254 @@
+package contest
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/bench/internal/report"
+	"github.com/hybridlog/hybridlog/bench/internal/workload"
+)
+
+// toy is a map that dumps itself at every snapshot: an engine small enough to be right by inspection. Its faults are switched on
+// by the tests.
+type toy struct {
+	mu      sync.Mutex
+	m       map[string]string
+	dir     string
+	forgets bool // loses half of what it restores
+	slow    time.Duration
+}
+
+func openToy(dir string) (Engine, error) {
+	t := &toy{m: map[string]string{}, dir: dir}
+	return t, t.Restore(0)
+}
+
+func (t *toy) Get(key []byte) ([]byte, error) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if v, ok := t.m[string(key)]; ok {
+		return []byte(v), nil
+	}
+	return nil, nil
+}
+
+func (t *toy) Set(key, value []byte) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if len(value) == 0 {
+		delete(t.m, string(key))
+		return nil
+	}
+	t.m[string(key)] = string(value)
+	return nil
+}
+
+func (t *toy) Size() int64 { return int64(len(t.m)) }
+
+func (t *toy) Snapshot(version uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	time.Sleep(t.slow)
+	pairs := make([][2][]byte, 0, len(t.m)) // keys are bytes, which JSON strings are not
+	for k, v := range t.m {
+		pairs = append(pairs, [2][]byte{[]byte(k), []byte(v)})
+	}
+	b, err := json.Marshal(pairs)
+	if err != nil {
+		return err
+	}
+	temp := filepath.Join(t.dir, "temp")
+	if err := os.WriteFile(temp, b, 0o644); err != nil {
+		return err
+	}
+	return os.Rename(temp, filepath.Join(t.dir, fmt.Sprintf("v%09d", version)))
+}
+
+func (t *toy) Restore(version uint64) error {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	names, err := filepath.Glob(filepath.Join(t.dir, "v*"))
+	if err != nil || len(names) == 0 {
+		return err
+	}
+	name := names[len(names)-1]
+	if version > 0 {
+		name = filepath.Join(t.dir, fmt.Sprintf("v%09d", version))
+	}
+	b, err := os.ReadFile(name)
+	if err != nil {
+		return err
+	}
+	var pairs [][2][]byte
+	if err := json.Unmarshal(b, &pairs); err != nil {
+		return err
+	}
+	t.m = map[string]string{}
+	for i, p := range pairs {
+		if t.forgets && i%2 == 0 {
+			continue
+		}
+		t.m[string(p[0])] = string(p[1])
+	}
+	return nil
+}
+
+func (t *toy) Close() error {
+	return t.Snapshot(999_999_999)
+}
+
+func silent(string, ...any)          {}
+func nowhere(_, _ float64, _ string) {}
+
+var toys = []Contestant{{"hybridlog", openToy}, {"toy", openToy}}
+
+func checkSection(t *testing.T, s *report.Section, err error, rows int) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Tables) == 0 || len(s.Tables[0].Rows) != rows {
+		t.Fatalf("rows: %v", s.Tables)
+	}
+	if _, err := (&report.Report{Sections: []*report.Section{s}}).Write(t.TempDir()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestThroughput_EveryEngineInEveryCell(t *testing.T) {
+	rmw, _ := workload.MixByName("rmw")
+	churn, _ := workload.MixByName("churn")
+	s, err := Throughput{Name: "t", Title: "T", Contestants: toys, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(),
+		Dists: []workload.Dist{{Kind: "zipf"}, {Kind: "uniform"}}, Mixes: []workload.Mix{rmw, churn}, Goroutines: 2, Rounds: 2,
+		Each: 5 * time.Millisecond, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+	checkSection(t, s, err, 8)
+}
+
+func TestThroughput_EngineThatLosesKeysIsRefused(t *testing.T) {
+	lossy := Contestant{"lossy", func(dir string) (Engine, error) { return lossyToy{&toy{m: map[string]string{}, dir: dir}}, nil }}
+	_, err := Throughput{Name: "t", Contestants: []Contestant{lossy}, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(),
+		Goroutines: 1, Rounds: 1, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+	if err == nil || !strings.Contains(err.Error(), "lossy") {
+		t.Errorf("error %v", err)
+	}
+}
+
+// lossyToy drops one write in ten.
+type lossyToy struct{ *toy }
+
+func (l lossyToy) Set(key, value []byte) error {
+	if key[len(key)-1]%10 == 0 {
+		return nil
+	}
+	return l.toy.Set(key, value)
+}
+
+func TestSnapshots_GrowingAndStatic(t *testing.T) {
+	for _, growing := range []bool{false, true} {
+		s, err := Snapshots{Name: "s", Title: "S", Contestants: toys, Shape: Shape{500, 4, 8}, Steps: 4, Writes: 50, Growing: growing,
+			Dist: workload.Dist{Kind: "uniform"}, Dir: t.TempDir(), Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+		checkSection(t, s, err, 2)
+		if n := len(s.Figures[0].Series[0].X); n != 4 {
+			t.Errorf("growing %v: %d points", growing, n)
+		}
+	}
+}
+
+func TestRecovery_CloseAndCrash(t *testing.T) {
+	s, err := Recovery{Name: "r", Title: "R", Contestants: toys, Sizes: []Recoverable{{100, Shape{100, 8, 8}, 50}, {200, Shape{200, 8, 8}, 0}},
+		Dist: workload.Dist{Kind: "uniform"}, Rounds: 2, Dir: t.TempDir(), Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+	checkSection(t, s, err, 4)
+}
+
+func TestRecovery_EngineThatForgetsIsRefused(t *testing.T) {
+	forgetful := Contestant{"forgetful", func(dir string) (Engine, error) {
+		e := &toy{m: map[string]string{}, dir: dir, forgets: true}
+		return e, e.Restore(0)
+	}}
+	_, err := Recovery{Name: "r", Contestants: []Contestant{forgetful}, Sizes: []Recoverable{{100, Shape{100, 8, 8}, 0}}, Rounds: 1,
+		Dir: t.TempDir(), Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+	if err == nil {
+		t.Error("an engine that forgot half of its keys passed")
+	}
+}
+
+func TestStalls_WithAndWithoutSnapshots(t *testing.T) {
+	mixed, _ := workload.MixByName("mixed")
+	s, err := Stalls{Name: "l", Title: "L", Contestants: toys, Shape: Shape{500, 8, 8}, Dist: workload.Dist{Kind: "zipf"}, Mix: mixed,
+		Goroutines: 2, Rate: 5000, Each: 60 * time.Millisecond, Every: 20 * time.Millisecond, Dir: t.TempDir(), Out: io.Discard,
+		Step: silent, At: nowhere}.Run(context.Background())
+	checkSection(t, s, err, 4)
+}
+
+func TestDataflow_EndsAsTheSerialRunThroughADeath(t *testing.T) {
+	for _, kind := range []string{"uniform", "zipf"} {
+		res, err := Dataflow{Contestant: toys[0], Keys: 300, Workers: 4, Txns: 20_000, Every: 2 * time.Millisecond, Kill: 8000,
+			Dist: workload.Dist{Kind: kind}, Dir: t.TempDir(), At: nowhere}.Run(context.Background())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if res.Recovery == 0 || res.Versions == 0 || res.Replayed <= 0 || res.Txns != 20_000+res.Replayed {
+			t.Errorf("%s: nobody died or nothing was done again: %+v", kind, res)
+		}
+	}
+}
+
+// begun is a toy whose snapshots are waited for in the background.
+type begun struct{ *toy }
+
+func (b begun) BeginSnapshot(v uint64) (func() error, error) {
+	if err := b.toy.Snapshot(v); err != nil {
+		return nil, err
+	}
+	return func() error { time.Sleep(time.Millisecond); return nil }, nil
+}
+
+func TestDataflow_SnapshotsThatNeedNotBeWaitedFor(t *testing.T) {
+	c := Contestant{"begun", func(dir string) (Engine, error) {
+		e, err := openToy(dir)
+		return begun{e.(*toy)}, err
+	}}
+	res, err := Dataflow{Contestant: c, Keys: 300, Workers: 3, Txns: 20_000, Every: 3 * time.Millisecond, Kill: 8000,
+		Dist: workload.Dist{Kind: "zipf"}, Dir: t.TempDir(), At: nowhere}.Run(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res.Recovery == 0 || len(res.Blocked) < len(res.Snapshots) {
+		t.Errorf("%d snapshots, %d cuts, recovery %v", len(res.Snapshots), len(res.Blocked), res.Recovery)
+	}
+}
+
+// A worker that comes back with the wrong state must show in the comparison with the serial run.
+func TestDataflow_WrongRestoreIsNoticed(t *testing.T) {
+	opened := 0
+	c := Contestant{"wrong", func(dir string) (Engine, error) {
+		opened++
+		e := &toy{m: map[string]string{}, dir: dir}
+		if err := e.Restore(0); err != nil {
+			return nil, err
+		}
+		return stale{e}, nil
+	}}
+	_, err := Dataflow{Contestant: c, Keys: 300, Workers: 2, Txns: 20_000, Every: 2 * time.Millisecond, Kill: 8000,
+		Dist: workload.Dist{Kind: "uniform"}, Dir: t.TempDir(), At: nowhere}.Run(context.Background())
+	if err == nil {
+		t.Error("rolling back to nothing went unnoticed")
+	}
+	if errors.Is(err, errDied) {
+		t.Error(err)
+	}
+}
+
+// stale keeps its state instead of restoring it.
+type stale struct{ *toy }
+
+func (stale) Restore(uint64) error { return nil }

@@ -1,0 +1,129 @@
+package contest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/hybridlog/hybridlog/bench/internal/report"
+	"github.com/hybridlog/hybridlog/bench/internal/workload"
+)
+
+// Throughput is a contest of operations per second.
+type Throughput struct {
+	Name, Title string
+	Contestants []Contestant
+	Shape       Shape
+	Memory      int64 // what each was given; for the text only
+	Dists       []workload.Dist
+	Mixes       []workload.Mix
+	Goroutines  int
+	Rounds      int
+	Each        time.Duration // of a round
+	Dir         string
+	Out         io.Writer
+	Step        func(format string, args ...any)
+	At          func(done, total float64, note string)
+}
+
+// Run loads every contestant and lets them take turns on each mix and distribution.
+func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
+	s = &report.Section{Name: t.Name, Title: t.Title, Settings: fmt.Sprintf(
+		"%s, memory %s each, %d goroutines, %d alternating rounds of %v; no sync between snapshots; every 8th operation timed.",
+		t.Shape, report.Bytes(t.Memory), t.Goroutines, t.Rounds, t.Each)}
+	var entries []*Entry
+	defer func() {
+		for _, e := range entries {
+			err = errors.Join(err, e.Leave())
+		}
+	}()
+	for i, c := range t.Contestants {
+		t.Step("%s: loading %s", t.Name, c.Name)
+		e, err := Enter(c, t.Dir, t.Shape, t.Goroutines)
+		if err != nil {
+			return nil, err
+		}
+		entries = append(entries, e)
+		err = e.Driver.Load(ctx, 0, t.Shape.Keys, func(done int) {
+			t.At(float64(i*t.Shape.Keys+done), float64(len(t.Contestants)*t.Shape.Keys), "")
+		})
+		if err = errors.Join(err, e.Check()); err != nil {
+			return nil, fmt.Errorf("loading %s: %w", c.Name, err)
+		}
+	}
+	t.Step("%s: measuring", t.Name)
+	tab := &report.Table{Name: t.Name, Title: "Operations per second: median, lowest and highest round; latencies of single operations",
+		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "hybridlog is"}}
+	done, total := 0.0, float64(len(t.Mixes)*len(t.Dists)*t.Rounds)
+	for _, mix := range t.Mixes {
+		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s", mix.Name, t.Shape),
+			XLabel: "distribution of keys", YLabel: "operations per second", LogY: true}
+		for _, d := range t.Dists {
+			scores, err := t.compete(ctx, entries, workload.NewPlan(d, mix, t.Shape.Keys, 1<<20, 1), func() {
+				done++
+				t.At(done, total, mix.Name+" "+d.String())
+			})
+			if err != nil {
+				return nil, err
+			}
+			t.add(tab, fig, mix, d, scores)
+		}
+		s.Figures = append(s.Figures, fig)
+	}
+	s.Tables = []*report.Table{tab}
+	_ = tab.Markdown(t.Out)
+	return s, nil
+}
+
+// score is what one engine reached in the rounds of one mix and distribution.
+type score struct {
+	name  string
+	rates []float64
+	lat   *workload.Latencies
+}
+
+func (t Throughput) compete(ctx context.Context, entries []*Entry, plan workload.Plan, after func()) ([]*score, error) {
+	scores := make([]*score, len(entries))
+	for i, e := range entries {
+		scores[i] = &score{name: e.Name, lat: workload.NewLatencies()}
+	}
+	offset := make([]int, len(entries))
+	for r := range t.Rounds {
+		for k := range entries {
+			i := (k + r) % len(entries)
+			runtime.GC()
+			res := workload.Run(ctx, workload.Config{Goroutines: t.Goroutines, Duration: t.Each, Sample: 8, Offset: offset[i]},
+				plan, entries[i].Driver.Do)
+			if err := errors.Join(res.Err, ctx.Err()); err != nil {
+				return nil, fmt.Errorf("%s: %w", entries[i].Name, err)
+			}
+			offset[i] += res.Ops &^ 1
+			scores[i].rates = append(scores[i].rates, res.Rate())
+			scores[i].lat.Merge(res.All)
+		}
+		after()
+	}
+	return scores, nil
+}
+
+func (t Throughput) add(tab *report.Table, fig *report.Figure, mix workload.Mix, d workload.Dist, scores []*score) {
+	var ours float64
+	for _, sc := range scores {
+		if sc.name == "hybridlog" {
+			ours, _, _ = report.Median(sc.rates)
+		}
+	}
+	for _, sc := range scores {
+		med, low, high := report.Median(sc.rates)
+		factor := "–"
+		if ours > 0 && sc.name != "hybridlog" {
+			factor = report.Float(ours/med) + " ×"
+		}
+		tab.Add(mix.Name, d.String(), sc.name, report.Rate(med), report.Rate(low), report.Rate(high),
+			sc.lat.Quantile(.5), sc.lat.Quantile(.99), sc.lat.Quantile(.999), factor)
+		fig.Bar(d.String(), sc.name, sc.rates)
+	}
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+	"time"
+
+	"github.com/hybridlog/hybridlog/bench/internal/report"
+)
+
+func main() {
+	if len(os.Args) == 3 && os.Args[1] == childFlag {
+		if runChild(os.Args[2], os.Stdout) != nil {
+			os.Exit(1) // the parent was told why
+		}
+		return
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	defer stop()
+	err := run(ctx, os.Args[1:])
+	switch {
+	case errors.Is(err, flag.ErrHelp):
+	case err != nil:
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+}
+
+// run does what the arguments ask for. An experiment that fails does not keep the others from running, nor the report
+// from being written; it makes the program fail at its end.
+func run(ctx context.Context, args []string) error {
+	e, err := parse(args, os.Stdout, os.Stderr)
+	if err != nil {
+		return err
+	}
+	if e.experiments == "list" {
+		for _, x := range experiments {
+			fmt.Fprintf(e.out, "%-20s %s\n", x.name, x.title)
+		}
+		return nil
+	}
+	todo, err := choose(e.experiments)
+	if err != nil {
+		return err
+	}
+	r := &report.Report{Title: "HybridLog, measured", Created: e.began, Facts: e.facts(args)}
+	var failed []error
+	for i, x := range todo {
+		if len(todo) > 1 {
+			e.progress.Say("--- %s (%d of %d): %s", x.name, i+1, len(todo), x.title)
+		}
+		t := time.Now()
+		s, err := x.run(ctx, e)
+		if s != nil {
+			if s.Took == 0 {
+				s.Took = time.Since(t)
+			}
+			r.Sections = append(r.Sections, s)
+		}
+		if err != nil {
+			failed = append(failed, fmt.Errorf("bench: %s: %w", x.name, err))
+			e.progress.Say("%s failed: %v", x.name, err)
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if len(r.Sections) > 0 {
+		r.Answers = answers(r.Sections)
+		page, err := r.Write(e.report)
+		if err != nil {
+			failed = append(failed, err)
+		} else {
+			e.progress.Say("report: %s (%s in all)", page, report.Duration(time.Since(e.began)))
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// experiment is something that can be run by name.
+type experiment struct {
+	name  string
+	title string
+	run   func(context.Context, *env) (*report.Section, error)
+}
+
+// choose turns a list of names into experiments, in the order given; all is every one in the order of the table.
+func choose(names string) ([]experiment, error) {
+	if names == "all" {
+		return experiments, nil
+	}
+	var out []experiment
+	for _, name := range split(names) {
+		found := false
+		for _, x := range experiments {
+			if x.name == name {
+				out = append(out, x)
+				found = true
+			}
+		}
+		if !found {
+			var known []string
+			for _, x := range experiments {
+				known = append(known, x.name)
+			}
+			return nil, fmt.Errorf("bench: experiment %q is none of %s", name, strings.Join(known, ", "))
+		}
+	}
+	if len(out) == 0 {
+		return nil, errors.New("bench: no experiment named")
+	}
+	return out, nil
+}
