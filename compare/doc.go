@@ -1,0 +1,17 @@
+// Package compare holds the minimal engines that the hybrid log is measured against, behind one interface and on equal
+// terms: an LSM tree, an append log and a map in memory, after N. Gavalas, "Incremental Snapshotting in Transactional
+// Dataflow SFaaS Systems" (TU Delft 2023).
+//
+// Equal terms are: the same record encoding with the same checksum (xxh3), verified on every read from disk; the same
+// memory setting; the same rule of durability (a snapshot is durable when it returns, in between nothing is synced); the
+// same versions, retention and remote; and no background work, but for the hybrid log, whose point that is. The baselines
+// read and write through the page cache, which is memory that nobody charges them for.
+//
+// Minimal does not mean careless. Package enginetest is the suite that every engine passes: it looks for each defect
+// that was found in the thesis' own engines.
+//
+//	engine     kept in memory               written by a snapshot                  found in
+//	lsm        memtable, fences, filters    the memtable as a run, due merges      compare/lsm
+//	appendlog  every key                    the end of the log, due merges         compare/appendlog
+//	memonly    everything                   everything                             compare/memonly
+package compare
