@@ -23,7 +23,7 @@ func (s *Store) Close() error {
 	s.log.stopPager()
 	s.workers.Wait()
 	s.closeViews()
-	s.index().Close()
+	openedIndex{s.index(), s.imageFile}.Close()
 	s.epochs.Close()
 	return errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
 }

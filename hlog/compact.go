@@ -157,7 +157,7 @@ func (c *compaction) move(a word.Address, rec image, sh shape) error {
 		if o == done {
 			return nil
 		}
-		if err := c.x.settle(o, h, sh.size, tries); err != nil {
+		if err := c.x.settle(o, h, tries); err != nil {
 			return err
 		}
 	}
@@ -227,7 +227,7 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh 
 		return done // other keys share the chain: the tombstone goes with the log below it
 	}
 	value := rec.value(sh)
-	o := c.x.publish(ctl, slot, e, source{}, key, value, shapeFor(len(key), len(value), 0), tombstone)
+	o := c.x.publish(ctl, slot, e, source{}, key, value, tombstone)
 	if o == done {
 		c.moved += int64(sh.size)
 	}

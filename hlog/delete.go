@@ -7,32 +7,31 @@ import (
 
 // Delete removes key. Deleting a key that has no value succeeds.
 func (s *Session) Delete(key []byte) error {
-	sh, err := s.checkWrite(key, 0)
-	if err != nil {
+	if err := s.checkWrite(key, 0); err != nil {
 		return err
 	}
-	return s.remove(key, s.store.hash(key), sh)
+	return s.remove(key, s.store.hash(key))
 }
 
-func (s *Session) remove(key []byte, h uint64, sh shape) error {
+func (s *Session) remove(key []byte, h uint64) error {
 	for tries := 0; ; tries++ {
 		c, err := s.enter()
 		if err != nil {
 			return err
 		}
-		o := s.tryDelete(c, key, h, sh)
+		o := s.tryDelete(c, key, h)
 		s.guard.Exit()
 		if o == done {
 			return nil
 		}
-		if err := s.settle(o, h, sh.size, tries); err != nil {
+		if err := s.settle(o, h, tries); err != nil {
 			return err
 		}
 	}
 }
 
 // tryDelete is one attempt inside the epoch. A key whose chain goes on on disk gets a tombstone without being read.
-func (s *Session) tryDelete(c control, key []byte, h uint64, sh shape) outcome {
+func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 	slot, e, status := s.store.index().Find(h)
 	switch {
 	case status == index.NeedLoad:
@@ -51,14 +50,14 @@ func (s *Session) tryDelete(c control, key []byte, h uint64, sh shape) outcome {
 		if uint64(a) < s.log.begin.Load() {
 			return done
 		}
-		return s.publish(c, slot, e, source{}, key, nil, sh, true)
+		return s.publish(c, slot, e, source{}, key, nil, true)
 	}
 	k, st := linkAt(p), stateAt(p)
 	if uint64(a) < safe {
 		if st.Tombstone() {
 			return done
 		}
-		return s.publish(c, slot, e, source{}, key, nil, sh, true)
+		return s.publish(c, slot, e, source{}, key, nil, true)
 	}
 	switch {
 	case st.Busy():
@@ -66,7 +65,7 @@ func (s *Session) tryDelete(c control, key []byte, h uint64, sh shape) outcome {
 	case st.Tombstone():
 		return done
 	case !s.mutable(c, a, k):
-		return s.publish(c, slot, e, source{p, st}, key, nil, sh, true)
+		return s.publish(c, slot, e, source{p: p, st: st}, key, nil, true)
 	case !casState(p, st, st|word.LockedBit):
 		return again
 	}

@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
-	"io"
 	"sync"
 	"time"
 
@@ -169,11 +168,6 @@ func (w *fileWriter) Write(b []byte) (int, error) {
 	w.off += int64(n)
 	return n, err
 }
-
-// imageFile is the open file of an image that an index reads from.
-type imageFile struct{ fsx.File }
-
-var _ io.ReaderAt = imageFile{}
 
 // imageError names the file of a damaged image.
 func imageError(name string, err error) error {

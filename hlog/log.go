@@ -128,6 +128,11 @@ func (l *hybridLog) frame(a uint64, n int) []byte {
 	return l.region.Bytes(int(a&l.ringMask), n)
 }
 
+// fits reports whether a record with such a key and value fits into a page.
+func (l *hybridLog) fits(keyLen, valueLen int) bool {
+	return valueLen < MaxPageBytes && largeHeader+word.AlignUp(keyLen)+word.AlignUp(valueLen) <= int(l.pageBytes)
+}
+
 // allocate takes n bytes at the tail, which do not cross a page end. ok is false when no page is open: the caller
 // leaves the epoch, waits in waitForSpace and starts over (H6).
 func (l *hybridLog) allocate(n int) (a word.Address, ok bool) {

@@ -119,19 +119,19 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 		return ErrLength
 	}
 	for i, k := range keys {
-		if _, err := s.checkWrite(k, len(values[i])); err != nil {
+		if err := s.checkWrite(k, len(values[i])); err != nil {
 			return err
 		}
 	}
 	return each(s, byteKeys(keys), func(i int, h uint64) error {
-		return s.set(keys[i], values[i], h, shapeFor(len(keys[i]), len(values[i]), 0))
+		return s.set(keys[i], values[i], h)
 	})
 }
 
 // MultiRMW does RMW for every key, in order, with fn told which. After an error a prefix of them is done.
 func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) error {
 	for _, k := range keys {
-		if _, err := s.checkWrite(k, 0); err != nil {
+		if err := s.checkWrite(k, 0); err != nil {
 			return err
 		}
 	}
@@ -191,10 +191,8 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
-	var v V
-	sh := shapeFor(len(mem.AsBytes(&t.key)), len(mem.AsBytes(&v)), 0)
 	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
-		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h, sh)
+		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
 	})
 }
 

@@ -71,7 +71,7 @@ func (s *Store) abandon() error {
 	s.cancel()
 	s.workers.Wait()
 	if x := s.index(); x != nil {
-		x.Close()
+		openedIndex{x, s.imageFile}.Close()
 	}
 	if s.segments != nil {
 		s.segments.close()

@@ -66,6 +66,37 @@ func shapeAt(p mem.Ptr, l word.Link, s word.State) shape {
 	return shapeOf(l, s, 0)
 }
 
+// capacityAt returns the room for the value of the record at p, in bytes.
+func capacityAt(p mem.Ptr, k word.Link, st word.State) int {
+	if k.Large() {
+		return sizesAt(p).Capacity()
+	}
+	return st.Capacity()
+}
+
+// smallValue returns where the value of a small record at p begins.
+func smallValue(p mem.Ptr, st word.State) mem.Ptr {
+	return mem.Add(p, uintptr(smallHeader+word.AlignUp(st.KeyLen())))
+}
+
+// copyOut is mem.CopyOut, without a call for a single word.
+func copyOut(dst []byte, src mem.Ptr) {
+	if len(dst) == word.Align {
+		binary.LittleEndian.PutUint64(dst, mem.Load(src))
+		return
+	}
+	mem.CopyOut(dst, src)
+}
+
+// copyIn is mem.CopyIn, without a call for a single word.
+func copyIn(dst mem.Ptr, src []byte) {
+	if len(src) == word.Align {
+		mem.StorePlain(dst, mem.Load64(src))
+		return
+	}
+	mem.CopyIn(dst, src)
+}
+
 // hasKey reports whether the record at p has the given key. Key and key length never change.
 func hasKey(p mem.Ptr, l word.Link, key []byte) bool {
 	if l.Large() {

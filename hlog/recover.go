@@ -34,7 +34,8 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if err != nil {
 		return err
 	}
-	s.table.Store(x)
+	s.table.Store(x.Index)
+	s.imageFile = x.file
 	if !s.opts.NoReadCache {
 		s.cache = newReadCache(0) // it gets memory when the log spills
 	}
@@ -78,47 +79,60 @@ func (s *Store) reserveIndex(delta int64) bool {
 // An index must never tell fewer keys apart than the one that the log was written under: two keys that had a chain
 // each there would meet in one entry here, and replay would keep only the newer chain (R1). So it is made to have at
 // least as many buckets from the start, and replay never merges hashes (index.Replay).
-func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config) (*index.Index, error) {
+func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config) (x openedIndex, err error) {
 	if m == nil {
-		return index.New(c)
+		x.Index, err = index.New(c)
+		return x, err
 	}
 	from := uint64(0)
-	var x *index.Index
-	var err error
 	c.InitialBits = auxBits(m.Aux)
 	if m.Image != nil {
 		from = m.Image.ReplayFrom
 		x, err = s.openImage(m, c)
 	} else {
-		x, err = index.New(c)
+		x.Index, err = index.New(c)
 	}
 	if err != nil {
-		return nil, err
+		return openedIndex{}, err
 	}
-	if err := s.replay(ctx, x, m, from); err != nil {
+	if err := s.replay(ctx, x.Index, m, from); err != nil {
 		x.Close()
-		return nil, err
+		return openedIndex{}, err
 	}
 	return x, nil
 }
 
+// openedIndex is an index with the file that it may still have to read from, nil if there is none.
+type openedIndex struct {
+	*index.Index
+	file fsx.File
+}
+
+// Close gives both up.
+func (x openedIndex) Close() {
+	x.Index.Close()
+	if x.file != nil {
+		x.file.Close()
+	}
+}
+
 // openImage opens the image of version m. The index reads from the file as it goes, and keeps it open.
-func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (*index.Index, error) {
+func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, error) {
 	name := s.versions.ImagePath(m.Image.ID)
 	f, err := s.opts.FS.Open(name, fsx.Read)
 	if err != nil {
-		return nil, &CorruptionError{File: name, Reason: fmt.Sprintf("index image cannot be opened: %v", err)}
+		return openedIndex{}, &CorruptionError{File: name, Reason: fmt.Sprintf("index image cannot be opened: %v", err)}
 	}
 	drop := word.Address(0)
 	if len(m.Extents) > 0 {
 		drop = word.Address(m.Extents[0].Start)
 	}
-	x, err := index.OpenImage(c, imageFile{f}, m.Image.Bytes, drop)
+	x, err := index.OpenImage(c, f, m.Image.Bytes, drop)
 	if err != nil {
 		f.Close()
-		return nil, imageError(name, err)
+		return openedIndex{}, imageError(name, err)
 	}
-	return x, nil
+	return openedIndex{x, f}, nil
 }
 
 // replay applies the log of version m from address from on to x.

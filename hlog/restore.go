@@ -132,7 +132,8 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply 
 	}
 	return func() {
 		s.tableMu.Lock()
-		old := s.table.Swap(x)
+		old := openedIndex{s.table.Swap(x.Index), s.imageFile}
+		s.imageFile = x.file
 		s.tableMu.Unlock()
 		old.Close()
 		s.goWork(func() {

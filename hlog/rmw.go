@@ -16,7 +16,7 @@ import (
 // then the value is unchanged. It runs again when the value has changed meanwhile, so it must have no other effect.
 // It must not use the session that called it.
 func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
-	if _, err := s.checkWrite(key, 0); err != nil {
+	if err := s.checkWrite(key, 0); err != nil {
 		return err
 	}
 	return s.modify(key, s.store.hash(key), fn)
@@ -131,8 +131,7 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	if remove && !m.existed {
 		return true, nil
 	}
-	sh := shapeFor(len(key), len(value), len(value))
-	if sh.size > int(s.log.pageBytes) {
+	if !s.log.fits(len(key), len(value)) {
 		return false, ErrTooLarge
 	}
 	c, err := s.enter()
@@ -141,27 +140,27 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	}
 	o := again
 	if c == m.c {
-		o = s.tryUpdate(m, key, h, value, remove, sh)
+		o = s.tryUpdate(m, key, h, value, remove)
 	}
 	s.guard.Exit()
 	if o == done {
 		return true, nil
 	}
-	return false, s.settle(o, h, sh.size, tries)
+	return false, s.settle(o, h, tries)
 }
 
 // tryUpdate is one attempt inside the epoch.
-func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte, remove bool, sh shape) outcome {
+func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte, remove bool) outcome {
 	if uint64(m.addr) >= s.log.readOnly.Load() {
 		// The record cannot have left memory since it was read, and if it is in the state it was read in it is
 		// still the newest of its key: what supersedes it seals it first (H4).
 		p := s.log.at(m.addr)
 		k := linkAt(p)
-		if k.Version() == m.c.version() && len(value) <= shapeAt(p, k, m.st).capacity {
+		if k.Version() == m.c.version() && len(value) <= capacityAt(p, k, m.st) {
 			return updateInPlace(p, k, m.st, value, remove)
 		}
 	}
-	return s.updateByCopy(m, key, h, value, remove, sh)
+	return s.updateByCopy(m, key, h, value, remove)
 }
 
 func updateInPlace(p mem.Ptr, k word.Link, st word.State, value []byte, remove bool) outcome {
@@ -176,7 +175,7 @@ func updateInPlace(p mem.Ptr, k word.Link, st word.State, value []byte, remove b
 	return done
 }
 
-func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []byte, remove bool, sh shape) outcome {
+func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []byte, remove bool) outcome {
 	slot, e, status := s.store.index().FindOrCreate(h)
 	if status == index.NeedLoad {
 		return needLoad
@@ -194,20 +193,17 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 		if a != m.expected() {
 			return again // the chain has more in memory, or less, than was looked at
 		}
-		return s.publish(m.c, slot, e, source{}, key, value, sh, remove)
+		return s.publish(m.c, slot, e, source{}, key, value, remove)
 	}
 	if a != m.addr {
 		return again
 	}
 	src := source{}
 	if uint64(a) >= safe {
-		src = source{p, m.st}
+		src = source{p: p, st: m.st, grown: len(value) > capacityAt(p, linkAt(p), m.st)}
 		if m.st.Busy() {
 			return again
 		}
-		if len(value) > shapeAt(p, linkAt(p), m.st).capacity {
-			sh = s.roomier(sh)
-		}
 	}
-	return s.publish(m.c, slot, e, src, key, value, sh, remove)
+	return s.publish(m.c, slot, e, src, key, value, remove)
 }

@@ -20,6 +20,7 @@ type Session struct {
 
 	cold    *coldReader  // made by the first read from disk
 	staged  *staging     // made by the first Multi call that reads from disk
+	needed  int          // bytes that the last attempt found no room for
 	scratch []byte       // the value handed to an RMW callback
 	rmw     modification // of RMW, kept here so that it is not allocated
 	hashes  [multiWindow]uint64
@@ -75,12 +76,11 @@ const (
 	needLoad          // the index block of the key is still on disk
 )
 
-// settle does, outside the epoch, what the next attempt needs. n is the size of the record to be allocated, tries
-// counts the attempts.
-func (s *Session) settle(o outcome, h uint64, n, tries int) error {
+// settle does, outside the epoch, what the next attempt needs. tries counts the attempts.
+func (s *Session) settle(o outcome, h uint64, tries int) error {
 	switch o {
 	case needSpace:
-		return s.log.waitForSpace(n)
+		return s.log.waitForSpace(s.needed)
 	case needLoad:
 		return s.store.loadIndex(h)
 	default:
@@ -112,19 +112,15 @@ func checkKey(key []byte) error {
 }
 
 // checkWrite refuses what cannot be stored: before any effect.
-func (s *Session) checkWrite(key []byte, valueLen int) (shape, error) {
+func (s *Session) checkWrite(key []byte, valueLen int) error {
 	if err := checkKey(key); err != nil {
-		return shape{}, err
+		return err
 	}
-	if valueLen >= int(s.log.pageBytes) {
-		return shape{}, ErrTooLarge
-	}
-	sh := shapeFor(len(key), valueLen, valueLen)
-	if sh.size > int(s.log.pageBytes) {
-		return shape{}, ErrTooLarge
+	if !s.log.fits(len(key), valueLen) {
+		return ErrTooLarge
 	}
 	if s.store.readOnly {
-		return shape{}, ErrReadOnly
+		return ErrReadOnly
 	}
-	return sh, nil
+	return nil
 }

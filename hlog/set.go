@@ -9,25 +9,24 @@ import (
 // Set makes value the value of key. Both are copied; an empty value is a value. ErrEmptyKey, ErrTooLarge and
 // ErrReadOnly before any effect; an error of the disk when the log has to spill and cannot.
 func (s *Session) Set(key, value []byte) error {
-	sh, err := s.checkWrite(key, len(value))
-	if err != nil {
+	if err := s.checkWrite(key, len(value)); err != nil {
 		return err
 	}
-	return s.set(key, value, s.store.hash(key), sh)
+	return s.set(key, value, s.store.hash(key))
 }
 
-func (s *Session) set(key, value []byte, h uint64, sh shape) error {
+func (s *Session) set(key, value []byte, h uint64) error {
 	for tries := 0; ; tries++ {
 		c, err := s.enter()
 		if err != nil {
 			return err
 		}
-		o := s.trySet(c, key, value, h, sh)
+		o := s.trySet(c, key, value, h)
 		s.guard.Exit()
 		if o == done {
 			return nil
 		}
-		if err := s.settle(o, h, sh.size, tries); err != nil {
+		if err := s.settle(o, h, tries); err != nil {
 			return err
 		}
 	}
@@ -35,7 +34,7 @@ func (s *Session) set(key, value []byte, h uint64, sh shape) error {
 
 // trySet is one attempt inside the epoch. It looks for the key down to safeReadOnly only: what lies below cannot be
 // updated in place, needs no seal, and is superseded without being read.
-func (s *Session) trySet(c control, key, value []byte, h uint64, sh shape) outcome {
+func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
 	slot, e, status := s.store.index().FindOrCreate(h)
 	if status == index.NeedLoad {
 		return needLoad
@@ -46,13 +45,13 @@ func (s *Session) trySet(c control, key, value []byte, h uint64, sh shape) outco
 	}
 	a, p, ok := s.log.find(e.Address(), key, safe)
 	if !ok {
-		return s.publish(c, slot, e, source{}, key, value, sh, false)
+		return s.publish(c, slot, e, source{}, key, value, false)
 	}
 	k, st := linkAt(p), stateAt(p)
 	if st.Busy() {
 		return again
 	}
-	capacity := shapeAt(p, k, st).capacity
+	capacity := capacityAt(p, k, st)
 	if s.mutable(c, a, k) && len(value) <= capacity {
 		if !casState(p, st, st|word.LockedBit) {
 			return again
@@ -60,10 +59,7 @@ func (s *Session) trySet(c control, key, value []byte, h uint64, sh shape) outco
 		writeValue(p, k, st, value)
 		return done
 	}
-	if len(value) > capacity {
-		sh = s.roomier(sh)
-	}
-	return s.publish(c, slot, e, source{p, st}, key, value, sh, false)
+	return s.publish(c, slot, e, source{p: p, st: st, grown: len(value) > capacity}, key, value, false)
 }
 
 // overtaken reports whether the newest record of the chain belongs to the version after the operation's: a
@@ -79,32 +75,34 @@ func (s *Session) mutable(c control, a word.Address, k word.Link) bool {
 	return uint64(a) >= s.log.readOnly.Load() && k.Version() == c.version()
 }
 
-// roomier returns the shape with some slack, for a value that has grown before.
-func (s *Session) roomier(sh shape) shape {
-	r := shapeFor(sh.keyLen, sh.valueLen, sh.valueLen+sh.valueLen/4)
-	if r.size > int(s.log.pageBytes) {
-		return sh
-	}
-	return r
-}
-
 // source is the record that a new one supersedes, as long as it could still be updated in place: where it is, and
 // the state it was seen in. The zero source is none.
 type source struct {
-	p  mem.Ptr
-	st word.State
+	p     mem.Ptr
+	st    word.State
+	grown bool // the new value is larger than the source has room for: it may grow again
+}
+
+// shapeOver returns the shape of the record that supersedes src, with some slack if the value has grown.
+func (s *Session) shapeOver(src source, keyLen, valueLen int) shape {
+	if src.grown && s.log.fits(keyLen, valueLen+valueLen/4) {
+		return shapeFor(keyLen, valueLen, valueLen+valueLen/4)
+	}
+	return shapeFor(keyLen, valueLen, 0)
 }
 
 // publish appends a record and makes it the head of its chain. The source is sealed first, so that no update of it
 // can come in between (H4); if the chain has changed since e was read, all is undone and the allocation abandoned
 // (H5).
-func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, key, value []byte, sh shape, tombstone bool) outcome {
+func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, key, value []byte, tombstone bool) outcome {
 	if src.p != nil && !casState(src.p, src.st, src.st.Seal()) {
 		return again
 	}
+	sh := s.shapeOver(src, len(key), len(value))
 	a, ok := s.log.allocate(sh.size)
 	if !ok {
 		src.unseal()
+		s.needed = sh.size
 		return needSpace
 	}
 	p := s.log.at(a)

@@ -12,6 +12,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 )
 
@@ -38,9 +39,10 @@ type Store struct {
 	counters counters
 	unlock   func() error
 
-	tableMu  sync.RWMutex // held by those who use the index outside the epoch
-	gateMu   sync.Mutex   // of the paused and closed bits
-	gateCond sync.Cond
+	tableMu   sync.RWMutex // held by those who use the index outside the epoch
+	imageFile fsx.File     // of tableMu: what the index may still have to read from
+	gateMu    sync.Mutex   // of the paused and closed bits
+	gateCond  sync.Cond
 
 	cutMu  sync.Mutex         // one cut, restore or close at a time
 	lastID checkpoint.Version // of cutMu: the highest id given out

@@ -32,7 +32,7 @@ func NewTable[K comparable, V any](s *Session) (*Table[K, V], error) {
 	if kt.Size() == 0 {
 		return nil, fmt.Errorf("%w: table key type %v has no bytes", ErrOptions, kt)
 	}
-	if sh := shapeFor(int(kt.Size()), int(vt.Size()), 0); kt.Size() >= 1<<16 || sh.size > int(s.log.pageBytes) {
+	if kt.Size() >= 1<<16 || !s.log.fits(int(kt.Size()), int(vt.Size())) {
 		return nil, fmt.Errorf("%w: table of %v to %v", ErrTooLarge, kt, vt)
 	}
 	return &Table[K, V]{s: s, canonical: canonicalRanges(kt)}, nil
@@ -78,7 +78,7 @@ func (t *Table[K, V]) Set(k K, v V) error {
 		return ErrReadOnly
 	}
 	key, value := t.bytes(&k), mem.AsBytes(&v)
-	return t.s.set(key, value, t.s.store.hash(key), shapeFor(len(key), len(value), 0))
+	return t.s.set(key, value, t.s.store.hash(key))
 }
 
 // Delete removes k. Deleting what is absent succeeds.
@@ -87,7 +87,7 @@ func (t *Table[K, V]) Delete(k K) error {
 		return ErrReadOnly
 	}
 	key := t.bytes(&k)
-	return t.s.remove(key, t.s.store.hash(key), shapeFor(len(key), 0, 0))
+	return t.s.remove(key, t.s.store.hash(key))
 }
 
 // Update lets fn change the value of k, atomically; *v is zero when existed is false. fn runs with nothing held, and

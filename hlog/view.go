@@ -16,7 +16,7 @@ import (
 type View struct {
 	s       *Store
 	m       *checkpoint.Manifest
-	index   *index.Index
+	index   openedIndex
 	epochs  *epoch.Manager
 	begin   word.Address
 	readers sync.Pool // of *viewReader

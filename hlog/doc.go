@@ -1,0 +1,93 @@
+// Package hlog is an embedded key-value store for update-heavy hot state: a concurrent hash index over a hybrid log,
+// after FASTER. Hot records are updated in place in memory, the rest of a state that may be far larger lies in segment
+// files, and versions of it are committed at the cost of what has changed.
+//
+//	store, err := hlog.Open(dir, nil)
+//	counts, err := hlog.NewTable[uint64, uint64](store.NewSession())
+//	err = counts.Update(42, func(n *uint64, existed bool) { *n++ })
+//	info, err := store.Checkpoint(ctx, hlog.WithCookie(offsets))
+//
+// [Store] has the operations for any goroutine, [Session] the same for loops, [Table] a typed view without encoding.
+// Every single-key operation is linearizable. What follows is for those who work on the package.
+//
+// # The log
+//
+// Addresses are byte offsets in one endless log. Memory holds its newest part in a ring of page frames:
+//
+//	begin            head        safeReadOnly  readOnly             tail   limit
+//	  |  on disk       |  read-only    |  fuzzy    |    mutable       |      |
+//	  +----------------+---------------+-----------+------------------+------+
+//	  read from disk,   copied to the   sealed and   updated in place   open for
+//	  outside the epoch tail to change  copied       under their lock   allocation
+//
+// The index maps a hash to the newest record of a chain; a record's link leads to the next older one, of any key that
+// shares the entry. A record is a header of two or three words (package word), the key and the value.
+//
+//	H1  Addresses strictly descend along a chain, and versions never ascend. Address order is the order of effect.
+//	H2  A record is changed in place only by an operation that saw it at or above readOnly. safeReadOnly follows
+//	    readOnly after every operation that saw the old readOnly has left: below it nothing changes any more, except
+//	    that lock and seal bits may still flicker, which no reader of the disk sees.
+//	H3  A frame is reused only after its page has been written, head has passed it, and every operation that saw the
+//	    old head has left. Memory is touched inside the epoch only.
+//	H4  A record at or above safeReadOnly is sealed, by compare-and-swap of its state, before a copy that supersedes it
+//	    is published; in-place updates fail on a sealed record. So none is lost between copy and publication, and a
+//	    record there that is unsealed and unchanged is the newest of its key.
+//	H5  An allocation whose publication failed is marked invalid and never used again.
+//	H6  Nobody waits inside the epoch: for a page, for disk, for a restore, for a callback.
+//	H7  Whoever reads a value in place takes it only if the state word is unlocked and the same before and after.
+//	H8  A committed version ends on a block boundary, and the next record begins a new block: no block that a version
+//	    covers is written again.
+//	H9  On disk every record and filler carries a checksum over its address and its bytes. Nothing is used before it
+//	    has been verified.
+//	H10 A user's callback runs outside the epoch and holds nothing. Its result is written only if the record is in the
+//	    state, and the store in the version, that its input was read in.
+//
+// One write, in order: find the entry; find the key's newest record down to safeReadOnly. Is it mutable, of the
+// operation's version and large enough: lock it, write, unlock with the next sequence. Otherwise seal it, allocate at
+// the tail, write the new record with the entry's address as its link, and swap the entry; if that fails, abandon the
+// allocation, unseal, and start over. A write to a key whose record is not in memory does not read it.
+//
+// # Versions
+//
+// A checkpoint folds the log over: it makes everything so far read-only and waits until it is on disk, while the store
+// goes on (concurrent prefix recovery, SIGMOD 2019). The control word holds the log version, which each operation
+// loads once when it enters.
+//
+//	C1  BeginCheckpoint adds one to the log version. What returned before belongs to the old version, what starts after
+//	    to the new one.
+//	C2  A record is changed in place only by operations of the version it was written in; later ones copy it.
+//	C3  An operation that meets a record of the version after its own has been overtaken: it starts over, in the new
+//	    version. No more than two versions have operations under way: the next cut waits for the one before.
+//	C4  When the last operation of the old version has left, the tail is the cut: log below it belongs to the version,
+//	    except for records of the next version at or above the tail of C1 (the fuzzy end). Recovery, views and restores
+//	    skip those; by C3 and H1 they are at the head of their chains, so that following links finds what they hide.
+//	C5  The manifest is written last, after the log and the image it names are durable. A sync that has failed is never
+//	    made good by a later one: what it covered is written again, or no version is committed any more.
+//
+// Recovery opens the newest manifest, its index image (if any; blocks are read and verified as they are needed) and
+// replays the log behind the image. Package checkpoint has the formats of manifests and the rules of lineage.
+//
+//	R1  An index that is replayed into is never coarser than the one the log was written under: hashes that had a chain
+//	    each do not meet in one entry, which would keep only the newer chain.
+//	R2  An image may be used by a version whose checkpoint began after the image was finished: everything it points at
+//	    lies below the version's fuzzy end. Log is replayed from the tail at which the image was begun, after the
+//	    operations of then had left.
+//
+// Restore stops the store for as long as it takes to rewind what has changed: the entries of all records written since
+// the version follow their links back to the first record that belongs to it. A version on another branch is opened
+// like after a crash instead. The tail never goes back, so addresses are never used twice.
+//
+// Compaction copies the live records of the oldest log to the tail.
+//
+//	K1  A record is moved only if it is the newest of its key at the moment of the swap: the chain was followed to it,
+//	    and the swap fails if the chain has changed since. A move never covers anything newer and never revives a
+//	    delete.
+//	K2  The emptied log leaves the lineage with the next manifest, and the disk when no version, view or scan needs it.
+//	K3  A tombstone is dropped only below the address up to which all retained versions share the log
+//	    (checkpoint.Dir.MinDivergence); everything it hides is older, and leaves with it.
+//
+// # Memory
+//
+// Options.MemoryBytes is divided among index, frames, flush buffers and the cache of cold records (budget.go). The
+// index takes what it needs up to its share; frames get the rest, however that changes.
+package hlog
