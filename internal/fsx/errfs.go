@@ -63,6 +63,7 @@ type Fault struct {
 	// after a short write that it could not continue. 0 = nothing is done.
 	Short int
 	// After has the call done in full before it returns the error: the caller is told that it failed, and it has not.
+	// It means nothing for List, Lock and Size.
 	After bool
 }
 

@@ -178,10 +178,10 @@ func removeIfThere(fsys FS, name string) error {
 	return nil
 }
 
-// checkRange returns the error of an I/O call with these arguments, nil if there is none. addr is the address of the
-// buffer; it and the rest are looked at for alignment when direct is set.
+// checkRange returns the error of an I/O call with these arguments, nil if there is none. addr is the [address] of the
+// buffer; alignment matters when direct is set.
 func checkRange(op, name string, direct bool, off int64, n int, addr uintptr) error {
-	if off < 0 || direct && (off%BlockSize != 0 || n%BlockSize != 0 || n > 0 && addr%BlockSize != 0) {
+	if off < 0 || direct && (off%BlockSize != 0 || n%BlockSize != 0 || addr%BlockSize != 0) {
 		return &fs.PathError{Op: op, Path: name, Err: syscall.EINVAL}
 	}
 	return nil

@@ -164,8 +164,14 @@ func (o *osFile) refused(n int, err error) bool {
 	return true
 }
 
-// address returns the address of the first byte of p.
-func address(p []byte) uintptr { return reflect.ValueOf(p).Pointer() }
+// address returns the address of the first byte of p, 0 if there is none. A pointer goes into reflect without being
+// allocated, a slice would not.
+func address(p []byte) uintptr {
+	if len(p) == 0 {
+		return 0
+	}
+	return reflect.ValueOf(&p[0]).Pointer()
+}
 
 func (o *osFile) Sync() error { return o.sync() }
 

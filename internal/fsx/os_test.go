@@ -245,3 +245,26 @@ func TestOS_ReadOnlyDirectory(t *testing.T) {
 		t.Fatalf("an exclusive lock there: %v", err)
 	}
 }
+
+// Cold reads and flushes go through here: a call must not leave garbage behind.
+func TestOS_NoAllocations(t *testing.T) {
+	for _, f := range []Flag{Write | Create, Write | Create | Direct} {
+		file, err := OS().Open(filepath.Join(t.TempDir(), "f"), f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		p := aligned(BlockSize)
+		n := testing.AllocsPerRun(20, func() {
+			if _, err := file.WriteAt(p, 0); err != nil {
+				t.Error(err)
+			}
+			if _, err := file.ReadAt(p, 0); err != nil {
+				t.Error(err)
+			}
+		})
+		if n != 0 {
+			t.Errorf("direct=%v: %v allocations per write and read", file.Direct(), n)
+		}
+	}
+}
