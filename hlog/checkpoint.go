@@ -34,12 +34,11 @@ type PendingCheckpoint struct {
 	version    checkpoint.Version
 	cookie     []byte
 	began      time.Time
-	fuzzy      uint64               // tail when it began: log above it may hold records of the next version
-	logVersion uint64               // the newest that belongs to it
-	image      *checkpoint.ImageRef // the newest that was whole when it began
-	begin      uint64               // what compaction has emptied the log up to
-	bits       uint                 // of the index at the cut
-	cut        uint64               // of cutDone
+	fuzzy      uint64 // tail when it began: log above it may hold records of the next version
+	logVersion uint64 // the newest that belongs to it
+	begin      uint64 // what compaction has emptied the log up to
+	bits       uint   // of the index at the cut
+	cut        uint64 // of cutDone
 	cutDone    chan struct{}
 	done       chan struct{}
 	info       checkpoint.Info // of done
@@ -110,7 +109,7 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	s.settleCut()
 	p := &PendingCheckpoint{
 		store: s, version: o.version, cookie: o.cookie, began: time.Now(),
-		image: s.images.latest(), begin: s.compactor.begin.Load(), cutDone: make(chan struct{}), done: make(chan struct{}),
+		begin: s.compactor.begin.Load(), cutDone: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.lastID = o.version
 	s.newest = p
@@ -181,7 +180,7 @@ func (s *Store) commitLoop() {
 		}
 		close(p.done)
 		if p.err == nil {
-			s.afterCommit()
+			s.kickMaintenance()
 		}
 	}
 }
@@ -214,7 +213,7 @@ func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 	m := &checkpoint.Manifest{
 		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
 		DeltaStart: c.start, Cut: p.cut, DeltaBytes: int64(p.cut - c.start), LogVersion: p.logVersion,
-		PageBytes: s.opts.PageBytes, Image: p.image, Aux: makeAux(p.bits),
+		PageBytes: s.opts.PageBytes, Image: s.images.latest(), Aux: makeAux(p.bits),
 	}
 	if c.parent != nil {
 		m.Parent = c.parent.Version

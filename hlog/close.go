@@ -32,14 +32,19 @@ func (s *Store) Close() error {
 // cutMu, and no operation runs.
 func (s *Store) lastVersion() error {
 	s.commits.drain()
-	if s.readOnly || !s.changed() {
+	if s.readOnly {
 		return nil
 	}
-	s.writeImageIfDue()
-	p, err := s.beginLocked(checkpointOptions{})
-	if err != nil {
-		return err
+	if s.changed() {
+		p, err := s.beginLocked(checkpointOptions{})
+		if err != nil {
+			return err
+		}
+		s.commits.drain()
+		if p.err != nil {
+			return p.err
+		}
 	}
-	s.commits.drain()
-	return p.err
+	s.writeImageIfDue()
+	return nil
 }

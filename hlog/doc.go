@@ -69,9 +69,9 @@
 //
 //	R1  An index that is replayed into is never coarser than the one the log was written under: hashes that had a chain
 //	    each do not meet in one entry, which would keep only the newer chain.
-//	R2  An image may be used by a version whose checkpoint began after the image was finished: everything it points at
-//	    lies below the version's fuzzy end. Log is replayed from the tail at which the image was begun, after the
-//	    operations of then had left.
+//	R2  An image is the index of exactly one version: addresses that lie beyond the version are followed down their
+//	    chains to where they were. Its descendants may use it too, with the log from that version's fuzzy end on
+//	    replayed over it.
 //
 // Restore stops the store for as long as it takes to rewind what has changed: the entries of all records written since
 // the version follow their links back to the first record that belongs to it. A version on another branch is opened

@@ -10,11 +10,12 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
-	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// An index image is written when the log has grown by as many bytes as the last image has, and by minImageLog: images
-// cost at most as much again as the log itself, amortised, and recovery replays no more log than that.
+// An index image is the index as it was at one version. It is written after a version has been committed, when the
+// log has grown since the last image by as many bytes as that has, and by minImageLog: images cost at most as much
+// again as the log itself, amortised, and recovery replays no more log than that, or than a version adds. Should the
+// version still be the newest when the image is finished, its manifest is amended; else its descendants refer to it.
 const minImageLog = 8 << 20
 
 // imageWriter knows the newest index image and writes the next.
@@ -35,7 +36,7 @@ func (w *imageWriter) adopt(m *checkpoint.Manifest) {
 	w.retired++
 	w.newest, w.opened = nil, nil
 	if m != nil && m.Image != nil {
-		w.newest, w.opened, w.bits = m.Image, m.Image, auxBits(m.Aux)
+		w.newest, w.opened = m.Image, m.Image
 		w.nextID = max(w.nextID, m.Image.ID+1)
 	}
 }
@@ -47,8 +48,8 @@ func (w *imageWriter) source() *checkpoint.ImageRef {
 	return w.opened
 }
 
-// latest returns the newest image that is whole. A version may use it if it begins later: its entries point at
-// nothing beyond what the store had written when it was finished.
+// latest returns the newest image that is whole, of a version that the store has gone on from. All that descend from
+// that may use it (R2).
 func (w *imageWriter) latest() *checkpoint.ImageRef {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -69,18 +70,18 @@ func (w *imageWriter) live() []uint64 {
 	return ids
 }
 
-// claim reserves an id for a new image if one is due with the log at tail.
-func (w *imageWriter) claim(tail uint64, bits uint) (id uint64, retired int, due bool) {
+// claim reserves an id for an image of a version that ends at cut, if one is due.
+func (w *imageWriter) claim(cut uint64) (id uint64, retired int, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.writing != 0 {
 		return 0, 0, false
 	}
-	grown, size := tail, int64(0)
+	grown, size := cut, int64(0)
 	if w.newest != nil {
-		grown, size = tail-w.newest.ReplayFrom, w.newest.Bytes
+		grown, size = cut-w.newest.ReplayFrom, w.newest.Bytes
 	}
-	if grown < uint64(max(size, minImageLog)) && !(w.newest != nil && bits > w.bits) {
+	if grown < uint64(max(size, minImageLog)) {
 		return 0, 0, false
 	}
 	w.nextID = max(w.nextID, 1)
@@ -89,26 +90,35 @@ func (w *imageWriter) claim(tail uint64, bits uint) (id uint64, retired int, due
 	return w.writing, w.retired, true
 }
 
-// finish makes ref the newest image unless a restore has come in between; ref is nil when writing failed.
-func (w *imageWriter) finish(ref *checkpoint.ImageRef, bits uint, retired int) {
+// finish makes ref the newest image unless a restore has come in between, and reports whether it did; ref is nil when
+// writing failed.
+func (w *imageWriter) finish(ref *checkpoint.ImageRef, retired int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writing = 0
-	if ref != nil && retired == w.retired {
-		w.newest, w.bits = ref, bits
+	if ref == nil || retired != w.retired {
+		return false
 	}
+	w.newest = ref
+	return true
 }
 
-// writeImageIfDue writes an index image in the calling goroutine if the log has grown enough to pay for it.
+// writeImageIfDue writes an image of the current version, in the calling goroutine, if the log has grown enough to
+// pay for it.
 func (s *Store) writeImageIfDue() {
-	bits := s.index().Bits()
-	id, retired, due := s.images.claim(s.log.tail.Load(), bits)
+	m := s.current()
+	if m == nil {
+		return
+	}
+	id, retired, due := s.images.claim(m.Cut)
 	if !due {
 		return
 	}
 	began := time.Now()
-	ref, err := s.writeImage(id)
-	s.images.finish(ref, bits, retired)
+	ref, err := s.writeImage(id, m)
+	if s.images.finish(ref, retired) {
+		_, err = s.versions.Amend(m.Version, *ref)
+	}
 	if err != nil {
 		s.logger.Warn("index image not written; recovery replays more log instead", "err", err)
 		return
@@ -117,18 +127,14 @@ func (s *Store) writeImageIfDue() {
 	s.opts.Events.imageWritten(ref.Bytes, time.Since(began))
 }
 
-// writeImage writes the index as it is at some moments between now and when it returns. Replaying the log from the
-// tail of now makes it that of any version that is cut later: everything allocated below that tail has been
-// published before an entry is read.
-func (s *Store) writeImage(id uint64) (*checkpoint.ImageRef, error) {
-	from := s.log.tail.Load()
-	s.epochs.Synchronize()
+// writeImage writes the index as it was at version m, which the store has gone on from.
+func (s *Store) writeImage(id uint64, m *checkpoint.Manifest) (*checkpoint.ImageRef, error) {
 	name := s.versions.ImagePath(id)
 	f, err := s.opts.FS.Open(name, fsx.Write|fsx.Create)
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.streamImage(f)
+	n, err := s.streamImage(f, m)
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = s.opts.FS.SyncDir(s.versions.ImagesPath())
@@ -136,14 +142,16 @@ func (s *Store) writeImage(id uint64) (*checkpoint.ImageRef, error) {
 	if err != nil {
 		return nil, errors.Join(err, s.opts.FS.Remove(name))
 	}
-	return &checkpoint.ImageRef{ID: id, Bytes: n, ReplayFrom: from}, nil
+	return &checkpoint.ImageRef{ID: id, Bytes: n, ReplayFrom: members(m).fuzzy}, nil
 }
 
-func (s *Store) streamImage(f fsx.File) (int64, error) {
+func (s *Store) streamImage(f fsx.File, m *checkpoint.Manifest) (int64, error) {
+	follow := s.newFollower(m)
+	defer follow.guard.Release()
 	out := &fileWriter{f: f}
 	buffered := bufio.NewWriterSize(out, 256<<10)
 	s.tableMu.RLock()
-	_, err := s.index().WriteImage(s.background, buffered, word.Address(s.log.begin.Load()))
+	_, err := s.index().WriteImage(s.longIndexWork(), buffered, logBegin(m), follow.target)
 	s.tableMu.RUnlock()
 	if err == nil {
 		err = buffered.Flush()

@@ -14,9 +14,6 @@ func (s *Store) kickMaintenance() {
 	}
 }
 
-// afterCommit is called when a version has become durable.
-func (s *Store) afterCommit() { s.kickMaintenance() }
-
 // maintenanceLoop does, one round at a time, what is not urgent: an index image when one is due, retention,
 // compaction, and the removal of files that nothing needs.
 func (s *Store) maintenanceLoop() {

@@ -25,10 +25,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	logVersion := uint64(1)
 	if m != nil {
 		logVersion = m.LogVersion + 1
-		begin = tail
-		if len(m.Extents) > 0 {
-			begin = m.Extents[0].Start
-		}
+		begin = uint64(logBegin(m))
 	}
 	x, err := s.openIndex(s.background, m, s.indexConfig())
 	if err != nil {
@@ -123,16 +120,20 @@ func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, 
 	if err != nil {
 		return openedIndex{}, &CorruptionError{File: name, Reason: fmt.Sprintf("index image cannot be opened: %v", err)}
 	}
-	drop := word.Address(0)
-	if len(m.Extents) > 0 {
-		drop = word.Address(m.Extents[0].Start)
-	}
-	x, err := index.OpenImage(c, f, m.Image.Bytes, drop)
+	x, err := index.OpenImage(c, f, m.Image.Bytes, logBegin(m))
 	if err != nil {
 		f.Close()
 		return openedIndex{}, imageError(name, err)
 	}
 	return openedIndex{x, f}, nil
+}
+
+// logBegin returns where the log of version m begins, its end if it is empty.
+func logBegin(m *checkpoint.Manifest) word.Address {
+	if len(m.Extents) > 0 {
+		return word.Address(m.Extents[0].Start)
+	}
+	return word.Address(m.Cut)
 }
 
 // replay applies the log of version m from address from on to x.

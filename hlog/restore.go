@@ -6,7 +6,6 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
-	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -97,11 +96,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64) {
 	s.log.flushed.Store(tail)
 	s.log.durable.Store(tail)
 	s.log.flushMu.Unlock()
-	begin := tail
-	if len(m.Extents) > 0 {
-		begin = m.Extents[0].Start
-	}
-	s.log.begin.Store(begin)
+	s.log.begin.Store(uint64(logBegin(m)))
 	s.compactor.begin.Store(0)
 	s.commitMu.Lock()
 	s.committed = lineage{parent: m, start: tail}
@@ -131,6 +126,7 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply 
 		return nil, err
 	}
 	return func() {
+		s.interruptIndexWork()
 		s.tableMu.Lock()
 		old := openedIndex{s.table.Swap(x.Index), s.imageFile}
 		s.imageFile = x.file
@@ -146,20 +142,10 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply 
 
 // rewinder finds where the index has to point for a version that the store has gone on from.
 type rewinder struct {
+	*follower
 	s     *Store
-	fuzzy uint64             // log below it belongs to the version
-	cut   uint64             // log from here on does not
-	after word.RecordVersion // in between, records of this version do not
-	guard *epoch.Guard
-	cold  coldReader
-	prev  map[word.Address]before // of records that are only on disk
 	plan  []rewind
 	index *index.Index
-}
-
-type before struct {
-	prev    word.Address
-	version word.RecordVersion
 }
 
 type rewind struct {
@@ -170,13 +156,10 @@ type rewind struct {
 // planRewind goes over the log written since m and notes for each chain that has changed where it was. It changes
 // nothing; apply does. No operation runs meanwhile.
 func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uint64) (apply func(), err error) {
-	r := &rewinder{s: s, fuzzy: m.Cut, cut: m.Cut, guard: s.epochs.Register(), prev: map[word.Address]before{}, index: s.index()}
+	r := &rewinder{follower: s.newFollower(m), s: s, index: s.index()}
+	r.known = map[word.Address]older{}
 	defer r.guard.Release()
-	if n := len(m.Extents); n > 0 && m.Extents[n-1].LogVersion == m.LogVersion {
-		r.fuzzy, r.after = m.Extents[n-1].Fuzzy, word.MakeRecordVersion(m.LogVersion+1)
-	}
-	r.cold.log = s.log
-	for _, span := range s.changedSince(r.fuzzy, tail) {
+	for _, span := range s.changedSince(r.of.fuzzy, tail) {
 		w := walker{log: s.log, guard: r.guard}
 		if err := w.walk(ctx, span.Start, span.End, r.visit); err != nil {
 			return nil, err
@@ -202,19 +185,14 @@ func (s *Store) changedSince(a, tail uint64) []checkpoint.Range {
 	return set.Ranges()
 }
 
-// belongs reports whether the record at a, of version v, is part of the version that is being restored.
-func (r *rewinder) belongs(a word.Address, v word.RecordVersion) bool {
-	return uint64(a) < r.fuzzy || uint64(a) < r.cut && v != r.after
-}
-
 // visit notes the hash of a record that does not belong to the version.
 func (r *rewinder) visit(a word.Address, rec image, sh shape, memory bool) (bool, error) {
 	k := rec.link()
-	if r.belongs(a, k.Version()) {
+	if r.of.has(a, k.Version()) {
 		return true, nil
 	}
 	if !memory {
-		r.prev[a] = before{k.Prev(), k.Version()}
+		r.known[a] = older{k.Prev(), k.Version()}
 	}
 	r.plan = append(r.plan, rewind{hash: r.s.hash(rec.key(sh))})
 	return true, nil
@@ -257,39 +235,6 @@ func (r *rewinder) entry(h uint64) (word.Entry, error) {
 	}
 }
 
-// target follows a chain from a down to the first record that belongs to the version.
-func (r *rewinder) target(a word.Address) (word.Address, error) {
-	for a != word.None && uint64(a) >= r.fuzzy {
-		b, err := r.link(a)
-		if err != nil {
-			return 0, err
-		}
-		if r.belongs(a, b.version) {
-			return a, nil
-		}
-		a = b.prev
-	}
-	return a, nil
-}
-
-func (r *rewinder) link(a word.Address) (before, error) {
-	r.guard.Enter()
-	if uint64(a) >= r.s.log.head.Load() {
-		k := linkAt(r.s.log.at(a))
-		r.guard.Exit()
-		return before{k.Prev(), k.Version()}, nil
-	}
-	r.guard.Exit()
-	if b, ok := r.prev[a]; ok {
-		return b, nil
-	}
-	rec, _, err := r.cold.read(a)
-	if err != nil {
-		return before{}, err
-	}
-	return before{rec.link().Prev(), rec.link().Version()}, nil
-}
-
 // apply points the entries where the plan says. Nobody else uses the index; growth may move entries meanwhile, which
 // the retry is for.
 func (r *rewinder) apply() {
@@ -299,7 +244,7 @@ func (r *rewinder) apply() {
 		for done := false; !done; {
 			g.Enter()
 			slot, e, status := r.index.Find(w.hash)
-			done = status == index.Found && (uint64(e.Address()) < r.fuzzy || e.Address() <= w.to || slot.CompareAndSwap(e, w.to))
+			done = status == index.Found && (uint64(e.Address()) < r.of.fuzzy || e.Address() <= w.to || slot.CompareAndSwap(e, w.to))
 			g.Exit()
 		}
 	}

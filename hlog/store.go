@@ -44,6 +44,9 @@ type Store struct {
 	gateMu    sync.Mutex   // of the paused and closed bits
 	gateCond  sync.Cond
 
+	indexWork    context.Context // of gateMu: see longIndexWork
+	endIndexWork context.CancelFunc
+
 	cutMu  sync.Mutex         // one cut, restore or close at a time
 	lastID checkpoint.Version // of cutMu: the highest id given out
 	newest *PendingCheckpoint // of cutMu: the last one begun, whose cut may still be outstanding
@@ -94,7 +97,26 @@ func (s *Store) loadIndex(h uint64) error {
 func (s *Store) loadWholeIndex() error {
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
-	return s.imageFault(s.index().LoadAll(s.background))
+	return s.imageFault(s.index().LoadAll(s.longIndexWork()))
+}
+
+// longIndexWork returns a context for work on the index that takes long; a restore ends it.
+func (s *Store) longIndexWork() context.Context {
+	s.gateMu.Lock()
+	defer s.gateMu.Unlock()
+	if s.indexWork == nil || s.indexWork.Err() != nil {
+		s.indexWork, s.endIndexWork = context.WithCancel(s.background)
+	}
+	return s.indexWork
+}
+
+// interruptIndexWork ends what was begun with longIndexWork.
+func (s *Store) interruptIndexWork() {
+	s.gateMu.Lock()
+	defer s.gateMu.Unlock()
+	if s.endIndexWork != nil {
+		s.endIndexWork()
+	}
 }
 
 // imageFault names the image file in an error of the index.

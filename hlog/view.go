@@ -83,11 +83,7 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 		w.epochs.Close()
 		return nil, err
 	}
-	if len(m.Extents) > 0 {
-		w.begin = word.Address(m.Extents[0].Start)
-	} else {
-		w.begin = word.MaxAddress
-	}
+	w.begin = logBegin(m)
 	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: coldReader{log: s.log}} }
 	return w, s.keepView(w)
 }

@@ -54,7 +54,10 @@ func readRef(b []byte) blockRef {
 // entry is written as it is at some moment between call and return, so everything since the call has to be replayed
 // ([Index.Replay]) into what [OpenImage] makes of the image. The table does not grow meanwhile. What is missing of the
 // image that the index was opened with is loaded first. On error, of ctx or w among others, what was written is useless.
-func (x *Index) WriteImage(ctx context.Context, w io.Writer, drop word.Address) (ImageInfo, error) {
+//
+// Every address goes through resolve, if that is not nil, outside the epoch: what it returns is written. It is for
+// images of an earlier state, whose addresses the caller can find by following chains.
+func (x *Index) WriteImage(ctx context.Context, w io.Writer, drop word.Address, resolve func(word.Address) (word.Address, error)) (ImageInfo, error) {
 	if err := x.LoadAll(ctx); err != nil {
 		return ImageInfo{}, err
 	}
@@ -82,8 +85,12 @@ func (x *Index) WriteImage(ctx context.Context, w io.Writer, drop word.Address) 
 		b.reset(per)
 		for i := range per {
 			g.Enter()
-			entries := b.collect(t, first+i, drop)
+			entries := b.collect(t, first+i)
 			g.Exit()
+			if err := redirect(entries, resolve); err != nil {
+				return ImageInfo{}, err
+			}
+			entries = prune(entries, drop)
 			b.add(i, entries)
 			info.Entries += int64(len(entries))
 		}
@@ -139,8 +146,23 @@ func (b *block) reset(buckets uint64) {
 	b.overflow = 0
 }
 
-// collect returns the entries of a bucket that belong into an image. The caller is inside the epoch and holds the table.
-func (b *block) collect(t *table, bucket uint64, drop word.Address) []word.Entry {
+// redirect replaces the addresses of entries by what resolve makes of them.
+func redirect(entries []word.Entry, resolve func(word.Address) (word.Address, error)) error {
+	if resolve == nil {
+		return nil
+	}
+	for i, e := range entries {
+		a, err := resolve(e.Address())
+		if err != nil {
+			return fmt.Errorf("index: writing an image: %w", err)
+		}
+		entries[i] = e.WithAddress(a)
+	}
+	return nil
+}
+
+// collect returns the entries of a bucket. The caller is inside the epoch and holds the table.
+func (b *block) collect(t *table, bucket uint64) []word.Entry {
 	var w waiter
 	for {
 		entries, tentative := b.entries[:0], false
@@ -161,7 +183,7 @@ func (b *block) collect(t *table, bucket uint64, drop word.Address) []word.Entry
 			w.wait()
 			continue
 		}
-		return prune(current(entries), drop)
+		return current(entries)
 	}
 }
 
