@@ -68,9 +68,10 @@ func spans(extents []Extent) []span {
 }
 
 // Divergence returns the address F below which two versions have the same history: every record of one below F is a
-// record of the other, and at F or above they have nothing in common. To go from one to the other it is enough to
-// forget what lies at F or above and to replay the other's log from F on. 0 means that they have nothing in common
-// any more and that the other has to be recovered from its own image and log.
+// record of the other. At F or above they have nothing in common, but for records in a fuzzy end that one of them has
+// whole. To go from one to the other it is enough to forget what lies at F or above and to replay the other's log from
+// F on. 0 means that they have nothing in common any more and that the other has to be recovered from its own image
+// and log.
 //
 // F is the end of the highest stretch that both hold in the same way. That settles everything below, because of V9:
 // a byte of the log is written once, by one live store, whose lineage below it was fixed at that moment; each version
