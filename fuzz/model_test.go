@@ -1,0 +1,35 @@
+package fuzz
+
+import (
+	"math/rand/v2"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// small are the options that make everything happen early: the least memory, the smallest pages, short segments.
+var small = hlog.Options{MemoryBytes: 4 << 20, PageBytes: 16 << 10, SegmentBytes: 64 << 10, KeepVersions: 1000}
+
+func randomTape(seed uint64, n int) Tape {
+	rng := rand.New(rand.NewPCG(seed, 1))
+	t := make(Tape, n)
+	for i := range t {
+		t[i] = Op{Kind(rng.IntN(int(numKinds))), byte(rng.Uint32()), byte(rng.Uint32()), byte(rng.Uint32())}
+	}
+	return t
+}
+
+func TestRandomTapes(t *testing.T) {
+	for seed := range uint64(200) {
+		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
+		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+		tape := randomTape(seed, 150)
+		last := 0
+		r.Trace = func(i int, o Op) { last = i }
+		if err := r.Play(tape); err != nil {
+			t.Errorf("seed %d: %v\n", seed, err)
+			_ = last
+		}
+	}
+}

@@ -1,0 +1,328 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// storeDir is where the store lies in the file systems of this package: one level down, so that the name of its
+// directory has to be made durable, too.
+const storeDir = "/store"
+
+// Runner plays a tape against a store and a model at the same time. It belongs to one goroutine; only Outcome may be
+// called from others.
+type Runner struct {
+	// FS is what the store uses. OpCrash replaces it.
+	FS fsx.FS
+	// Disk is the crash double at the bottom of FS; nil if there is none, and then OpCrash is skipped.
+	Disk *fsx.CrashFS
+	// Wrap makes the FS of a disk that OpCrash leaves; nil: the disk itself.
+	Wrap func(*fsx.CrashFS) fsx.FS
+	// Options are the sets that OpReopen and OpCrash choose from; the store is first opened with the first.
+	Options []hlog.Options
+	// Faults says that calls may fail. What they return must still be true.
+	Faults bool
+	// Trace, if set, is told each command before it is played.
+	Trace func(i int, o Op)
+
+	model   *Model
+	store   *hlog.Store
+	session *hlog.Session
+	table   *hlog.Table[uint64, uint64]
+	opts    hlog.Options
+	pending []*hlog.PendingCheckpoint // beside model.pending
+	views   []openView
+	outcome atomic.Pointer[Outcome]
+	failed  int // calls that failed because of a fault
+	played  int
+}
+
+type openView struct {
+	view  *hlog.View
+	entry *entry
+}
+
+// Outcome returns what a crash at this moment may leave. A crash that was cloned between two calls of Outcome may
+// leave what either allows.
+func (r *Runner) Outcome() *Outcome { return r.outcome.Load() }
+
+func (r *Runner) publish() { r.outcome.Store(r.model.outcome()) }
+
+// Failed returns how many calls failed because of a fault, Played how many commands were played.
+func (r *Runner) Failed() int { return r.failed }
+
+// Played returns how many commands were played.
+func (r *Runner) Played() int { return r.played }
+
+// Play opens the store, plays the tape, and closes the store. The error says where the store and the model disagree.
+func (r *Runner) Play(t Tape) error {
+	r.model = NewModel()
+	r.publish()
+	if err := r.open(0, r.model.outcome()); err != nil || r.store == nil {
+		return err
+	}
+	for i, o := range t {
+		if r.Trace != nil {
+			r.Trace(i, o)
+		}
+		if err := r.step(o); err != nil {
+			r.abandon()
+			return fmt.Errorf("command %d, %v: %w", i, o, err)
+		}
+		if r.store == nil {
+			return nil // it could not be opened again, for a good reason
+		}
+		r.played++
+	}
+	if err := r.scan(); err != nil {
+		r.abandon()
+		return fmt.Errorf("at the end: %w", err)
+	}
+	return r.close()
+}
+
+// abandon gives up the store after a disagreement.
+func (r *Runner) abandon() {
+	if r.store != nil {
+		r.store.Close()
+		r.store = nil
+	}
+}
+
+// open opens the store with an option set and compares what it finds with what may be there.
+func (r *Runner) open(set byte, expected *Outcome) error {
+	r.outcome.Store(expected)
+	r.opts = r.Options[int(set)%len(r.Options)]
+	r.opts.FS = r.FS
+	s, err := hlog.Open(storeDir, &r.opts)
+	if err != nil && r.tolerable(err) {
+		if s, err = hlog.Open(storeDir, &r.opts); err != nil && r.tolerable(err) {
+			return nil
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("open: %w", err)
+	}
+	r.store, r.session = s, s.NewSession()
+	if r.table, err = hlog.NewTable[uint64, uint64](r.session); err != nil {
+		return err
+	}
+	cur, found, err := expected.match(s)
+	if err != nil {
+		return err
+	}
+	r.model.adopt(cur, found)
+	r.publish()
+	return r.scan()
+}
+
+// tolerable counts an error that a fault explains.
+func (r *Runner) tolerable(err error) bool {
+	if !r.Faults || errors.Is(err, errDisagree) || errors.Is(err, hlog.ErrCorrupt) || errors.Is(err, hlog.ErrNotFound) || errors.Is(err, hlog.ErrClosed) {
+		return false
+	}
+	r.failed++
+	return true
+}
+
+// close closes the store. What it commits at last is in the model's outcome as the version without an id.
+func (r *Runner) close() error {
+	for _, w := range r.views {
+		if err := w.view.Close(); err != nil {
+			return fmt.Errorf("close of a view: %w", err)
+		}
+	}
+	r.views = nil
+	m := r.model
+	if err := r.wait(); err != nil {
+		return err
+	}
+	m.begin(0, "")
+	r.publish()
+	err := r.store.Close()
+	if second := r.store.Close(); !errors.Is(second, hlog.ErrClosed) {
+		return fmt.Errorf("second close: %v", second)
+	}
+	if _, use := r.store.Get(nil, Key(1)); !errors.Is(use, hlog.ErrClosed) {
+		return fmt.Errorf("get after close: %v", use)
+	}
+	r.store, r.session, r.table = nil, nil, nil
+	if err != nil && !r.tolerable(err) {
+		return fmt.Errorf("close: %w", err)
+	}
+	if err == nil && diff(m.live, m.currentState()) != nil {
+		// Something has changed, so there is a last version.
+		o := m.outcome()
+		o.changed = true
+		r.outcome.Store(o)
+	}
+	return nil
+}
+
+// currentState returns the state of the current version.
+func (m *Model) currentState() State {
+	if e := m.listed[m.current]; e != nil {
+		return e.state
+	}
+	return State{}
+}
+
+// crash pulls the plug and opens what is left.
+func (r *Runner) crash(o Op) error {
+	if r.Disk == nil {
+		return nil
+	}
+	before := r.Outcome()
+	left := r.Disk.Clone(crashOf(o.A, o.B, r.Disk.Unsynced()))
+	allowed := before.either(r.Outcome())
+	r.Disk.CrashNow()
+	for _, w := range r.views {
+		w.view.Close()
+	}
+	r.views, r.pending = nil, nil
+	if err := r.store.Close(); err != nil && !errors.Is(err, fsx.ErrCrashed) {
+		return fmt.Errorf("close of a store whose disk is gone: %w", err)
+	}
+	r.store, r.Disk, r.FS = nil, left, left
+	if r.Wrap != nil {
+		r.FS = r.Wrap(left)
+	}
+	return r.open(o.C, allowed)
+}
+
+// crashOf returns the crash that two bytes choose.
+func crashOf(a, b byte, unsynced int) fsx.Crash {
+	seed := uint64(b)
+	switch a % 6 {
+	case 0:
+		return fsx.Crash{Keep: fsx.KeepNone}
+	case 1:
+		return fsx.Crash{Keep: fsx.KeepAll}
+	case 2:
+		return fsx.Crash{Keep: fsx.KeepPrefix, N: int(b) * (unsynced + 1) / 256}
+	case 3:
+		return fsx.Crash{Keep: fsx.KeepPrefix, N: int(b) * (unsynced + 1) / 256, Torn: true, Seed: seed}
+	case 4:
+		return fsx.Crash{Keep: fsx.KeepSubset, Seed: seed, Torn: true}
+	}
+	return fsx.Crash{Keep: fsx.KeepSubset, Seed: seed}
+}
+
+// step plays one command.
+func (r *Runner) step(o Op) error {
+	switch o.Kind {
+	case OpSet, OpDelete, OpRMW, OpGet, OpTable:
+		return r.single(o)
+	case OpMultiSet, OpMultiGet, OpMultiRMW, OpFill, OpChurn, OpBurst:
+		return r.many(o)
+	case OpCheckpoint:
+		if err := r.begin(o); err != nil {
+			return err
+		}
+		return r.wait()
+	case OpBegin:
+		return r.begin(o)
+	case OpWait:
+		return r.wait()
+	case OpRestore:
+		return r.restore(o)
+	case OpPurge:
+		return r.purge(o)
+	case OpCompact:
+		if err := r.store.Compact(context.Background()); err != nil && !r.tolerable(err) {
+			return err
+		}
+		return nil
+	case OpView, OpViewCheck, OpViewClose:
+		return r.viewOp(o)
+	case OpReopen:
+		if err := r.close(); err != nil {
+			return err
+		}
+		return r.open(o.A, r.Outcome())
+	case OpCrash:
+		return r.crash(o)
+	case OpScan:
+		return r.scan()
+	case OpMisuse:
+		return r.misuse(o)
+	}
+	return nil
+}
+
+// scan compares the whole state, read by Scan and by Get, with the model.
+func (r *Runner) scan() error {
+	err := checkState(storeReader{r.store}, r.model.live)
+	if err != nil && !r.tolerable(err) {
+		return fmt.Errorf("live state: %w", err)
+	}
+	return nil
+}
+
+// reader is what a store and a view have in common.
+type reader interface {
+	Get(dst, key []byte) ([]byte, error)
+	Scan(ctx context.Context, fn func(key, value []byte) bool) error
+}
+
+type storeReader struct{ *hlog.Store }
+
+var keys = sync.OnceValue(func() [][]byte {
+	all := make([][]byte, wideKeys)
+	for i := range all {
+		all[i] = Key(i)
+	}
+	return all
+})
+
+// checkState compares everything that s shows with want: each key there is or could be, present or absent, and a scan.
+func checkState(s reader, want State) error {
+	var buf []byte
+	var err error
+	for _, k := range keys() {
+		w, ok := want[string(k)]
+		buf, err = s.Get(buf[:0], k)
+		switch {
+		case err != nil && !errors.Is(err, hlog.ErrNotFound):
+			return fmt.Errorf("get of key %x: %w", clip(string(k)), err)
+		case err != nil && ok:
+			return disagree("get: key %x not found, its value has %d bytes", clip(string(k)), len(w))
+		case err == nil && !ok:
+			return disagree("get: key %x has %d bytes, it should be absent", clip(string(k)), len(buf))
+		case err == nil && string(buf) != w:
+			return disagree("get: key %x has %d bytes %x, want %d bytes %x", clip(string(k)), len(buf), clip(string(buf)), len(w), clip(w))
+		}
+	}
+	got := State{}
+	twice := ""
+	err = s.Scan(context.Background(), func(k, v []byte) bool {
+		if _, ok := got[string(k)]; ok {
+			twice = string(k)
+		}
+		got[string(k)] = string(v)
+		return true
+	})
+	if err != nil {
+		return fmt.Errorf("scan: %w", err)
+	}
+	if twice != "" {
+		return disagree("scan: key %x twice", clip(twice))
+	}
+	if err := diff(got, want); err != nil {
+		return disagree("scan: %v", err)
+	}
+	return nil
+}
+
+// errDisagree is what no fault excuses: an answer, and the wrong one.
+var errDisagree = errors.New("wrong answer")
+
+func disagree(format string, args ...any) error {
+	return fmt.Errorf("%w: "+format, append([]any{errDisagree}, args...)...)
+}
