@@ -23,11 +23,13 @@ func (x *Index) Check() error {
 	defer x.unhold()
 	t := x.table.Load()
 	linked := uint64(0)
+	var scratch []word.Entry
 	for b := uint64(0); b <= t.mask; b++ {
-		if err := t.check(b); err != nil {
+		buckets, err := t.check(b, &scratch)
+		if err != nil {
 			return err
 		}
-		linked += uint64(len(t.chain(b)) - 1)
+		linked += uint64(buckets - 1)
 	}
 	if used := t.overflow.used.Load(); linked != used || used > t.overflow.mapped {
 		return fmt.Errorf("index: %d overflow buckets are linked, %d used, %d mapped", linked, used, t.overflow.mapped)
@@ -37,67 +39,59 @@ func (x *Index) Check() error {
 
 // mustHold panics with a picture of bucket b if an invariant does not hold there.
 func (t *table) mustHold(b uint64) {
-	if err := t.check(b); err != nil {
+	if _, err := t.check(b, new([]word.Entry)); err != nil {
 		invariant.Check(false, "%v", err)
 	}
 }
 
-// check verifies bucket b, which nobody else uses.
-func (t *table) check(b uint64) error {
-	bad := func(format string, args ...any) error {
-		return fmt.Errorf("index: "+format+"\n%s", append(args, t.dump(b))...)
+// check verifies bucket b, which nobody else uses, and returns the number of buckets of its chain. scratch is reused.
+func (t *table) check(b uint64, scratch *[]word.Entry) (buckets int, err error) {
+	bad := func(format string, args ...any) (int, error) {
+		return 0, fmt.Errorf("index: "+format+"\n%s", append(args, t.dump(b))...)
 	}
-	var entries []word.Entry
-	for i, words := range t.chain(b) {
-		if link(words[bucketSlots])&^linkMask != 0 {
+	entries := (*scratch)[:0]
+	for p := t.bucket(b); p != nil; p = t.next(p) {
+		if loadLink(p)&^linkMask != 0 {
 			return bad("I5: a link is marked")
 		}
-		for j, w := range words[:bucketSlots] {
-			e := word.Entry(w)
+		for i := range bucketSlots {
+			e := word.Entry(mem.Load(slotOf(p, i)))
 			switch {
 			case e == 0:
 				continue
 			case e.Tag() == 0:
-				return bad("I5: bucket %d, slot %d of the chain is %#x", i, j, w)
+				return bad("I5: slot %d.%d is %#x", buckets, i, uint64(e))
 			case e.Tentative():
-				return bad("I4: bucket %d, slot %d of the chain is tentative", i, j)
-			case e.Tag() == word.CatchAll && (i > 0 || j > 0):
-				return bad("I3: the catch-all is in bucket %d, slot %d of the chain", i, j)
+				return bad("I4: slot %d.%d is tentative", buckets, i)
+			case e.Tag() == word.CatchAll && (buckets > 0 || i > 0):
+				return bad("I3: slot %d.%d is a catch-all", buckets, i)
 			case e.Address() != word.None && !e.Address().Valid():
-				return bad("bucket %d, slot %d of the chain has the address %#x", i, j, e.Address())
+				return bad("slot %d.%d has the address %#x", buckets, i, e.Address())
 			}
 			entries = append(entries, e)
 		}
+		buckets++
 	}
+	*scratch = entries
 	if i, j, ok := overlap(entries); ok {
 		return bad("I2: %s and %s match one hash", entryString(entries[i]), entryString(entries[j]))
 	}
-	return nil
-}
-
-// chain returns the words of the buckets of b's chain.
-func (t *table) chain(b uint64) (all [][bucketSlots + 1]uint64) {
-	for p := t.bucket(b); p != nil; p = t.next(p) {
-		var words [bucketSlots + 1]uint64
-		for i := range words {
-			words[i] = mem.Load(slotOf(p, i))
-		}
-		all = append(all, words)
-	}
-	return all
+	return buckets, nil
 }
 
 // dump returns a picture of bucket b.
 func (t *table) dump(b uint64) string {
 	var s strings.Builder
 	fmt.Fprintf(&s, "bucket %d of 2^%d:\n", b, t.bits)
-	for i, words := range t.chain(b) {
-		for j, w := range words[:bucketSlots] {
-			fmt.Fprintf(&s, "  %d.%d  %s\n", i, j, entryString(word.Entry(w)))
+	n := 0
+	for p := t.bucket(b); p != nil; p = t.next(p) {
+		for i := range bucketSlots {
+			fmt.Fprintf(&s, "  %d.%d  %s\n", n, i, entryString(word.Entry(mem.Load(slotOf(p, i)))))
 		}
-		l := link(words[bucketSlots])
+		l := loadLink(p)
 		next, ok := l.target()
-		fmt.Fprintf(&s, "  %d link  claimed=%v moved=%v next=%d,%v\n", i, l.claimed(), l.moved(), next, ok)
+		fmt.Fprintf(&s, "  %d link  claimed=%v moved=%v next=%d,%v\n", n, l.claimed(), l.moved(), next, ok)
+		n++
 	}
 	return s.String()
 }

@@ -257,6 +257,9 @@ func TestIndex_ConcurrentInsertsDuringGrowth(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("g=%d/hashes=%#x/limit=%d", c.goroutines, c.hashes, c.limit), func(t *testing.T) {
 			each := 40_000 / c.goroutines
+			if c.limit > 0 {
+				each /= 4 // chains are long
+			}
 			var taken atomic.Int64
 			cfg := Config{Spawn: c.spawn, Reserve: func(n int64) bool { taken.Add(n); return true }}
 			if c.limit > 0 {
