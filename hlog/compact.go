@@ -5,6 +5,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -86,7 +87,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
 	began := time.Now()
-	m := s.current()
+	m, live := s.lineage()
 	if m == nil || len(m.Extents) == 0 || target <= m.Extents[0].Start || target <= s.compactor.begin.Load() {
 		return nil
 	}
@@ -95,7 +96,8 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	defer c.x.Close()
 	w := walker{log: s.log, guard: s.epochs.Register()}
 	defer w.guard.Release()
-	for _, e := range m.Extents {
+	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
+	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, live) {
 		if e.Start >= target {
 			break
 		}

@@ -193,9 +193,15 @@ func (s *Store) warm() {
 
 // current returns the newest committed version that the store has gone on from, nil before the first.
 func (s *Store) current() *checkpoint.Manifest {
+	m, _ := s.lineage()
+	return m
+}
+
+// lineage returns the same, and whether the store went on from it without a restore or a reopening in between.
+func (s *Store) lineage() (m *checkpoint.Manifest, live bool) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
-	return s.committed.parent
+	return s.committed.parent, s.committed.live
 }
 
 // warm reads pages below head into free frames and lowers head over them, page by page. [start, end) is one extent
