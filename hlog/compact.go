@@ -93,6 +93,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	}
 	target = min(target, m.Cut)
 	c := &compaction{s: s, x: s.NewSession(), floor: s.versions.MinDivergence(m)}
+	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
 	defer c.x.Close()
 	w := walker{log: s.log, guard: s.epochs.Register()}
 	defer w.guard.Release()
@@ -112,11 +113,14 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 			if skip(a, rec) {
 				return true, nil
 			}
-			return true, c.move(a, rec, sh)
+			return true, c.visit(ctx, a, rec, sh)
 		})
 		if err != nil {
 			return err
 		}
+	}
+	if err := c.flush(ctx); err != nil {
+		return err
 	}
 	s.compactor.begin.Store(target)
 	s.counters.compactedBytes.Add(c.moved)
@@ -130,11 +134,71 @@ type compaction struct {
 	x     *Session
 	floor uint64 // tombstones below it are dropped
 	moved int64
+
+	probes prober
 }
 
-// move copies the record at a to the tail if it is the newest of its key (K1), or drops it with its index entry if it
-// is a tombstone that hides nothing from any version.
-func (c *compaction) move(a word.Address, rec image, sh shape) error {
+// visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
+func (c *compaction) visit(ctx context.Context, a word.Address, rec image, sh shape) error {
+	at, err := c.leaves(rec.key(sh), a)
+	switch {
+	case err != nil || at < a:
+		return err // superseded
+	case at == a:
+		return c.move(a, a, rec, sh)
+	case c.probes.add(a, at, rec, sh):
+		return c.flush(ctx)
+	}
+	return nil
+}
+
+// flush moves what was held back and is the newest of its key.
+func (c *compaction) flush(ctx context.Context) error {
+	probes, err := c.probes.answer(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range probes {
+		if q.err != nil {
+			return q.err
+		}
+		if q.newest {
+			if err := c.move(q.a, q.from, q.rec, q.sh); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaves returns a if the chain of key leads there in memory, an address below a if the key has a newer record there,
+// and else where the chain leaves memory.
+func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
+	h := c.s.hash(key)
+	for {
+		if _, err := c.x.enter(); err != nil {
+			return 0, err
+		}
+		_, e, status := c.s.index().Find(h)
+		at, _, ok := c.s.log.find(e.Address(), key, c.s.log.head.Load())
+		c.x.guard.Exit()
+		switch {
+		case status == index.NeedLoad:
+			if err := c.s.loadIndex(h); err != nil {
+				return 0, err
+			}
+		case ok && at != a:
+			return word.None, nil
+		default:
+			return at, nil
+		}
+	}
+}
+
+// move copies the record at a to the tail, or drops it with its index entry if it is a tombstone that hides nothing
+// from any version. seen is where its chain left memory when it was found to be the newest of its key (K1); when the
+// chain has changed since, the question is asked again.
+func (c *compaction) move(a, seen word.Address, rec image, sh shape) error {
 	key := rec.key(sh)
 	h := c.s.hash(key)
 	for tries := 0; ; tries++ {
@@ -142,96 +206,56 @@ func (c *compaction) move(a word.Address, rec image, sh shape) error {
 		if err != nil {
 			return err
 		}
-		o, deeper := c.tryMove(ctl, a, rec, sh, key, h)
+		o, changed := c.publishIf(ctl, a, seen, rec, sh, key, h)
 		c.x.guard.Exit()
-		if o == done && deeper != word.None {
-			newest, err := c.newestCold(deeper, key, a)
-			if err != nil || newest != a {
+		switch {
+		case changed:
+			if seen, err = c.leaves(key, a); err != nil || seen < a {
 				return err
 			}
-			ctl, err := c.x.enter()
-			if err != nil {
+			q := probe{a: a, from: seen, rec: rec, sh: sh}
+			if newest, err := c.probes.follow(&coldReader{log: c.s.log}, &q); err != nil || !newest {
 				return err
 			}
-			o = c.publishIf(ctl, a, deeper, rec, sh, key, h)
-			c.x.guard.Exit()
-		}
-		if o == done {
+		case o == done:
 			return nil
+		default:
+			if err := c.x.settle(o, h, tries); err != nil {
+				return err
+			}
 		}
-		if err := c.x.settle(o, h, tries); err != nil {
-			return err
-		}
 	}
-}
-
-// tryMove decides inside the epoch. deeper is where the chain leaves memory when that has to be looked at first.
-func (c *compaction) tryMove(ctl control, a word.Address, rec image, sh shape, key []byte, h uint64) (o outcome, deeper word.Address) {
-	l := c.s.log
-	_, e, status := c.s.index().Find(h)
-	if status == index.NeedLoad {
-		return needLoad, word.None
-	}
-	at, _, ok := l.find(e.Address(), key, l.head.Load())
-	switch {
-	case ok && at != a, at < a:
-		return done, word.None // superseded
-	case at == a:
-		return c.publishIf(ctl, a, a, rec, sh, key, h), word.None
-	}
-	return done, at
-}
-
-// newestCold follows a chain on disk from at down to the newest record of key, not below a.
-func (c *compaction) newestCold(at word.Address, key []byte, a word.Address) (word.Address, error) {
-	if c.x.cold == nil {
-		c.x.cold = &coldReader{log: c.s.log}
-	}
-	for at > a {
-		rec, sh, err := c.x.cold.read(at)
-		if err != nil {
-			return 0, err
-		}
-		if string(rec.key(sh)) == string(key) {
-			return at, nil
-		}
-		at = rec.link().Prev()
-	}
-	return at, nil
 }
 
 // publishIf moves the record if its chain still leaves memory at seen, from where it is known to be the newest of its
-// key.
-func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh shape, key []byte, h uint64) outcome {
+// key; changed reports that it does not.
+func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh shape, key []byte, h uint64) (o outcome, changed bool) {
 	l := c.s.log
 	slot, e, status := c.s.index().Find(h)
 	if status == index.NeedLoad {
-		return needLoad
+		return needLoad, false
 	}
 	if c.x.overtaken(ctl, e, l.safeReadOnly.Load()) {
-		return again
+		return again, false
 	}
 	at, _, ok := l.find(e.Address(), key, l.head.Load())
-	if ok && at != a {
-		return done
-	}
-	if at != seen && at != a {
-		return again
+	switch {
+	case ok && at != a:
+		return done, false // superseded
+	case at != seen && at != a:
+		return done, true
 	}
 	tombstone := rec.state().Tombstone()
 	if tombstone && uint64(a) < c.floor {
-		if e.Address() == a && slot.Clear(e) {
-			return done
+		if e.Address() == a && !slot.Clear(e) {
+			return again, false
 		}
-		if e.Address() == a {
-			return again
-		}
-		return done // other keys share the chain: the tombstone goes with the log below it
+		return done, false // other keys share the chain: the tombstone goes with the log below it
 	}
 	value := rec.value(sh)
-	o := c.x.publish(ctl, slot, e, source{}, key, value, tombstone)
+	o = c.x.publish(ctl, slot, e, source{}, key, value, tombstone)
 	if o == done {
 		c.moved += int64(sh.size)
 	}
-	return o
+	return o, false
 }

@@ -11,7 +11,7 @@ import (
 // value all the while are visited once, with a value they had during the scan; keys that are set or deleted
 // meanwhile may or may not be. key and value are valid during the call. fn may use the store.
 //
-// It reads the log from its beginning, not the index: the cost follows the log, and no memory is needed for it.
+// It reads the log from its beginning, not the index: the cost follows the log, and little memory is needed for it.
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	x := s.NewSession()
 	defer x.Close()
@@ -21,7 +21,8 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	x.guard.Exit()
 	from, to, release := s.hold()
 	defer release()
-	sc := &scanner{x: x, top: to, value: make([]byte, 0, initialScratch)}
+	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
+	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	w := walker{log: s.log, guard: s.epochs.Register()}
 	defer w.guard.Release()
 	for _, r := range s.changedSince(from, to) {
@@ -29,17 +30,17 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 			if err := s.check(); err != nil {
 				return false, err
 			}
-			value, live, err := sc.visit(a, rec, sh, memory)
-			if err != nil || !live {
-				return true, err
+			full, err := sc.visit(a, rec, sh, memory)
+			if full && err == nil {
+				err = sc.flush(ctx)
 			}
-			return fn(rec.key(sh), value), nil
+			return !sc.ended, err
 		})
-		if err != nil {
+		if err != nil || sc.ended {
 			return err
 		}
 	}
-	return nil
+	return sc.flush(ctx)
 }
 
 // hold keeps the log from being collected from its beginning on, and returns its bounds: every record below to is
@@ -61,83 +62,110 @@ func (s *Store) hold() (from, to uint64, release func()) {
 	}
 }
 
-// scanner tells which records of the log below top are the newest of their keys there.
+// scanner visits those records of the log below top that are the newest of their keys there.
 type scanner struct {
-	x     *Session
-	top   uint64
-	value []byte
+	x      *Session
+	top    uint64
+	fn     func(key, value []byte) bool
+	value  []byte
+	probes prober
+	ended  bool // fn has returned false
 }
 
-// visit returns the value of the record at a if it is the newest of its key below top, and alive.
-func (c *scanner) visit(a word.Address, rec image, sh shape, memory bool) (value []byte, live bool, err error) {
+// visit gives the record at a to fn if it is the newest of its key below top, and alive; or holds it back when that
+// takes reading. full asks for a flush.
+func (c *scanner) visit(a word.Address, rec image, sh shape, memory bool) (full bool, err error) {
 	key := rec.key(sh)
-	newest, inMemory, err := c.newest(key, a)
-	if err != nil || newest != a {
-		return nil, false, err
-	}
-	if !inMemory {
-		if memory { // copied from memory, evicted since: what is on disk is final
-			if rec, sh, err = c.x.readCold(a); err != nil {
-				return nil, false, err
-			}
+	at, where, err := c.newest(key, a)
+	switch {
+	case err != nil || at < a:
+		return false, err
+	case where == inMemory && at == a:
+		if c.value != nil {
+			c.ended = !c.fn(key, c.value)
 		}
-		return rec.value(sh), !rec.state().Tombstone(), nil
+		return false, nil
+	case where == inMemory:
+		return false, nil
 	}
-	return c.value, c.value != nil, nil
+	if memory { // copied from memory, evicted since: what is on disk is final
+		if c.x.cold == nil {
+			c.x.cold = &coldReader{log: c.x.log}
+		}
+		if rec, sh, err = c.x.readCold(a); err != nil {
+			return false, err
+		}
+	}
+	if rec.state().Tombstone() {
+		return false, nil
+	}
+	if at > a {
+		return c.probes.add(a, at, rec, sh), nil
+	}
+	c.ended = !c.fn(rec.key(sh), rec.value(sh))
+	return false, nil
 }
 
-// newest returns the newest record of key below top, not looking below a. If it is in memory its value is copied into
-// c.value, nil for a tombstone.
-func (c *scanner) newest(key []byte, a word.Address) (at word.Address, inMemory bool, err error) {
+// flush visits what was held back.
+func (c *scanner) flush(ctx context.Context) error {
+	probes, err := c.probes.answer(ctx)
+	for i := range probes {
+		switch q := &probes[i]; {
+		case c.ended || err != nil:
+			return err
+		case q.err != nil:
+			return q.err
+		case q.newest:
+			c.ended = !c.fn(q.rec.key(q.sh), q.rec.value(q.sh))
+		}
+	}
+	return err
+}
+
+// place is where a chain was followed to.
+type place uint8
+
+const (
+	inMemory place = iota
+	onDisk
+)
+
+// newest follows the chain of key in memory to its newest record below top, not looking below a. There it copies the
+// value into c.value, nil for a tombstone. Else it returns where the chain leaves memory.
+func (c *scanner) newest(key []byte, a word.Address) (word.Address, place, error) {
 	s := c.x.store
 	h := s.hash(key)
 	for {
 		if _, err := c.x.enter(); err != nil {
-			return 0, false, err
+			return 0, 0, err
 		}
 		_, e, status := s.index().Find(h)
-		at, p, ok := c.x.log.find(e.Address(), key, max(s.log.head.Load(), uint64(a)))
+		stop := max(s.log.head.Load(), uint64(a))
+		at, p, ok := c.x.log.find(e.Address(), key, stop)
 		for ok && uint64(at) >= c.top { // written since the scan began
-			at, p, ok = c.x.log.find(linkAt(p).Prev(), key, max(s.log.head.Load(), uint64(a)))
+			at, p, ok = c.x.log.find(linkAt(p).Prev(), key, stop)
 		}
 		if ok {
 			value, st, _ := readValue(c.value[:0], p)
-			if c.value = value; st.Tombstone() {
+			switch {
+			case st.Tombstone():
 				c.value = nil
-			} else if value == nil {
+			case value == nil:
 				c.value = []byte{}
+			default:
+				c.value = value
 			}
 		}
 		c.x.guard.Exit()
 		switch {
 		case ok:
-			return at, true, nil
+			return at, inMemory, nil
 		case status == index.NeedLoad:
 			if err := s.loadIndex(h); err != nil {
-				return 0, false, err
+				return 0, 0, err
 			}
-		case at <= a:
-			return at, false, nil
 		default:
-			return c.newestCold(key, at, a)
+			return at, onDisk, nil
 		}
 	}
-}
-
-// newestCold is newest where the chain leaves memory at from.
-func (c *scanner) newestCold(key []byte, from, a word.Address) (word.Address, bool, error) {
-	if c.x.cold == nil {
-		c.x.cold = &coldReader{log: c.x.log}
-	}
-	for from > a {
-		rec, sh, err := c.x.readCold(from)
-		if err != nil {
-			return 0, false, err
-		}
-		if uint64(from) < c.top && string(rec.key(sh)) == string(key) {
-			return from, false, nil
-		}
-		from = rec.link().Prev()
-	}
-	return from, false, nil
 }

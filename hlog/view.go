@@ -159,7 +159,7 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 	defer w.end()
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
-	rec, sh, _, err := w.find(r, key, 0)
+	rec, sh, err := w.find(r, key)
 	if err != nil {
 		return dst, err
 	}
@@ -170,26 +170,26 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 	return append(slices.Grow(dst, len(value)), value...), nil
 }
 
-// find returns the newest record of key in the version, not looking below stop; nil if it has none.
-func (w *View) find(r *viewReader, key []byte, stop word.Address) (image, shape, word.Address, error) {
+// find returns the newest record of key in the version; nil if it has none.
+func (w *View) find(r *viewReader, key []byte) (image, shape, error) {
 	a, err := w.entry(r, w.s.hash(key))
 	if err != nil {
-		return nil, shape{}, 0, err
+		return nil, shape{}, err
 	}
-	for a >= max(w.begin, stop) {
+	for a >= w.begin {
 		rec, sh, err := w.read(r, a)
 		if err != nil {
-			return nil, shape{}, 0, err
+			return nil, shape{}, err
 		}
 		if string(rec.key(sh)) == string(key) && !w.excluded(a, rec) {
-			return rec, sh, a, nil
+			return rec, sh, nil
 		}
 		if rec.link().Prev() >= a {
-			return nil, shape{}, 0, w.s.segments.corrupt(uint64(a), "chain does not descend")
+			return nil, shape{}, w.s.segments.corrupt(uint64(a), "chain does not descend")
 		}
 		a = rec.link().Prev()
 	}
-	return nil, shape{}, word.None, nil
+	return nil, shape{}, nil
 }
 
 // entry returns where the chain of h begins.
@@ -244,6 +244,22 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	defer w.end()
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
+	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, reads: &w.s.counters.coldReads}
+	ended := false
+	flush := func() error {
+		answers, err := probes.answer(ctx)
+		for _, q := range answers {
+			switch {
+			case ended || err != nil:
+				return err
+			case q.err != nil:
+				return q.err
+			case q.newest:
+				ended = !fn(q.rec.key(q.sh), q.rec.value(q.sh))
+			}
+		}
+		return err
+	}
 	for _, e := range w.m.Extents {
 		skip := recordSkip(e)
 		walk := walker{log: w.s.log}
@@ -254,15 +270,20 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 			if skip(a, rec) || rec.state().Tombstone() {
 				return true, nil
 			}
-			_, _, newest, err := w.find(r, rec.key(sh), a)
-			if err != nil || newest != a {
-				return true, err
+			from, err := w.entry(r, w.s.hash(rec.key(sh)))
+			switch {
+			case err != nil:
+				return false, err
+			case from == a:
+				ended = !fn(rec.key(sh), rec.value(sh))
+			case from > a && probes.add(a, from, rec, sh):
+				err = flush()
 			}
-			return fn(rec.key(sh), rec.value(sh)), nil
+			return !ended, err
 		})
-		if err != nil {
+		if err != nil || ended {
 			return err
 		}
 	}
-	return nil
+	return flush()
 }
