@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io"
 	"os"
 	"os/signal"
 	"strings"
@@ -14,10 +15,7 @@ import (
 )
 
 func main() {
-	if len(os.Args) == 3 && os.Args[1] == childFlag {
-		if runChild(os.Args[2], os.Stdout) != nil {
-			os.Exit(1) // the parent was told why
-		}
+	if asChild() {
 		return
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
@@ -29,6 +27,21 @@ func main() {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
 	}
+}
+
+// asChild does the work of a process that this program started, when this is one, and reports whether it is.
+func asChild() bool {
+	if len(os.Args) != 3 {
+		return false
+	}
+	work := map[string]func(string, io.Writer) error{childFlag: runChild, memoryFlag: runMeasured}[os.Args[1]]
+	if work == nil {
+		return false
+	}
+	if work(os.Args[2], os.Stdout) != nil {
+		os.Exit(1) // the parent was told why
+	}
+	return true
 }
 
 // run does what the arguments ask for. An experiment that fails does not keep the others from running, nor the report

@@ -40,7 +40,7 @@ func childOf(j *mainJob, out io.Writer) *counter {
 
 func jobEnv(t *testing.T, texts string) *env {
 	t.Helper()
-	e, err := parseFor(t, "-text", texts, "-suffix", ".txt", "-memory", "4MiB", "-every", "50k", "-dir", t.TempDir())
+	e, err := parseFor(t, "-text", texts, "-suffix", ".txt", "-memory", "4MiB", "-every", "20k", "-dir", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -53,7 +53,7 @@ func TestMainJob_KilledAndResumedCountsExactly(t *testing.T) {
 	if testing.Short() {
 		t.Skip("starts processes")
 	}
-	e := jobEnv(t, smallTexts(t, 60, 10_000))
+	e := jobEnv(t, smallTexts(t, 60, 3000))
 	s, err := runMainJob(context.Background(), e)
 	if err != nil {
 		t.Fatal(err)

@@ -68,10 +68,7 @@ func closeFleet() {
 }
 
 func TestMain(m *testing.M) {
-	if len(os.Args) == 3 && os.Args[1] == childFlag { // the main job's test starts this program again
-		if runChild(os.Args[2], os.Stdout) != nil {
-			os.Exit(1)
-		}
+	if asChild() { // the main job's test starts this program again
 		return
 	}
 	code := m.Run()

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
 	"time"
 
@@ -115,20 +116,25 @@ type Entry struct {
 	Engine Engine
 	Driver *Driver
 	Dir    string
+	home   string // holds Dir and whatever the engine keeps beside it
 	again  func(dir string) (Engine, error)
 }
 
-// Enter opens a contestant in a new directory under dir.
+// Enter opens a contestant in a new directory below dir. What the engine keeps beside its directory goes when it leaves.
 func Enter(c Contestant, dir string, s Shape, goroutines int) (*Entry, error) {
-	dir, err := os.MkdirTemp(dir, "bench-"+c.Name+"-")
+	home, err := os.MkdirTemp(dir, "bench-"+c.Name+"-")
 	if err != nil {
+		return nil, err
+	}
+	dir = filepath.Join(home, "store")
+	if err := os.Mkdir(dir, 0o755); err != nil {
 		return nil, err
 	}
 	e, err := c.Open(dir)
 	if err != nil {
-		return nil, errors.Join(fmt.Errorf("opening %s: %w", c.Name, err), os.RemoveAll(dir))
+		return nil, errors.Join(fmt.Errorf("opening %s: %w", c.Name, err), os.RemoveAll(home))
 	}
-	return &Entry{Name: c.Name, Engine: e, Driver: NewDriver(e, s, goroutines), Dir: dir, again: c.Open}, nil
+	return &Entry{Name: c.Name, Engine: e, Driver: NewDriver(e, s, goroutines), Dir: dir, home: home, again: c.Open}, nil
 }
 
 // Reopen closes the engine and opens it again, which it times: from the call until a first read is served.
@@ -157,9 +163,9 @@ func (e *Entry) reopen(dir string, key uint32) (time.Duration, error) {
 	return took, err
 }
 
-// Leave closes the engine and removes its directory.
+// Leave closes the engine and removes its files.
 func (e *Entry) Leave() error {
-	return errors.Join(e.Engine.Close(), os.RemoveAll(e.Dir))
+	return errors.Join(e.Engine.Close(), os.RemoveAll(e.home))
 }
 
 // Check reads a sample of the loaded keys: an engine that lost them would be fast for the wrong reason.

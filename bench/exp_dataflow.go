@@ -1,0 +1,111 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"math"
+	"time"
+
+	"github.com/hybridlog/hybridlog/bench/internal/contest"
+	"github.com/hybridlog/hybridlog/bench/internal/report"
+	"github.com/hybridlog/hybridlog/compare"
+)
+
+// runDataflow is the streaming job on every engine: at a fixed rate and flat out, on a small and a large state, one worker
+// killed in the middle.
+func runDataflow(ctx context.Context, e *env) (*report.Section, error) {
+	const workers = 4
+	type setting struct {
+		keys int
+		rate float64
+		txns int
+	}
+	var settings []setting
+	small, large := e.n(100_000), e.n(1_000_000)
+	fixed := or(e.rate, 1000)
+	seconds := 8.0
+	if e.short {
+		seconds = 1
+	}
+	for _, keys := range []int{small, large} {
+		settings = append(settings, setting{keys, fixed, int(fixed * seconds)}, setting{keys, 0, or(e.ops, e.n(2_000_000))})
+	}
+	memory := e.engineMemory(64 << 20)
+	every := 500 * time.Millisecond
+	if e.short {
+		every = 50 * time.Millisecond
+	}
+	dist := e.distributions("zipf")[0]
+	s := &report.Section{Name: "dataflow", Title: "A dataflow job", Settings: fmt.Sprintf(
+		"%d partition workers, an engine of %s each, 8 + 8 bytes, %s; aligned snapshots every %v with the source offset in the state; worker 0 killed half way, all restored to the newest complete version, the stream resumed at its offset; the end compared with a serial run.",
+		workers, report.Bytes(memory), dist, every)}
+	tab := &report.Table{Name: "dataflow", Title: "Transactions, snapshots and recovery",
+		Header: []string{"keys", "rate", "engine", "txn/s", "p50", "p99", "p99.9", "versions", "snapshot, median", "worker blocked, median", "recovery", "done again"}}
+	p99 := &report.Figure{Name: "dataflow-p99", Title: "Transactions: 99th percentile of latency", XLabel: "keys and rate", YLabel: "p99 (ms)", LogY: true}
+	snap := &report.Figure{Name: "dataflow-snapshot", Title: "Snapshots in a dataflow job", XLabel: "keys and rate", YLabel: "snapshot of a worker (ms)", LogY: true}
+	rec := &report.Figure{Name: "dataflow-recovery", Title: "Recovery of a dataflow job", XLabel: "keys and rate", YLabel: "recovery (ms)", LogY: true}
+	engines := e.contestants(compare.Options{MemoryBytes: memory})
+	e.progress.Step("dataflow")
+	for i, set := range settings {
+		for k, c := range engines {
+			rateText := "flat out"
+			if set.rate > 0 {
+				rateText = report.Rate(set.rate)
+			}
+			at := float64(i*len(engines) + k)
+			res, err := contest.Dataflow{Contestant: c, Keys: set.keys, Workers: workers, Txns: set.txns, Rate: set.rate, Every: every,
+				Kill: set.txns / 2, Dist: dist, Dir: e.dir, At: func(done, total float64, _ string) {
+					e.progress.At(at+done/total, float64(len(settings)*len(engines)), fmt.Sprintf("%s, %d keys, %s", c.Name, set.keys, rateText))
+				}}.Run(ctx)
+			if err != nil {
+				return nil, failed(c.Name, err)
+			}
+			snapMed, _, _ := report.Median(res.Snapshots)
+			blocked, _, _ := report.Median(res.Blocked)
+			recovery, again := any("–"), any("–")
+			label := fmt.Sprintf("%s, %s", short(set.keys), rateText)
+			if res.Recovery > 0 {
+				recovery, again = res.Recovery, res.Replayed
+				rec.Bar(label, c.Name, []float64{millis(res.Recovery)})
+			}
+			tab.Add(set.keys, rateText, c.Name, report.Rate(float64(res.Txns)/res.Elapsed.Seconds()), res.Latency.Quantile(.5),
+				res.Latency.Quantile(.99), res.Latency.Quantile(.999), res.Versions, millisText(snapMed), millisText(blocked), recovery, again)
+			p99.Bar(label, c.Name, []float64{millis(res.Latency.Quantile(.99))})
+			if len(res.Snapshots) > 0 {
+				snap.Bar(label, c.Name, res.Snapshots)
+			}
+		}
+	}
+	s.Tables = []*report.Table{tab}
+	for _, f := range []*report.Figure{p99, snap, rec} {
+		if len(f.Series) > 0 {
+			s.Figures = append(s.Figures, f)
+		}
+	}
+	_ = tab.Markdown(e.out)
+	return s, nil
+}
+
+func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }
+
+// millisText is a duration of v milliseconds, a dash when there was none to measure.
+func millisText(v float64) string {
+	if math.IsNaN(v) {
+		return "–"
+	}
+	return report.Duration(fromMillis(v))
+}
+
+func fromMillis(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
+
+// short is a number of keys for the axis of a figure.
+func short(n int) string {
+	switch {
+	case n >= 1_000_000 && n%100_000 == 0:
+		return report.Float(float64(n)/1e6) + "M"
+	case n >= 1000 && n%100 == 0:
+		return report.Float(float64(n)/1e3) + "k"
+	default:
+		return fmt.Sprint(n)
+	}
+}
