@@ -4,6 +4,8 @@ import (
 	"bufio"
 	"errors"
 	"fmt"
+	"io/fs"
+	"path/filepath"
 	"sync"
 	"time"
 
@@ -16,17 +18,37 @@ import (
 // log has grown since the last image by as many bytes as that has, and by minImageLog: images cost at most as much
 // again as the log itself, amortised, and recovery replays no more log than that, or than a version adds. Should the
 // version still be the newest when the image is finished, its manifest is amended; else its descendants refer to it.
+//
+// With little memory, so that the log is read back more slowly, a 16th of it replaces minImageLog.
 const minImageLog = 8 << 20
 
 // imageWriter knows the newest index image and writes the next.
 type imageWriter struct {
 	mu      sync.Mutex
+	minLog  uint64 // least log that is worth an image
 	newest  *checkpoint.ImageRef
 	opened  *checkpoint.ImageRef // what adopt was last told
 	bits    uint                 // of the index in it
 	nextID  uint64               // above every image that exists
 	writing uint64               // id of the one being written; 0: none
 	retired int                  // counts restores: an image begun before one is of no use after it
+}
+
+// init sets the pace of images and finds out which ids are taken: a version on another branch may refer to an image
+// that is newer than that of the version which the store is opened at.
+func (w *imageWriter) init(s *Store) error {
+	w.minLog = uint64(min(minImageLog, s.opts.MemoryBytes/16))
+	entries, err := s.opts.FS.List(s.versions.ImagesPath())
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	for _, e := range entries {
+		var id uint64
+		if _, err := fmt.Sscanf(e.Name, "%x.img", &id); err == nil && filepath.Base(s.versions.ImagePath(id)) == e.Name {
+			w.nextID = max(w.nextID, id+1)
+		}
+	}
+	return nil
 }
 
 // adopt makes the image of version m the newest.
@@ -37,7 +59,6 @@ func (w *imageWriter) adopt(m *checkpoint.Manifest) {
 	w.newest, w.opened = nil, nil
 	if m != nil && m.Image != nil {
 		w.newest, w.opened = m.Image, m.Image
-		w.nextID = max(w.nextID, m.Image.ID+1)
 	}
 }
 
@@ -81,7 +102,7 @@ func (w *imageWriter) claim(cut uint64) (id uint64, retired int, due bool) {
 	if w.newest != nil {
 		grown, size = cut-w.newest.ReplayFrom, w.newest.Bytes
 	}
-	if grown < uint64(max(size, minImageLog)) {
+	if grown < max(uint64(size), w.minLog) {
 		return 0, 0, false
 	}
 	w.nextID = max(w.nextID, 1)
@@ -130,7 +151,7 @@ func (s *Store) writeImageIfDue() {
 // writeImage writes the index as it was at version m, which the store has gone on from.
 func (s *Store) writeImage(id uint64, m *checkpoint.Manifest) (*checkpoint.ImageRef, error) {
 	name := s.versions.ImagePath(id)
-	f, err := s.opts.FS.Open(name, fsx.Write|fsx.Create)
+	f, err := s.opts.FS.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
 	if err != nil {
 		return nil, err
 	}

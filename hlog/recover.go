@@ -27,6 +27,9 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		logVersion = m.LogVersion + 1
 		begin = uint64(logBegin(m))
 	}
+	if err := s.images.init(s); err != nil {
+		return err
+	}
 	x, err := s.openIndex(s.background, m, s.indexConfig())
 	if err != nil {
 		return err
