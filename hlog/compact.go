@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"context"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -21,6 +22,63 @@ import (
 // compactState is what compaction hands to the next version.
 type compactState struct {
 	begin atomic.Uint64 // the log below it is empty; 0: as the current version has it
+
+	mu      sync.Mutex
+	dropped []uint64 // of mu: hashes of tombstones below begin, whose entries may go once it is the log's
+	cleared bool     // of mu: entries have been freed since the store was opened
+}
+
+// drop notes hashes whose entries lead only to what has been dropped.
+func (c *compactState) drop(hashes []uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.dropped = append(c.dropped, hashes...)
+}
+
+// reset forgets a compaction that no version has published: the store has been restored. It reports whether entries
+// have been freed.
+func (c *compactState) reset() (cleared bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.begin.Store(0)
+	c.dropped = nil
+	return c.cleared
+}
+
+// take returns the hashes that were noted, once the log begins where they say.
+func (c *compactState) take(begin uint64) []uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if begin < c.begin.Load() {
+		return nil // not published yet
+	}
+	hashes := c.dropped
+	c.dropped = nil
+	c.cleared = c.cleared || len(hashes) > 0
+	return hashes
+}
+
+// clearEntries frees the index entries that lead to nothing in the log any more. It comes after the commit that made
+// the log begin where it does: every version from here on is opened without them, and none can bring such an entry,
+// which may stand for more hashes than new ones would, back among new ones (R1).
+func (s *Store) clearEntries() {
+	s.compacting.Lock() // no restore moves the beginning back meanwhile
+	defer s.compacting.Unlock()
+	begin := s.log.begin.Load()
+	hashes := s.compactor.take(begin)
+	if len(hashes) == 0 {
+		return
+	}
+	g := s.epochs.Register()
+	defer g.Release()
+	for _, h := range hashes {
+		g.Enter()
+		slot, e, status := s.index().Find(h)
+		if status == index.Found && uint64(e.Address()) < begin && e.Address() != word.None {
+			slot.Clear(e) // it fails if the key has come back
+		}
+		g.Exit()
+	}
 }
 
 const (
@@ -122,6 +180,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	if err := c.flush(ctx); err != nil {
 		return err
 	}
+	s.compactor.drop(c.dropped)
 	s.compactor.begin.Store(target)
 	s.counters.compactedBytes.Add(c.moved)
 	s.opts.Events.compacted(target, c.moved, time.Since(began))
@@ -135,7 +194,8 @@ type compaction struct {
 	floor uint64 // tombstones below it are dropped
 	moved int64
 
-	probes prober
+	dropped []uint64 // hashes of tombstones that were not moved
+	probes  prober
 }
 
 // visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
@@ -247,10 +307,9 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh 
 	}
 	tombstone := rec.state().Tombstone()
 	if tombstone && uint64(a) < c.floor {
-		if e.Address() == a && !slot.Clear(e) {
-			return again, false
-		}
-		return done, false // other keys share the chain: the tombstone goes with the log below it
+		// It goes with the log below it. Its entry has to wait until then (K3).
+		c.dropped = append(c.dropped, h)
+		return done, false
 	}
 	value := rec.value(sh)
 	o = c.x.publish(ctl, slot, e, source{}, key, value, tombstone)

@@ -51,6 +51,9 @@ var (
 
 // Errors about versions.
 var (
+	// ErrRestored reports that the store was restored to another version during a scan, which cannot go on.
+	ErrRestored = errors.New("hlog: the store was restored during the scan")
+
 	// ErrVersionNotFound reports a version that was never committed, or has been purged.
 	ErrVersionNotFound = checkpoint.ErrNotFound
 

@@ -21,6 +21,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		if _, err := s.enter(); err != nil {
 			return dst, err
 		}
+		begin := s.log.begin.Load() // before the entry, see getCold
 		_, e, status := s.store.index().Find(h)
 		a, p, ok := s.log.find(e.Address(), key, s.log.head.Load())
 		if ok {
@@ -38,26 +39,24 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 			}
 			continue
 		}
-		if uint64(a) < s.log.begin.Load() {
-			return dst, ErrNotFound
-		}
-		value, found, err := s.getCold(dst, key, a)
+		value, found, err := s.getCold(dst, key, a, begin)
 		switch {
-		case err != nil && uint64(a) < s.log.begin.Load():
-			continue // compaction moved the record away while we were reading it
+		case found:
+			return value, nil
+		case s.log.begin.Load() != begin:
+			continue // compaction may have moved the record away from where we looked
 		case err != nil:
 			return dst, err
-		case !found:
-			return dst, ErrNotFound
 		}
-		return value, nil
+		return dst, ErrNotFound
 	}
 }
 
-// getCold reads key from the part of its chain that is on disk. What the chain was when its entry was read decides
-// the result, so nothing has to be looked at again.
-func (s *Session) getCold(dst, key []byte, a word.Address) ([]byte, bool, error) {
-	rec, sh, _, err := s.findCold(key, a)
+// getCold reads key from the part of its chain that is on disk, from a down to begin. What the chain was when its
+// entry was read decides the result. begin is that of the log before the entry was read: what lies below it was dead
+// then. When it has moved since, a failure to find the key says nothing, and the caller starts over.
+func (s *Session) getCold(dst, key []byte, a word.Address, begin uint64) ([]byte, bool, error) {
+	rec, sh, err := s.findCold(key, a, begin)
 	if err != nil || rec == nil || rec.state().Tombstone() {
 		return dst, false, err
 	}
@@ -67,25 +66,25 @@ func (s *Session) getCold(dst, key []byte, a word.Address) ([]byte, bool, error)
 
 // findCold follows a chain on disk from a to the newest record of key; nil when it has none. The image is valid
 // until the session's next read. The caller is outside the epoch.
-func (s *Session) findCold(key []byte, a word.Address) (image, shape, word.Address, error) {
+func (s *Session) findCold(key []byte, a word.Address, begin uint64) (image, shape, error) {
 	if s.cold == nil {
 		s.cold = &coldReader{log: s.log}
 	}
-	for uint64(a) >= s.log.begin.Load() {
+	for uint64(a) >= begin {
 		rec, sh, err := s.readCold(a)
 		if err != nil {
-			return nil, shape{}, 0, err
+			return nil, shape{}, err
 		}
 		if sh.keyLen == len(key) && string(rec.key(sh)) == string(key) {
-			return rec, sh, a, nil
+			return rec, sh, nil
 		}
 		prev := rec.link().Prev()
 		if prev >= a {
-			return nil, shape{}, 0, s.log.segments.corrupt(uint64(a), "chain does not descend")
+			return nil, shape{}, s.log.segments.corrupt(uint64(a), "chain does not descend")
 		}
 		a = prev
 	}
-	return nil, shape{}, word.None, nil
+	return nil, shape{}, nil
 }
 
 // readCold returns the record at a from what the Multi call has staged, from the cache, or from disk.

@@ -23,6 +23,7 @@ func (s *Store) maintenanceLoop() {
 			return
 		case <-s.chores:
 		}
+		s.clearEntries()
 		s.writeImageIfDue()
 		if err := s.retain(); err != nil {
 			s.logger.Error("retention", "err", err)

@@ -40,7 +40,6 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	if err != nil {
 		return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)
 	}
-	s.counters.restores.Add(1)
 	s.opts.Events.restored(info, time.Since(began))
 	return info, nil
 }
@@ -59,10 +58,11 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	s.log.shiftReadOnly(tail)
 
 	var apply func()
-	if s.isAncestor(m) {
-		apply, err = s.planRewind(ctx, m, tail)
-	} else {
+	rebuild := !s.isAncestor(m)
+	if rebuild {
 		apply, err = s.planRebuild(ctx, m)
+	} else {
+		apply, err = s.planRewind(ctx, m, tail)
 	}
 	if err != nil {
 		return checkpoint.Info{}, err
@@ -74,8 +74,9 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err := s.versions.SetHead(m.Version); err != nil {
 		return checkpoint.Info{}, err
 	}
+	s.counters.restores.Add(1) // before anything that a scan could trip over
 	apply()
-	s.goOnFrom(m, tail)
+	s.goOnFrom(m, tail, rebuild)
 	return info, nil
 }
 
@@ -91,17 +92,20 @@ func (s *Store) restoreTarget(v checkpoint.Version) (*checkpoint.Manifest, error
 
 // goOnFrom makes m what the next version is made from. What was written after the last commit is abandoned: it never
 // has to reach the disk.
-func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64) {
+func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.flushMu.Lock()
 	s.log.flushed.Store(tail)
 	s.log.durable.Store(tail)
 	s.log.flushMu.Unlock()
 	s.log.begin.Store(uint64(logBegin(m)))
-	s.compactor.begin.Store(0)
 	s.commitMu.Lock()
 	s.committed = lineage{parent: m, start: tail}
 	s.commitMu.Unlock()
 	s.images.adopt(m)
+	if s.compactor.reset() && !rebuilt {
+		// The index has fewer entries than the version's image, and may have finer ones in their place (R1).
+		s.images.disown()
+	}
 	s.newest = nil
 	s.control.Add(1) // an update that read before the restore does not write after it
 }

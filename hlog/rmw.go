@@ -47,15 +47,17 @@ type modification struct {
 	addr    word.Address // newest record of the key in memory, None if there is none
 	cold    word.Address // then: where its chain leaves memory, None if it ends
 	st      word.State   // of the record at addr
+	settled bool         // the record at addr could no longer change when it was read
 	existed bool
 }
 
-// expected returns where the chain leaves memory if nothing has changed; the record at addr may have been evicted.
-func (m *modification) expected() word.Address {
+// unchangedOnDisk reports whether the key is as it was read if its chain leaves memory at a. A record that was read
+// while it could still change, and has been evicted since, may have changed in between.
+func (m *modification) unchangedOnDisk(a word.Address) bool {
 	if m.addr != word.None {
-		return m.addr
+		return a == m.addr && m.settled
 	}
-	return m.cold
+	return a == m.cold
 }
 
 // readForUpdate reads the value of key into the session's scratch; nil when the key has none.
@@ -68,6 +70,7 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 		if err != nil {
 			return nil, err
 		}
+		begin := s.log.begin.Load() // before the entry, see getCold
 		_, e, status := s.store.index().Find(h)
 		a, p, ok := s.log.find(e.Address(), key, s.log.head.Load())
 		if !ok {
@@ -78,15 +81,16 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 				}
 				continue
 			}
-			old, retry, err := s.readColdForUpdate(m, c, key, a)
+			old, retry, err := s.readColdForUpdate(m, c, key, a, begin)
 			if retry {
 				continue
 			}
 			return old, err
 		}
+		settled := uint64(a) < s.log.safeReadOnly.Load() // before the value
 		value, st, capacity := readValue(s.scratch[:0], p)
-		*m = modification{c: c, addr: a, st: st, existed: !st.Tombstone()}
-		superseded := st.Sealed() && uint64(a) >= s.log.safeReadOnly.Load()
+		*m = modification{c: c, addr: a, st: st, settled: settled, existed: !st.Tombstone()}
+		superseded := st.Sealed() && !settled
 		s.guard.Exit()
 		if superseded {
 			backOff(tries)
@@ -104,21 +108,17 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 }
 
 // readColdForUpdate is readForUpdate where the chain leaves memory at a. retry asks to start over.
-func (s *Session) readColdForUpdate(m *modification, c control, key []byte, a word.Address) (old []byte, retry bool, err error) {
+func (s *Session) readColdForUpdate(m *modification, c control, key []byte, a word.Address, begin uint64) (old []byte, retry bool, err error) {
 	*m = modification{c: c, cold: a}
-	if uint64(a) < s.log.begin.Load() {
+	if uint64(a) < begin {
 		m.cold = word.None
-		return nil, false, nil
 	}
-	value, found, err := s.getCold(s.scratch[:0], key, a)
-	if err != nil {
-		if uint64(a) < s.log.begin.Load() {
-			return nil, true, nil
-		}
+	value, found, err := s.getCold(s.scratch[:0], key, a, begin)
+	if !found && s.log.begin.Load() != begin {
+		return nil, true, nil
+	}
+	if err != nil || !found {
 		return nil, false, err
-	}
-	if !found {
-		return nil, false, nil
 	}
 	m.existed = true
 	s.scratch = value
@@ -190,13 +190,16 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 		if uint64(a) < s.log.begin.Load() {
 			a = word.None
 		}
-		if a != m.expected() {
+		if !m.unchangedOnDisk(a) {
 			return again // the chain has more in memory, or less, than was looked at
 		}
 		return s.publish(m.c, slot, e, source{}, key, value, remove)
 	}
 	if a != m.addr {
 		return again
+	}
+	if stateAt(p).Unseal() != m.st.Unseal() {
+		return again // updated in place, and then made read-only
 	}
 	src := source{}
 	if uint64(a) >= safe {

@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/hybridlog/hybridlog/index"
@@ -9,7 +10,8 @@ import (
 
 // Scan calls fn once for every key that has a value, in no particular order, until it returns false. Keys that have a
 // value all the while are visited once, with a value they had during the scan; keys that are set or deleted
-// meanwhile may or may not be. key and value are valid during the call. fn may use the store.
+// meanwhile may or may not be. key and value are valid during the call. fn may use the store. ErrRestored when the
+// store is restored meanwhile.
 //
 // It reads the log from its beginning, not the index: the cost follows the log, and little memory is needed for it.
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
@@ -25,9 +27,10 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	w := walker{log: s.log, guard: s.epochs.Register()}
 	defer w.guard.Release()
+	restores := s.counters.restores.Load()
 	for _, r := range s.changedSince(from, to) {
 		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec image, sh shape, memory bool) (bool, error) {
-			if err := s.check(); err != nil {
+			if err := s.scannable(restores); err != nil {
 				return false, err
 			}
 			full, err := sc.visit(a, rec, sh, memory)
@@ -36,11 +39,23 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 			}
 			return !sc.ended, err
 		})
-		if err != nil || sc.ended {
-			return err
+		if sc.ended {
+			return nil
+		}
+		if err != nil {
+			return cmp.Or(s.scannable(restores), err)
 		}
 	}
-	return sc.flush(ctx)
+	err := sc.flush(ctx)
+	return cmp.Or(s.scannable(restores), err)
+}
+
+// scannable returns why a scan that began after so many restores cannot go on.
+func (s *Store) scannable(restores uint64) error {
+	if s.counters.restores.Load() != restores {
+		return ErrRestored
+	}
+	return s.check()
 }
 
 // hold keeps the log from being collected from its beginning on, and returns its bounds: every record below to is
