@@ -138,7 +138,9 @@ func (s *Store) writeImageIfDue() {
 	if m == nil {
 		return
 	}
+	s.purgeMu.Lock() // a collection that is under way does not know of images that are claimed meanwhile
 	id, retired, due := s.images.claim(m.Cut)
+	s.purgeMu.Unlock()
 	if !due {
 		return
 	}
