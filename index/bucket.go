@@ -133,7 +133,9 @@ func matches(b mem.Ptr, q word.Query) (m uint) {
 func (t *table) find(h uint64) (mem.Ptr, word.Entry, result) {
 	q := word.MakeQuery(h, t.bits)
 	b := t.bucket(h & t.mask)
-	for m := matches(b, q); m != 0; m &= m - 1 {
+	m := matches(b, q)
+	step()
+	for ; m != 0; m &= m - 1 {
 		p := slotOf(b, bits.TrailingZeros(m))
 		e := word.Entry(mem.Load(p))
 		if e == 0 {
@@ -155,6 +157,7 @@ func (t *table) findSlowly(b mem.Ptr, q word.Query) (owner mem.Ptr, e word.Entry
 	for ; b != nil; b = t.next(b) {
 		for i := range bucketSlots {
 			p := slotOf(b, i)
+			step()
 			switch f := word.Entry(mem.Load(p)); {
 			case f == 0 || !q.Matches(f.Tag()):
 			case f == word.Frozen || f.Tentative():

@@ -185,13 +185,16 @@ func (t *table) settle(old *table, b uint64) {
 	var w waiter
 	p := mem.Word(mem.Add(old.bucket(b), linkOffset))
 	for {
-		switch l := link(p.Load()); {
+		l := link(p.Load())
+		step()
+		switch {
 		case l.moved():
 			return
 		case l.claimed():
 			w.wait()
 		case p.CompareAndSwap(uint64(l), uint64(l|claimedBit)):
 			t.move(old, b)
+			step()
 			p.Or(uint64(movedBit))
 			return
 		}
@@ -217,11 +220,13 @@ func (t *table) move(old *table, b uint64) {
 func (t *table) freeze(b uint64, entries []word.Entry) []word.Entry {
 	for p := t.bucket(b); p != nil; {
 		for i := range bucketSlots {
+			step()
 			e := word.Entry(mem.Word(slotOf(p, i)).Swap(uint64(word.Frozen)))
 			if e.Address() != word.None {
 				entries = append(entries, e)
 			}
 		}
+		step()
 		// After this nothing is linked behind p (I6).
 		l := link(mem.Word(mem.Add(p, linkOffset)).Or(uint64(claimedBit)))
 		i, ok := l.target()

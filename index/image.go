@@ -168,6 +168,7 @@ func (b *block) collect(t *table, bucket uint64) []word.Entry {
 		entries, tentative := b.entries[:0], false
 		for p := t.bucket(bucket); p != nil; p = t.next(p) {
 			for i := range bucketSlots {
+				step()
 				switch e := (Slot{slotOf(p, i)}).Load(); {
 				case e == 0:
 				case e.Tentative():

@@ -311,7 +311,7 @@ func TestReplay_NeedsGranularity(t *testing.T) {
 // TestReplay_MakesNoCatchAll replays more hashes than the index may have room for.
 func TestReplay_MakesNoCatchAll(t *testing.T) {
 	f := newTiny(t, Config{MaxBytes: func() int64 { return 1 }, Reserve: func(n int64) bool { return n < 0 }}, 0)
-	l := newTestLog(5000)
+	l := newTestLog(2000)
 	model := map[uint64]word.Address{}
 	r := rand.New(rand.NewPCG(1, 2))
 	for i := range l.records {

@@ -116,6 +116,7 @@ func (s Slot) Load() word.Entry { return word.Entry(mem.Load(s.p)) }
 // CompareAndSwap sets the address to a if the slot still holds old, and reports whether it did. If not, find the
 // entry again: it was changed by another operation, cleared, or moved.
 func (s Slot) CompareAndSwap(old word.Entry, a word.Address) bool {
+	step()
 	return mem.Word(s.p).CompareAndSwap(uint64(old), uint64(old.WithAddress(a)))
 }
 
@@ -356,6 +357,9 @@ const (
 )
 
 func (w *waiter) wait() {
+	if stepWaiting() {
+		return
+	}
 	w.rounds++
 	if w.rounds <= yields {
 		runtime.Gosched()

@@ -147,7 +147,9 @@ func (l *testLog) append(t testing.TB, x *Index, g *epoch.Guard, h uint64) word.
 }
 
 // end returns the address after the last record.
-func (l *testLog) end() word.Address { return word.FirstAddress + word.Address(l.tail.Load())*word.Align }
+func (l *testLog) end() word.Address {
+	return word.FirstAddress + word.Address(l.tail.Load())*word.Align
+}
 
 // replay replays what was published from address from on.
 func (l *testLog) replay(t testing.TB, x *Index, from word.Address) {

@@ -1,9 +1,6 @@
 package index
 
 import (
-	"runtime"
-
-	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -19,6 +16,7 @@ func (x *Index) insert(t *table, h uint64, why purpose) (mem.Ptr, word.Entry, re
 	b := t.bucket(h & t.mask)
 	p, last := t.freeSlot(b)
 	if p == nil {
+		step()
 		switch r := x.extend(t, last); {
 		case r != full:
 			return nil, 0, r
@@ -30,16 +28,15 @@ func (x *Index) insert(t *table, h uint64, why purpose) (mem.Ptr, word.Entry, re
 		}
 	}
 	e := word.MakeEntry(word.MakeTag(h, t.bits), word.None)
+	step()
 	if !swap(p, 0, e.WithTentative()) {
 		return nil, 0, again
-	}
-	if invariant.Sometimes(10) {
-		runtime.Gosched()
 	}
 	if t.contested(b, word.MakeQuery(h, t.bits), p) {
 		swap(p, e.WithTentative(), 0) // fails if a mover was here, which is as good (I4)
 		return nil, 0, again
 	}
+	step()
 	if !swap(p, e.WithTentative(), e) {
 		return nil, 0, again
 	}
@@ -78,6 +75,7 @@ func (t *table) contested(b mem.Ptr, q word.Query, mine mem.Ptr) bool {
 				continue
 			}
 			for {
+				step()
 				e := word.Entry(mem.Load(p))
 				if e == 0 || !q.Matches(e.Tag()) {
 					break
@@ -98,6 +96,7 @@ func (t *table) contested(b mem.Ptr, q word.Query, mine mem.Ptr) bool {
 func (x *Index) convert(b mem.Ptr) result {
 	const attempts = 64 // conversions between two attempts to grow after all
 	e := word.Entry(mem.Load(b))
+	step()
 	if e.Tag() > word.CatchAll && !e.Tentative() && swap(b, e, e.WithTag(word.CatchAll)) {
 		if x.catchAlls.Add(1)%attempts == 0 {
 			x.want.Store(true)
