@@ -15,7 +15,7 @@ func (s *Session) Delete(key []byte) error {
 
 func (s *Session) remove(key []byte, h uint64) error {
 	for tries := 0; ; tries++ {
-		c, err := s.enter()
+		c, err := s.enterToWrite(h)
 		if err != nil {
 			return err
 		}

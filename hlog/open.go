@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
@@ -56,6 +57,7 @@ func open(path string, o Options) (_ *Store, err error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.gateCond.L = &s.gateMu
+	s.precedence.epoch = time.Now()
 	s.background, s.cancel = context.WithCancel(context.Background())
 	s.epochs = epoch.New()
 	s.memory = newBudget(o)

@@ -11,7 +11,6 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-
 func k8(i uint64) []byte { return binary.LittleEndian.AppendUint64(nil, i) }
 
 // An in-place update between the read and the write of an RMW, and the page made read-only in between.

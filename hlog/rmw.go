@@ -89,7 +89,7 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 		}
 		settled := uint64(a) < s.log.safeReadOnly.Load() // before the value
 		value, st, capacity := readValue(s.scratch[:0], p)
-		*m = modification{c: c, addr: a, st: st, settled: settled, existed: !st.Tombstone()}
+		*m = modification{c: c &^ contendedBit, addr: a, st: st, settled: settled, existed: !st.Tombstone()}
 		superseded := st.Sealed() && !settled
 		s.guard.Exit()
 		if superseded {
@@ -109,7 +109,7 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 
 // readColdForUpdate is readForUpdate where the chain leaves memory at a. retry asks to start over.
 func (s *Session) readColdForUpdate(m *modification, c control, key []byte, a word.Address, begin uint64) (old []byte, retry bool, err error) {
-	*m = modification{c: c, cold: a}
+	*m = modification{c: c &^ contendedBit, cold: a}
 	if uint64(a) < begin {
 		m.cold = word.None
 	}
@@ -134,7 +134,13 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	if !s.log.fits(len(key), len(value)) {
 		return false, ErrTooLarge
 	}
-	c, err := s.enter()
+	switch {
+	case tries >= patience:
+		s.insist(h, tries-patience)
+	case tries == 0:
+		s.insisting = false // a callback may have panicked
+	}
+	c, err := s.enterToWrite(h)
 	if err != nil {
 		return false, err
 	}
@@ -144,6 +150,9 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	}
 	s.guard.Exit()
 	if o == done {
+		if s.insisting {
+			s.relent(h)
+		}
 		return true, nil
 	}
 	return false, s.settle(o, h, tries)

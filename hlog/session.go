@@ -18,12 +18,13 @@ type Session struct {
 	guard  *epoch.Guard
 	closed bool
 
-	cold    *coldReader  // made by the first read from disk
-	staged  *staging     // made by the first Multi call that reads from disk
-	needed  int          // bytes that the last attempt found no room for
-	scratch []byte       // the value handed to an RMW callback
-	rmw     modification // of RMW, kept here so that it is not allocated
-	hashes  [multiWindow]uint64
+	cold      *coldReader  // made by the first read from disk
+	staged    *staging     // made by the first Multi call that reads from disk
+	insisting bool         // its update takes precedence
+	needed    int          // bytes that the last attempt found no room for
+	scratch   []byte       // the value handed to an RMW callback
+	rmw       modification // of RMW, kept here so that it is not allocated
+	hashes    [multiWindow]uint64
 }
 
 // NewSession returns a session. On a closed store its operations return ErrClosed.
@@ -50,6 +51,18 @@ func (s *Session) enter() (control, error) {
 		return c, nil
 	}
 	return s.enterSlow()
+}
+
+// enterToWrite begins an operation that changes the key of hash h.
+func (s *Session) enterToWrite(h uint64) (control, error) {
+	c, err := s.enter()
+	if err != nil || !c.contended() || s.insisting {
+		return c &^ contendedBit, err
+	}
+	s.guard.Exit()
+	s.deferTo(h)
+	c, err = s.enter()
+	return c &^ contendedBit, err
 }
 
 // enterSlow waits, outside the epoch, while the store is being restored (H6).

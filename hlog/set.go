@@ -17,7 +17,7 @@ func (s *Session) Set(key, value []byte) error {
 
 func (s *Session) set(key, value []byte, h uint64) error {
 	for tries := 0; ; tries++ {
-		c, err := s.enter()
+		c, err := s.enterToWrite(h)
 		if err != nil {
 			return err
 		}

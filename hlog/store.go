@@ -39,10 +39,11 @@ type Store struct {
 	counters counters
 	unlock   func() error
 
-	tableMu   sync.RWMutex // held by those who use the index outside the epoch
-	imageFile fsx.File     // of tableMu: what the index may still have to read from
-	gateMu    sync.Mutex   // of the paused and closed bits
-	gateCond  sync.Cond
+	tableMu    sync.RWMutex // held by those who use the index outside the epoch
+	imageFile  fsx.File     // of tableMu: what the index may still have to read from
+	precedence precedence
+	gateMu     sync.Mutex // of the paused and closed bits
+	gateCond   sync.Cond
 
 	indexWork    context.Context // of gateMu: see longIndexWork
 	endIndexWork context.CancelFunc
