@@ -149,3 +149,40 @@ func (d *Dir) settle() error {
 	}
 	return nil
 }
+
+// sum returns the checksum that ends the manifest file of a version, 0 when there is no such version.
+func (d *Dir) sum(v Version) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if e := d.versions[v]; e.readable() {
+		return e.sum
+	}
+	return 0
+}
+
+// adopt makes a version of this store that was committed elsewhere a version here. It becomes current if its id is the
+// newest. Everything it refers to must be durable already (V1).
+func (d *Dir) adopt(data []byte) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	if err := d.settle(); err != nil {
+		return err
+	}
+	m, err := DecodeManifest("manifest to be adopted", data)
+	if err != nil {
+		return err
+	}
+	if m.StoreID != d.id.StoreID {
+		return ErrStoreMismatch
+	}
+	d.mu.Lock()
+	e := d.versions[m.Version]
+	d.mu.Unlock()
+	if e.readable() && e.sum == sealSum(data) {
+		return nil
+	}
+	if e.readable() {
+		return fmt.Errorf("%w: version %d is another one here", ErrDiverged, m.Version)
+	}
+	return d.install(data)
+}

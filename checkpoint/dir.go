@@ -47,6 +47,13 @@ type Dir struct {
 	versions map[Version]*entry
 	maxID    Version
 	maxEnd   uint64
+	held     map[*held]bool // what is on its way in
+}
+
+// held is log and images that no version refers to yet.
+type held struct {
+	log    ExtentSet
+	images []uint64
 }
 
 // entry is what is known of one manifest file.
@@ -68,7 +75,7 @@ func (e *entry) readable() bool { return e != nil && e.m != nil && !e.doomed }
 // A damaged STORE, HEAD or current manifest is a *CorruptionError, a newer format is ErrFormat, and nothing is touched.
 // Any other damaged manifest is reported by Manifest and Damaged and keeps every file from being collected.
 func OpenDir(fsys fsx.FS, path string, id Identity, readOnly bool) (*Dir, error) {
-	d := &Dir{fs: fsys, path: path, readOnly: readOnly, versions: make(map[Version]*entry)}
+	d := &Dir{fs: fsys, path: path, readOnly: readOnly, versions: make(map[Version]*entry), held: make(map[*held]bool)}
 	err := d.readIdentity()
 	if errors.Is(err, fs.ErrNotExist) && !readOnly {
 		err = d.create(id)

@@ -203,8 +203,8 @@ func (d *Dir) garbage(m *Manifest) (g Garbage) {
 	return g
 }
 
-// References returns the log and the images that some version refers to, pinned and half-purged ones included. A
-// damaged manifest is an error: what it refers to is not known (V8).
+// References returns the log and the images that some version refers to, half-purged ones and those that are being
+// fetched included. A damaged manifest is an error: what it refers to is not known (V8).
 func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,6 +218,10 @@ func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 		if e.m.Image != nil {
 			images = append(images, e.m.Image.ID)
 		}
+	}
+	for h := range d.held {
+		log.AddSet(h.log)
+		images = append(images, h.images...)
 	}
 	slices.Sort(images)
 	return log, slices.Compact(images), nil
@@ -328,6 +332,21 @@ func exclusiveBytes(manifests []*Manifest) map[Version]int64 {
 		}
 	}
 	return exclusive
+}
+
+// NextImageID returns an id for a new image, made of the store as of log address at. It is above that of every image
+// that a version here refers to (the current version need not have the newest), and it is not below at: addresses are
+// never used twice, so that an image that only a remote still has keeps its id for itself.
+func (d *Dir) NextImageID(at uint64) uint64 {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	id := at
+	for _, e := range d.versions {
+		if e.m != nil && e.m.Image != nil {
+			id = max(id, e.m.Image.ID+1)
+		}
+	}
+	return id
 }
 
 // MinDivergence returns the address F below which compaction may drop a tombstone for good, together with the index

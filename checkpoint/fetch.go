@@ -1,0 +1,409 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"path/filepath"
+	"slices"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// Pull brings the local directory to the newest version of the remote, if that is newer, and returns the bytes that
+// were fetched. It is for a directory that is being opened, before its log is used. The rule is the same every time:
+//
+//   - The side with the higher version id is the newer one. When that is the local directory it stays as it is, and
+//     what the remote lacks is up to Upload. (A directory whose versions were lost is older than any.)
+//   - Otherwise the remote's newest version is fetched and becomes current. Local versions stay; those that the
+//     remote has not are still there.
+//   - When the two hold different things under one id, or at one log address that a local version needs, they have
+//     diverged: ErrDiverged, and nothing local is harmed. They are never blended.
+//
+// Only log and images that the directory has not are fetched; what it has is read and compared by checksum, so that
+// damage is repaired on the way.
+func (m *Mirror) Pull(ctx context.Context) (fetched int64, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("checkpoint: pull: %w", err)
+		}
+	}()
+	end, err := m.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	if err := m.refresh(ctx); err != nil {
+		return 0, err
+	}
+	newest, r, err := m.newest()
+	if err != nil || newest == 0 {
+		return 0, err
+	}
+	if sum := m.dir.sum(newest); sum != 0 {
+		return 0, sameVersion(r, sum)
+	}
+	if newest <= m.dir.MaxID() && m.dir.Current() != nil {
+		return 0, nil
+	}
+	fetched, err = m.fetch(ctx, r, FetchOptions{Live: Live{LogFrom: NoLiveLog}})
+	if c := m.dir.Current(); err == nil && (c == nil || c.Version != newest) {
+		err = m.dir.SetHead(newest)
+	}
+	return fetched, err
+}
+
+// newest returns the newest version of the remote, 0 when there is none. That its object is damaged is an error,
+// unless the local directory has that version, from which the next upload will mend it.
+func (m *Mirror) newest() (Version, *replica, error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var newest Version
+	for v := range m.known {
+		newest = max(newest, v)
+	}
+	for v, err := range m.damaged {
+		if v > newest && m.dir.sum(v) == 0 {
+			return 0, nil, err
+		}
+	}
+	return newest, m.known[newest], nil
+}
+
+// FetchOptions are the settings of a Fetch. The zero value is for a directory whose log nobody uses.
+type FetchOptions struct {
+	// Live is what the running store uses beyond its versions: nothing that is fetched may lie there. LogFrom 0 counts
+	// as NoLiveLog.
+	Live Live
+	// Repair has a version that is here already compared with the remote, and what is damaged or missing fetched.
+	Repair bool
+}
+
+// Fetch brings a version from the remote into the local directory, verified, and returns the bytes that this took. It
+// is then a version like any other; it becomes current only if its id is the newest. A version that is here already
+// costs nothing. ErrNotFound when the remote has no such version, ErrDiverged when its log lies where the local one
+// holds something else. Fetch may be repeated after an error and after a crash: what has come down stays.
+func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetched int64, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("checkpoint: fetch version %d: %w", v, err)
+		}
+	}()
+	end, err := m.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	r, err := m.load(ctx, v)
+	if errors.Is(err, fs.ErrNotExist) {
+		m.forget(v)
+		return 0, ErrNotFound
+	}
+	if err != nil {
+		return 0, err
+	}
+	if sum := m.dir.sum(v); sum != 0 && !opts.Repair {
+		return 0, sameVersion(r, sum)
+	}
+	return m.fetch(ctx, r, opts)
+}
+
+// fetching is one fetch.
+type fetching struct {
+	*Mirror
+	r       *replica
+	want    ExtentSet       // log to be there in the end
+	locals  []localVersion  // what must not be harmed
+	inUse   ExtentSet       // nor this: log of the running store
+	touched map[uint64]bool // segments that must be synced
+	bytes   int64
+}
+
+// localVersion is a version that is here.
+type localVersion struct {
+	log    ExtentSet
+	pieces []piece // as the remote has them; nil when the remote has not this version
+}
+
+func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int64, error) {
+	if m.dir.readOnly {
+		return 0, ErrReadOnly
+	}
+	if sum := m.dir.sum(r.m.Version); sum != 0 && sum != r.sum {
+		return 0, sameVersion(r, sum)
+	}
+	f := &fetching{Mirror: m, r: r, want: Log(r.m.Extents), touched: make(map[uint64]bool)}
+	live := opts.Live
+	if live.LogFrom == 0 {
+		live.LogFrom = NoLiveLog
+	}
+	f.inUse = live.Log.Clone()
+	f.inUse.Add(live.LogFrom, NoLiveLog)
+	release := m.dir.hold(f.want, r.m.Image)
+	defer release()
+	if err := f.findLocals(ctx); err != nil {
+		return 0, err
+	}
+	err := f.fetchLog(ctx)
+	if err == nil {
+		err = f.sync()
+	}
+	if err == nil && r.m.Image != nil {
+		err = f.fetchImage(ctx, live)
+	}
+	if err == nil {
+		err = m.dir.adopt(r.manifest)
+	}
+	return f.bytes, err
+}
+
+// findLocals collects the local versions, with what the remote says of them.
+func (f *fetching) findLocals(ctx context.Context) error {
+	for _, info := range f.dir.Versions() {
+		local, err := f.dir.Manifest(info.Version)
+		if err != nil {
+			continue // purged meanwhile
+		}
+		l := localVersion{log: Log(local.Extents)}
+		f.mu.Lock()
+		there := f.known[info.Version]
+		f.mu.Unlock()
+		if there != nil && there.sum == f.dir.sum(info.Version) {
+			if l.pieces, err = f.pieces(ctx, there); err != nil {
+				return err
+			}
+		}
+		f.locals = append(f.locals, l)
+	}
+	return nil
+}
+
+// fetchLog makes the log of the version be in the segment files.
+func (f *fetching) fetchLog(ctx context.Context) error {
+	all, err := f.pieces(ctx, f.r)
+	if err != nil {
+		return err
+	}
+	missing := f.want.Clone()
+	missing.SubtractSet(covered(all))
+	if !missing.Empty() {
+		return corrupt(f.names.version(f.r.m.Version), headerBytes, "no piece holds log [%d, %d)", missing.Ranges()[0].Start, missing.Ranges()[0].End)
+	}
+	for _, p := range overlapping(all, &f.want) {
+		if err := f.fetchPiece(ctx, p); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already.
+func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
+	err := f.dir.eachSegment(Range{p.start, p.end}, func(n uint64, _ Range) error {
+		f.touched[n] = true // what is there may not be durable: an earlier attempt may have been killed
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	local := make([]byte, p.bytes())
+	unread := f.dir.readLog(local, p.start)
+	if unread == nil && makePiece(p.start, local) == p && !f.rewrite {
+		return nil
+	}
+	data, err := f.getPiece(ctx, f.names.extent(p), p)
+	if err != nil {
+		return err
+	}
+	if err := f.checkHarm(p, data); err != nil {
+		return err
+	}
+	for _, w := range f.want.Ranges() {
+		start, end := max(w.Start, p.start), min(w.End, p.end)
+		if f.inUse.Intersects(start, end) {
+			return fmt.Errorf("%w: log [%d, %d) is in use by the running store", ErrDiverged, start, end)
+		}
+		if start < end {
+			if err := f.dir.writeLog(data[start-p.start:end-p.start], start); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// checkHarm refuses a piece that would change log that a local version needs, except where the remote says that this
+// very piece is part of that version: then what is here is damaged.
+func (f *fetching) checkHarm(p piece, data []byte) error {
+	for _, l := range f.locals {
+		if contains(l.pieces, p) {
+			continue
+		}
+		for _, r := range l.log.Ranges() {
+			start, end := max(r.Start, p.start), min(r.End, p.end)
+			if start >= end {
+				continue
+			}
+			local := make([]byte, end-start)
+			if err := f.dir.readLog(local, start); err != nil || string(local) != string(data[start-p.start:end-p.start]) {
+				return fmt.Errorf("%w: log [%d, %d) is another one here", ErrDiverged, start, end)
+			}
+		}
+	}
+	return nil
+}
+
+// getPiece returns the bytes of a piece, verified (R4).
+func (f *fetching) getPiece(ctx context.Context, name string, p piece) (data []byte, err error) {
+	err = f.retry(ctx, func() error {
+		data, err = getAll(ctx, f.remote, name, p.bytes())
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return corrupt(name, 0, "missing")
+		case err == nil && int64(len(data)) < p.bytes():
+			return corrupt(name, len(data), "%d bytes missing", p.bytes()-int64(len(data)))
+		case err == nil && makePiece(p.start, data) != p:
+			return corrupt(name, 0, "checksum is %016x, the bytes have %016x", p.sum, makePiece(p.start, data).sum)
+		}
+		return err
+	})
+	if err == nil {
+		f.bytes += int64(len(data))
+		f.progress(name, len(data))
+	}
+	return data, err
+}
+
+// sync makes the fetched log durable.
+func (f *fetching) sync() error {
+	for _, n := range slices.Sorted(maps.Keys(f.touched)) {
+		if err := syncFile(f.dir.fs, f.dir.SegmentPath(n)); err != nil {
+			f.rewrite = true
+			return err
+		}
+	}
+	f.rewrite = false
+	return f.dir.fs.SyncDir(f.dir.LogPath())
+}
+
+func syncFile(fsys fsx.FS, name string) (err error) {
+	file, err := fsys.Open(name, fsx.Write)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	return file.Sync()
+}
+
+// writeLog writes log bytes, wherever the caller says that it may.
+func (d *Dir) writeLog(b []byte, at uint64) error {
+	return d.eachSegment(Range{at, at + uint64(len(b))}, func(n uint64, part Range) (err error) {
+		file, err := d.fs.Open(d.SegmentPath(n), fsx.Write|fsx.Create)
+		if err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, file.Close()) }()
+		off := int64(part.Start % uint64(d.id.SegmentBytes))
+		if err := file.Allocate(off, part.Bytes()); err != nil { // a full disk shows before anything is overwritten
+			return err
+		}
+		_, err = file.WriteAt(b[part.Start-at:part.End-at], off)
+		return err
+	})
+}
+
+// fetchImage makes the image of the version be in its file.
+func (f *fetching) fetchImage(ctx context.Context, live Live) error {
+	image := f.r.m.Image
+	name := f.dir.ImagePath(image.ID)
+	if f.hasImage(name) {
+		return errors.Join(syncFile(f.dir.fs, name), f.dir.fs.SyncDir(f.dir.ImagesPath()))
+	}
+	if slices.Contains(live.Images, image.ID) || f.dir.usesOtherImage(image) {
+		return fmt.Errorf("%w: image %d is another one here", ErrDiverged, image.ID)
+	}
+	temp := name + fsx.TempSuffix
+	if err := f.writeImage(ctx, temp); err != nil {
+		if gone := f.dir.fs.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+		return err
+	}
+	if err := f.dir.fs.Rename(temp, name); err != nil {
+		return err
+	}
+	return f.dir.fs.SyncDir(filepath.Dir(name))
+}
+
+// hasImage reports whether a file holds exactly the image.
+func (f *fetching) hasImage(name string) bool {
+	if f.rewrite {
+		return false
+	}
+	file, err := f.dir.fs.Open(name, fsx.Read)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	if size, err := file.Size(); err != nil || size != f.r.m.Image.Bytes {
+		return false
+	}
+	for _, p := range f.r.image {
+		b := make([]byte, p.bytes())
+		if readFull(file, name, b, int64(p.start)) != nil || makePiece(p.start, b) != p {
+			return false
+		}
+	}
+	return true
+}
+
+func (f *fetching) writeImage(ctx context.Context, temp string) (err error) {
+	file, err := f.dir.fs.Open(temp, fsx.Write|fsx.Create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, file.Close()) }()
+	if err := file.Truncate(0); err != nil {
+		return err
+	}
+	for _, p := range f.r.image {
+		data, err := f.getPiece(ctx, f.names.imagePiece(f.r.m.Image.ID, p), p)
+		if err != nil {
+			return err
+		}
+		if _, err := file.WriteAt(data, int64(p.start)); err != nil {
+			return err
+		}
+	}
+	return file.Sync()
+}
+
+// usesOtherImage reports whether a version here refers to an image of the same id that is not the same.
+func (d *Dir) usesOtherImage(image *ImageRef) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.versions {
+		if e.m != nil && e.m.Image != nil && e.m.Image.ID == image.ID && *e.m.Image != *image {
+			return true
+		}
+	}
+	return false
+}
+
+// hold keeps log and an image from being collected until release is called.
+func (d *Dir) hold(log ExtentSet, image *ImageRef) (release func()) {
+	h := &held{log: log}
+	if image != nil {
+		h.images = []uint64{image.ID}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.held[h] = true
+	return func() {
+		d.mu.Lock()
+		defer d.mu.Unlock()
+		delete(d.held, h)
+	}
+}

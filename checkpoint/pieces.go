@@ -1,0 +1,212 @@
+package checkpoint
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"sort"
+
+	"github.com/zeebo/xxh3"
+)
+
+// On a remote, a store is these objects; <id> is the store id in hexadecimal:
+//
+//	STORE                                   identity, as in the local directory; claims the remote for the store
+//	<id>/versions/%016x.manifest            a version: its manifest and the pieces that it consists of; put last
+//	<id>/extents/%012x-%012x-%016x          log bytes [start, end) and their xxh3
+//	<id>/images/%016x/%012x-%012x-%016x     bytes [start, end) of an image and their xxh3
+//	<id>/lists/%016x                        pieces that many versions share, by the xxh3 that ends the object
+//
+// All but STORE and versions are named by their content: to put one again changes nothing, and two machines that went
+// on from one version never overwrite each other. A version's object, in the frame of the package comment:
+//
+//	magic "HLREMOT\n"                     magic "HLPIECE\n": a list
+//	8  length of the manifest, then it    8  number of pieces
+//	8  number of lists                       8 start  8 end  8 xxh3
+//	   8 xxh3  8 start  8 end
+//	8  number of pieces of log
+//	   8 start  8 end  8 xxh3
+//	8  number of pieces of the image
+//	   8 start  8 end  8 xxh3
+//
+// A version names its pieces one by one, ascending, up to maxDirect; the lowest listLength of them then become a list,
+// so that the object stays small however many checkpoints the log has grown by.
+const (
+	magicRemote = "HLREMOT\n"
+	magicList   = "HLPIECE\n"
+
+	listLength = 256
+	maxDirect  = 2 * listLength
+
+	// maxPiece bounds the pieces that this release reads. It writes smaller ones.
+	maxPiece  = 64 << 20
+	pieceSize = 24
+	maxList   = listLength*pieceSize + 8 + frameBytes
+	// maxRemoteManifest leaves room for the lists and pieces of a very long log.
+	maxRemoteManifest = maxManifest + 64<<20
+)
+
+// piece is the bytes [Start, End) of the log or of an image, and their checksum.
+type piece struct{ start, end, sum uint64 }
+
+func (p piece) bytes() int64 { return int64(p.end - p.start) }
+
+// listRef names a list and the stretch of log that its pieces span.
+type listRef struct{ sum, start, end uint64 }
+
+// replica is a version as a remote has it.
+type replica struct {
+	m        *Manifest
+	manifest []byte // file of m, byte for byte
+	sum      uint64 // checksum that ends it
+	lists    []listRef
+	log      []piece // those not in lists
+	image    []piece // all of the image
+}
+
+// names builds the names of a store's objects.
+type names struct{ prefix string }
+
+func namesOf(id Identity) names { return names{fmt.Sprintf("%x/", id.StoreID)} }
+
+func (n names) versions() string                     { return n.prefix + versionsDir + "/" }
+func (n names) version(v Version) string             { return n.versions() + manifestName(v) }
+func (n names) extents() string                      { return n.prefix + "extents/" }
+func (n names) extent(p piece) string                { return n.extents() + p.name() }
+func (n names) images() string                       { return n.prefix + imagesDir + "/" }
+func (n names) lists() string                        { return n.prefix + "lists/" }
+func (n names) list(sum uint64) string               { return fmt.Sprintf("%s%016x", n.lists(), sum) }
+func (n names) image(id uint64) string               { return fmt.Sprintf("%s%0*x/", n.images(), imageDigits, id) }
+func (p piece) name() string                         { return fmt.Sprintf("%012x-%012x-%016x", p.start, p.end, p.sum) }
+func (n names) imagePiece(id uint64, p piece) string { return n.image(id) + p.name() }
+
+func makePiece(start uint64, data []byte) piece {
+	return piece{start: start, end: start + uint64(len(data)), sum: xxh3.Hash(data)}
+}
+
+func appendPieces(b []byte, pieces []piece) []byte {
+	b = appendUint64s(b, uint64(len(pieces)))
+	for _, p := range pieces {
+		b = appendUint64s(b, p.start, p.end, p.sum)
+	}
+	return b
+}
+
+// pieces returns the pieces that follow, which must be ascending and of a sensible size. They may overlap.
+func (r *reader) pieces() []piece {
+	n := r.count(pieceSize)
+	if n == 0 {
+		return nil
+	}
+	all := make([]piece, n)
+	for i := range all {
+		p := piece{start: r.uint64(), end: r.uint64(), sum: r.uint64()}
+		if p.start >= p.end || p.end > maxLog || p.end-p.start > maxPiece || i > 0 && comparePieces(all[i-1], p) >= 0 {
+			r.fail("piece %d [%d, %d) is out of order or of an odd size", i, p.start, p.end)
+			return nil
+		}
+		all[i] = p
+	}
+	return all
+}
+
+func comparePieces(a, b piece) int {
+	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end), cmp.Compare(a.sum, b.sum))
+}
+
+// sortPieces puts pieces into the order in which they are stored, each once.
+func sortPieces(pieces []piece) []piece {
+	slices.SortFunc(pieces, comparePieces)
+	return slices.Compact(pieces)
+}
+
+func contains(sorted []piece, p piece) bool {
+	_, found := slices.BinarySearchFunc(sorted, p, comparePieces)
+	return found
+}
+
+func encodeList(pieces []piece) []byte { return seal(magicList, appendPieces(nil, pieces)) }
+
+func decodeList(name string, b []byte) ([]piece, error) {
+	payload, err := unseal(name, magicList, b)
+	if err != nil {
+		return nil, err
+	}
+	r := newReader(name, payload)
+	pieces := r.pieces()
+	return pieces, r.done()
+}
+
+func encodeReplica(v *replica) []byte {
+	b := appendUint64s(nil, uint64(len(v.manifest)))
+	b = append(b, v.manifest...)
+	b = appendUint64s(b, uint64(len(v.lists)))
+	for _, l := range v.lists {
+		b = appendUint64s(b, l.sum, l.start, l.end)
+	}
+	b = appendPieces(b, v.log)
+	b = appendPieces(b, v.image)
+	return seal(magicRemote, b)
+}
+
+// decodeReplica is total, like DecodeManifest.
+func decodeReplica(name string, b []byte) (*replica, error) {
+	payload, err := unseal(name, magicRemote, b)
+	if err != nil {
+		return nil, err
+	}
+	r := newReader(name, payload)
+	v := &replica{manifest: r.blob()}
+	if n := r.count(pieceSize); n > 0 {
+		v.lists = make([]listRef, n)
+	}
+	for i := range v.lists {
+		v.lists[i] = listRef{sum: r.uint64(), start: r.uint64(), end: r.uint64()}
+	}
+	v.log, v.image = r.pieces(), r.pieces()
+	if err := r.done(); err != nil {
+		return nil, err
+	}
+	if v.m, err = DecodeManifest(name, v.manifest); err != nil {
+		return nil, err
+	}
+	v.sum = sealSum(v.manifest)
+	if bad := v.imageGap(); bad != "" {
+		return nil, corrupt(name, headerBytes, "%s", bad)
+	}
+	return v, nil
+}
+
+// imageGap returns what the pieces of the image miss, "" when they are all of it, in order.
+func (v *replica) imageGap() string {
+	var end, want uint64
+	for _, p := range v.image {
+		if p.start != end {
+			break
+		}
+		end = p.end
+	}
+	if v.m.Image != nil {
+		want = uint64(v.m.Image.Bytes)
+	}
+	if end != want || len(v.image) > 0 && v.image[len(v.image)-1].end != want {
+		return fmt.Sprintf("the pieces of the image end at %d, it has %d bytes", end, want)
+	}
+	return ""
+}
+
+// overlapping returns the pieces, of an ascending slice, that have a byte in set, in order. Pieces are at most maxPiece
+// long, so few that end too early are looked at.
+func overlapping(pieces []piece, set *ExtentSet) []piece {
+	var found []piece
+	for _, r := range set.Ranges() {
+		low := r.Start - min(r.Start, maxPiece)
+		i := sort.Search(len(pieces), func(i int) bool { return pieces[i].start >= low })
+		for ; i < len(pieces) && pieces[i].start < r.End; i++ {
+			if pieces[i].end > r.Start {
+				found = append(found, pieces[i])
+			}
+		}
+	}
+	return sortPieces(found)
+}

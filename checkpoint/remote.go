@@ -1,0 +1,92 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+)
+
+// Remote is a place for objects: a directory, a bucket. Five verbs, so that any object store fits behind it. Package
+// remotetest holds an implementation to what is said here.
+//
+// An object is written whole and read in ranges. There is no rename and no append, and nothing here relies on a
+// listing that shows the latest writes. Methods may be called from any goroutine and return early, with its error,
+// when ctx ends. Any other error is taken for a passing one and the call is repeated, except that an error that is
+// fs.ErrNotExist or fs.ErrPermission is final.
+type Remote interface {
+	// Put makes name hold data, durably, replacing what it held. After an error name holds either, or data in part.
+	Put(ctx context.Context, name string, data []byte) error
+	// PutIfAbsent is Put where name does not exist; otherwise it changes nothing and created is false. Of several
+	// calls at a time one creates. After an error, name may hold data.
+	PutIfAbsent(ctx context.Context, name string, data []byte) (created bool, err error)
+	// Get returns the bytes [off, off+n) of an object, or those of them that exist; n < 0 is all from off on. An
+	// object that does not exist is fs.ErrNotExist. The caller closes the reader.
+	Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error)
+	// List returns the objects whose names begin with prefix, in any order. It may miss what was put, and show what
+	// was deleted, a while ago.
+	List(ctx context.Context, prefix string) ([]Object, error)
+	// Delete removes an object. One that does not exist is no error.
+	Delete(ctx context.Context, name string) error
+}
+
+// Object is one entry of a listing.
+type Object struct {
+	Name string
+	Size int64 // bytes
+}
+
+var (
+	// ErrStoreMismatch: the remote holds another store. Nothing was touched.
+	ErrStoreMismatch = errors.New("checkpoint: remote belongs to another store")
+	// ErrDiverged: local and remote hold different things under the same version or the same log addresses, because
+	// two machines went on from one version. Nothing was touched; one of them has to be given up.
+	ErrDiverged = errors.New("checkpoint: local and remote have diverged")
+)
+
+// ValidName reports whether name can be the name of an object: elements of letters, digits, '-', '_' and '.', none of
+// which begins with '.', joined by '/'; at most 512 bytes.
+func ValidName(name string) bool {
+	if len(name) > 512 {
+		return false
+	}
+	for element := range strings.SplitSeq(name, "/") {
+		if element == "" || element[0] == '.' || strings.ContainsFunc(element, invalidInName) {
+			return false
+		}
+	}
+	return true
+}
+
+func invalidInName(c rune) bool {
+	switch {
+	case 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z', '0' <= c && c <= '9', c == '-', c == '_', c == '.':
+		return false
+	}
+	return true
+}
+
+// getAll returns a whole object, which must not be longer than limit.
+func getAll(ctx context.Context, r Remote, name string, limit int64) (data []byte, err error) {
+	body, err := r.Get(ctx, name, 0, limit+1)
+	if err != nil {
+		return nil, err
+	}
+	defer func() { err = errors.Join(err, body.Close()) }()
+	data, err = io.ReadAll(body)
+	if err == nil && int64(len(data)) > limit {
+		return nil, corrupt(name, int(limit), "longer than the %d bytes that it should have", limit)
+	}
+	return data, err
+}
+
+// RemoteIdentity returns the identity of the store that a remote holds; fs.ErrNotExist when it holds none. A new local
+// directory is made with it (OpenDir) before anything can be fetched.
+func RemoteIdentity(ctx context.Context, r Remote) (Identity, error) {
+	data, err := getAll(ctx, r, storeName, identityBytes+frameBytes)
+	if err != nil {
+		return Identity{}, fmt.Errorf("checkpoint: identity of the remote: %w", err)
+	}
+	return decodeIdentity(storeName, data)
+}

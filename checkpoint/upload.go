@@ -1,0 +1,335 @@
+package checkpoint
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// Upload puts a local version on the remote and returns the bytes that this took: log that no version there has yet,
+// an image that none has, and a manifest. It may be repeated after an error and after a crash: what went up stays up. A
+// version that is there already costs nothing. ErrDiverged when the remote has another version under this id.
+func (m *Mirror) Upload(ctx context.Context, v Version) (sent int64, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("checkpoint: upload version %d: %w", v, err)
+		}
+	}()
+	manifest, err := m.dir.Pin(v)
+	if err != nil {
+		return 0, err
+	}
+	defer m.dir.Unpin(v)
+	end, err := m.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	before := m.SentBytes()
+	err = m.upload(ctx, manifest)
+	return m.SentBytes() - before, err
+}
+
+func (m *Mirror) upload(ctx context.Context, manifest *Manifest) error {
+	data, err := EncodeManifest(manifest)
+	if err != nil {
+		return err
+	}
+	m.mu.Lock()
+	there, damaged := m.known[manifest.Version], m.damaged[manifest.Version]
+	m.mu.Unlock()
+	if damaged != nil {
+		there, _ = m.load(ctx, manifest.Version) // perhaps only on the way
+	}
+	if there != nil {
+		return sameVersion(there, sealSum(data))
+	}
+	if m.loose == nil {
+		if err := m.findLoose(ctx); err != nil {
+			return err
+		}
+	}
+	r := &replica{m: manifest, manifest: data, sum: sealSum(data)}
+	if err := m.putLog(ctx, r); err != nil {
+		return err
+	}
+	if err := m.putImage(ctx, r); err != nil {
+		return err
+	}
+	if err := m.makeList(ctx, r); err != nil {
+		return err
+	}
+	if err := m.publish(ctx, r); err != nil {
+		return err
+	}
+	clear(m.loose) // named now, or of an upload that was given up: Sweep finds those
+	return nil
+}
+
+func sameVersion(there *replica, sum uint64) error {
+	if there.sum != sum {
+		return fmt.Errorf("%w: the remote has another version %d", ErrDiverged, there.m.Version)
+	}
+	return nil
+}
+
+// publish puts the version's object, last (R1).
+func (m *Mirror) publish(ctx context.Context, r *replica) error {
+	name, data := m.names.version(r.m.Version), encodeReplica(r)
+	created := false
+	err := m.retry(ctx, func() (err error) {
+		created, err = m.remote.PutIfAbsent(ctx, name, data)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !created {
+		// An attempt that reported an error may have succeeded; or part of one did; or another machine was first.
+		there, err := m.load(ctx, r.m.Version)
+		switch {
+		case errors.Is(err, ErrCorrupt):
+			if err := m.put(ctx, name, data); err != nil {
+				return err
+			}
+		case err != nil:
+			return err
+		case there.sum != r.sum:
+			return sameVersion(there, r.sum)
+		}
+	}
+	m.mu.Lock()
+	m.known[r.m.Version] = r
+	delete(m.damaged, r.m.Version)
+	m.mu.Unlock()
+	if created {
+		m.count(name, len(data))
+	}
+	return nil
+}
+
+// putLog gives r the pieces of its log: those that some version on the remote names, and new ones for the rest.
+func (m *Mirror) putLog(ctx context.Context, r *replica) error {
+	want := Log(r.m.Extents)
+	if err := m.reuse(ctx, r, &want); err != nil {
+		return err
+	}
+	missing := want.Clone()
+	missing.SubtractSet(covered(r.log))
+	for _, l := range r.lists {
+		list, err := m.list(ctx, l)
+		if err != nil {
+			return err
+		}
+		missing.SubtractSet(covered(list))
+	}
+	for _, gap := range missing.Ranges() {
+		read := func(b []byte, off uint64) error { return m.dir.readLog(b, off) }
+		pieces, err := m.putPieces(ctx, gap, read, m.names.extents())
+		if err != nil {
+			return err
+		}
+		r.log = append(r.log, pieces...)
+	}
+	r.log = sortPieces(r.log)
+	return nil
+}
+
+func covered(pieces []piece) (s ExtentSet) {
+	for _, p := range pieces {
+		s.Add(p.start, p.end)
+	}
+	return s
+}
+
+// reuse gives r the pieces of the version on the remote that has most of its log. A list is taken over when r needs
+// all of it, else taken apart: r names nothing that it does not need, so that nothing is kept for its sake.
+func (m *Mirror) reuse(ctx context.Context, r *replica, want *ExtentSet) error {
+	base, proven := m.bestBase(r.m, want)
+	if base == nil {
+		return nil
+	}
+	candidates := overlapping(base.log, want)
+	for _, l := range base.lists {
+		list, err := m.list(ctx, l)
+		if err != nil {
+			return err
+		}
+		needed := overlapping(list, want)
+		if proven && len(needed) == len(list) {
+			r.lists = append(r.lists, l)
+		} else {
+			candidates = append(candidates, needed...)
+		}
+	}
+	for _, p := range candidates {
+		if proven || m.holds(p, want) {
+			r.log = append(r.log, p)
+		}
+	}
+	return nil
+}
+
+// bestBase returns the version that shares most log with child, of those in the history of the local directory if
+// there is one, and whether it is one of them.
+func (m *Mirror) bestBase(child *Manifest, want *ExtentSet) (best *replica, proven bool) {
+	var most int64
+	for _, r := range m.versions() {
+		shared := want.Clone()
+		shared.SubtractSet(Log(r.m.Extents))
+		bytes, ours := want.Bytes()-shared.Bytes(), m.ours(r, child)
+		if bytes > 0 && (ours && !proven || ours == proven && bytes > most) {
+			best, proven, most = r, ours, bytes
+		}
+	}
+	return best, proven
+}
+
+// holds reports whether the local log has the bytes of a piece. It reads them.
+func (m *Mirror) holds(p piece, want *ExtentSet) bool {
+	if !want.Covers(p.start, p.end) {
+		return false
+	}
+	b := make([]byte, p.bytes())
+	return m.dir.readLog(b, p.start) == nil && makePiece(p.start, b) == p
+}
+
+// putPieces cuts a range into pieces and puts them, those excepted that an interrupted upload has put (R2). read fills
+// a buffer from an offset of the range on.
+func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off uint64) error, prefix string) ([]piece, error) {
+	var pieces []piece
+	buffer := make([]byte, min(int64(m.opts.PieceBytes), r.Bytes()))
+	for at := r.Start; at < r.End; {
+		b := buffer[:min(uint64(len(buffer)), r.End-at)]
+		if err := read(b, at); err != nil {
+			return nil, err
+		}
+		p := makePiece(at, b)
+		name := prefix + p.name()
+		if !m.isThere(ctx, name, p) {
+			if err := m.put(ctx, name, b); err != nil {
+				return nil, err
+			}
+		}
+		m.loose[name] = true
+		pieces = append(pieces, p)
+		at = p.end
+	}
+	return pieces, nil
+}
+
+// isThere reports whether a piece that a listing showed, or that was put by an earlier attempt, has its last byte: a
+// listing may show what was deleted, and an interrupted put may have left a part.
+func (m *Mirror) isThere(ctx context.Context, name string, p piece) bool {
+	if !m.loose[name] {
+		return false
+	}
+	body, err := m.remote.Get(ctx, name, p.bytes()-1, 2)
+	if err != nil {
+		return false
+	}
+	defer body.Close()
+	b, err := io.ReadAll(body)
+	return err == nil && len(b) == 1
+}
+
+// findLoose lists the pieces that are there. It is done once, before the first upload: an earlier process may have
+// been interrupted.
+func (m *Mirror) findLoose(ctx context.Context) error {
+	loose := make(map[string]bool)
+	for _, prefix := range []string{m.names.extents(), m.names.images()} {
+		objects, err := m.listObjects(ctx, prefix)
+		if err != nil {
+			return err
+		}
+		for _, o := range objects {
+			loose[o.Name] = true
+		}
+	}
+	m.loose = loose
+	return nil
+}
+
+// putImage gives r the pieces of its image: those of a version with the same one, or new ones. (The id alone would not
+// do: an image that no version refers to is replaced by the next of its id. Where its replay begins tells them apart.)
+func (m *Mirror) putImage(ctx context.Context, r *replica) error {
+	image := r.m.Image
+	if image == nil {
+		return nil
+	}
+	for _, other := range m.versions() {
+		if other.m.Image != nil && *other.m.Image == *image && m.ours(other, r.m) {
+			r.image = other.image
+			return nil
+		}
+	}
+	name := m.dir.ImagePath(image.ID)
+	f, err := m.dir.fs.Open(name, fsx.Read)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	read := func(b []byte, off uint64) error { return readFull(f, name, b, int64(off)) }
+	r.image, err = m.putPieces(ctx, Range{0, uint64(image.Bytes)}, read, m.names.image(image.ID))
+	return err
+}
+
+// makeList moves pieces that r names one by one into lists, when there are many.
+func (m *Mirror) makeList(ctx context.Context, r *replica) error {
+	for len(r.log) > maxDirect {
+		pieces := r.log[:listLength]
+		data := encodeList(pieces)
+		l := listRef{sum: sealSum(data), start: pieces[0].start}
+		for _, p := range pieces {
+			l.end = max(l.end, p.end)
+		}
+		if err := m.put(ctx, m.names.list(l.sum), data); err != nil {
+			return err
+		}
+		m.lists[l.sum] = append([]piece(nil), pieces...)
+		r.lists, r.log = append(r.lists, l), r.log[listLength:]
+	}
+	return nil
+}
+
+// readFull fills b from a file that must have so many bytes.
+func readFull(f fsx.File, name string, b []byte, off int64) error {
+	n, err := f.ReadAt(b, off)
+	if n == len(b) {
+		return nil
+	}
+	if errors.Is(err, io.EOF) {
+		return corrupt(name, int(off)+n, "%d bytes missing", len(b)-n)
+	}
+	return err
+}
+
+// readLog fills b with log bytes from address at on. They must be durable already.
+func (d *Dir) readLog(b []byte, at uint64) error {
+	return d.eachSegment(Range{at, at + uint64(len(b))}, func(n uint64, part Range) error {
+		name := d.SegmentPath(n)
+		f, err := d.fs.Open(name, fsx.Read)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return readFull(f, name, b[part.Start-at:part.End-at], int64(part.Start%uint64(d.id.SegmentBytes)))
+	})
+}
+
+// eachSegment calls f for each segment that holds bytes of r, with those bytes.
+func (d *Dir) eachSegment(r Range, f func(n uint64, part Range) error) error {
+	size := uint64(d.id.SegmentBytes)
+	for at := r.Start; at < r.End; {
+		n := at / size
+		end := min(r.End, (n+1)*size)
+		if err := f(n, Range{at, end}); err != nil {
+			return err
+		}
+		at = end
+	}
+	return nil
+}
