@@ -34,8 +34,8 @@ type Crash struct {
 	N int
 	// Seed chooses the subset, and the sector that is torn.
 	Seed uint64
-	// Torn leaves one unsynced sector, chosen by Seed, half written: some first or last bytes of it are new, the others are as
-	// they would be without it. With KeepPrefix it is the sector after the last one kept.
+	// Torn leaves one unsynced sector, chosen by Seed, half written: some first or last bytes of it are new, the
+	// others are as they would be without it. With KeepPrefix it is the sector after the last one kept.
 	Torn bool
 }
 
@@ -327,7 +327,8 @@ func (c *CrashFS) String() string {
 	var show func(n *node, name, indent string)
 	show = func(n *node, name, indent string) {
 		if !n.dir {
-			fmt.Fprintf(&b, "%s%s #%d %d bytes, on disk %d, %d unsynced\n", indent, name, n.id, n.live.size, n.disk.size, len(n.facts))
+			fmt.Fprintf(&b, "%s%s #%d %d bytes, on disk %d, %d unsynced\n",
+				indent, name, n.id, n.live.size, n.disk.size, len(n.facts))
 			return
 		}
 		fmt.Fprintf(&b, "%s%s/ #%d %d names unsynced\n", indent, name, n.id, len(n.changes))

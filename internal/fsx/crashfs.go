@@ -78,10 +78,10 @@ type CrashOptions struct {
 //
 // It models: 512-byte sectors kept or lost each on its own, sizes and names apart from bytes, every write-class call
 // as a place to crash, Sync that fails or lies, a full disk, direct I/O that demands alignment, and locks that end
-// with the process. It does not model: symbolic links, permissions, time stamps, space taken by names, a read that
-// fails or a bit that rots (see [ErrFS], or write the damage into a clone), moving a directory into another (EXDEV), a page cache that is dropped after a
-// failed Sync (reads go on seeing what was written), and a file system with less disorder than POSIX allows (a
-// journal keeps names in order; code that leans on that fails here).
+// with the process. It does not model: symbolic links, permissions, time stamps, space taken by names, moving a
+// directory into another (EXDEV), a read that fails or a bit that rots (see [ErrFS], or write the damage into a
+// clone), a page cache that is dropped after a failed Sync (reads go on seeing what was written), and a file system
+// with less disorder than POSIX allows (a journal keeps names in order; code that leans on that fails here).
 type CrashFS struct {
 	mu      sync.Mutex
 	direct  bool

@@ -149,6 +149,36 @@ func TestCrash_PrefixCutsThroughWrite(t *testing.T) {
 	}
 }
 
+// A prefix runs through all files and directories in the order of the calls.
+func TestCrash_PrefixInOrderOfCalls(t *testing.T) {
+	c, f := crashWith(t, fill('a', 2))
+	mustWrite(t, f, fill('b', 2), 0)
+	g := mustOpen(t, c, "/g", Write|Create)
+	mustWrite(t, f, fill('c', 1), 0)
+	mustWrite(t, g, fill('d', 1), 0)
+	must(t, c.Rename("/g", "/h"))
+	mustWrite(t, f, fill('e', 2), 0)
+	pic := func(d *CrashFS) string {
+		names := ""
+		for _, name := range []string{"/f", "/g", "/h"} {
+			if data := content(t, d, name); data != "<none>" {
+				names += name + sectorsOf(data)
+			}
+		}
+		return names
+	}
+	for n, want := range []string{
+		"/faa", "/fba", "/fbb", "/fbb/g", "/fcb/g", "/fcb/g.", "/fcb/gd", "/fcb/hd", "/feb/hd", "/fee/hd",
+	} {
+		if got := pic(c.Clone(Crash{Keep: KeepPrefix, N: n})); got != want {
+			t.Errorf("%d facts: %s, want %s", n, got, want)
+		}
+	}
+	if n := c.Unsynced(); n != 9 {
+		t.Errorf("%d facts, want 9", n)
+	}
+}
+
 func TestCrash_SubsetTearsWriteAtSectors(t *testing.T) {
 	c, f := crashWith(t, fill('a', 3))
 	mustWrite(t, f, fill('b', 3), 0)

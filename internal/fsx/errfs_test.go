@@ -13,6 +13,7 @@ import (
 	"sync"
 	"syscall"
 	"testing"
+	"time"
 
 	"github.com/hybridlog/hybridlog/internal/mem"
 )
@@ -283,8 +284,15 @@ func TestErr_Budget(t *testing.T) {
 	must(t, f.Allocate(0, 1<<30))
 }
 
+// patience returns a context that ends when a test that should have gone on hangs instead.
+func patience(t *testing.T) context.Context {
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	t.Cleanup(cancel)
+	return ctx
+}
+
 func TestErr_GateHoldsAndLets(t *testing.T) {
-	ctx := t.Context()
+	ctx := patience(t)
 	e, c := errOver(t)
 	g := e.Hold(ClassWrite, "f")
 	e.Inject(Fault{Class: ClassWrite, Match: "f", Nth: 3})
@@ -317,7 +325,8 @@ func TestErr_GateHoldsAndLets(t *testing.T) {
 	g.Open()
 	wg.Wait()
 	errs := []error{<-results, <-results}
-	if i := slices.IndexFunc(errs, func(err error) bool { return err != nil }); i < 0 || !errors.Is(errs[i], syscall.EIO) || errs[1-i] != nil {
+	failed := slices.IndexFunc(errs, func(err error) bool { return err != nil })
+	if failed < 0 || !errors.Is(errs[failed], syscall.EIO) || errs[1-failed] != nil {
 		t.Fatalf("the fault comes behind the gate, to the third call that passes: %v", errs)
 	}
 	mustWrite(t, f, []byte("x"), 9) // the gate is gone
@@ -330,14 +339,17 @@ func TestErr_GateLetsAhead(t *testing.T) {
 	g.Let(2)
 	must(t, f.Sync())
 	must(t, f.Sync())
+	if g.Waiting() != 0 {
+		t.Fatal(g.Waiting())
+	}
 	done, cancel := context.WithCancel(t.Context())
 	cancel()
 	if err := g.Await(done, 1); !errors.Is(err, context.Canceled) {
 		t.Fatal(err)
 	}
-	third := make(chan error)
+	third := make(chan error, 1)
 	go func() { third <- f.Sync() }()
-	must(t, g.Await(t.Context(), 1))
+	must(t, g.Await(patience(t), 1))
 	g.Open()
 	must(t, <-third)
 }

@@ -27,8 +27,12 @@ type osFS struct{}
 
 // osFile leaves interruption, closing under concurrent calls and long transfers to os.File.
 type osFile struct {
-	f      *os.File
-	raw    syscall.RawConn
+	f   *os.File
+	raw syscall.RawConn
+	io  interface { // f; in tests, a device with manners that this machine's have not
+		io.ReaderAt
+		io.WriterAt
+	}
 	direct atomic.Bool
 }
 
@@ -46,7 +50,7 @@ func (osFS) Open(name string, f Flag) (File, error) {
 	if f&Exclusive != 0 {
 		mode |= os.O_EXCL
 	}
-	file, direct, err := openDirect(name, mode, f&Direct != 0)
+	file, direct, err := openDirect(os.OpenFile, name, mode, f&Direct != 0)
 	if err != nil {
 		return nil, err
 	}
@@ -61,7 +65,7 @@ func (osFS) Open(name string, f Flag) (File, error) {
 	if err != nil {
 		return nil, join(err, file.Close())
 	}
-	o := &osFile{f: file, raw: raw}
+	o := &osFile{f: file, raw: raw, io: file}
 	o.direct.Store(direct)
 	return o, nil
 }
@@ -105,7 +109,7 @@ func (o *osFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.check("read", p, off); err != nil {
 		return 0, err
 	}
-	n, err := o.f.ReadAt(p, off)
+	n, err := o.io.ReadAt(p, off)
 	if err == nil || err == io.EOF || !o.direct.Load() || !errors.Is(err, syscall.EINVAL) {
 		return n, err
 	}
@@ -133,7 +137,7 @@ func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := o.check("write", p, off); err != nil {
 		return 0, err
 	}
-	n, err := o.f.WriteAt(p, off)
+	n, err := o.io.WriteAt(p, off)
 	if err == nil {
 		return n, nil
 	}
@@ -163,6 +167,9 @@ func (o *osFile) refused(n int, err error) bool {
 	o.direct.Store(false)
 	return true
 }
+
+// opener is [os.OpenFile].
+type opener func(name string, mode int, perm fs.FileMode) (*os.File, error)
 
 // address returns the address of the first byte of p, 0 if there is none. A pointer goes into reflect without being
 // allocated, a slice would not.

@@ -3,21 +3,20 @@ package fsx
 import (
 	"errors"
 	"os"
-	"syscall"
 
 	"golang.org/x/sys/unix"
 )
 
 // openDirect opens name, with O_DIRECT if it is wanted and the file system takes it, and reports whether it did.
-func openDirect(name string, mode int, want bool) (f *os.File, direct bool, err error) {
+func openDirect(open opener, name string, mode int, want bool) (f *os.File, direct bool, err error) {
 	if !want {
-		f, err = os.OpenFile(name, mode, filePerm)
+		f, err = open(name, mode, filePerm)
 		return f, false, err
 	}
-	f, err = os.OpenFile(name, mode|unix.O_DIRECT, filePerm)
+	f, err = open(name, mode|unix.O_DIRECT, filePerm)
 	if errors.Is(err, unix.EINVAL) {
 		// The refusal comes after the file was made: it is ours, though it is there.
-		f, err = os.OpenFile(name, mode&^os.O_EXCL, filePerm)
+		f, err = open(name, mode&^os.O_EXCL, filePerm)
 		return f, false, err
 	}
 	if err != nil {
@@ -63,22 +62,34 @@ func (o *osFile) sync() error { return o.control("fdatasync", unix.Fdatasync) }
 // minAllocate is the least that allocate asks for at once, in bytes.
 const minAllocate = 4 << 20
 
-// allocate reserves [off, off+n). A file system may undo a whole call that a signal interrupts (tmpfs does), so a
-// process that gets signals at a steady rate could try for ever: every interruption halves what is asked at once.
+// allocate reserves [off, off+n).
 func (o *osFile) allocate(off, n int64) error {
+	return o.allocateBy(off, n, func(off, n int64) error {
+		return o.control("fallocate", func(fd int) error { return unix.Fallocate(fd, 0, off, n) })
+	})
+}
+
+// allocateBy is allocate by a given call; where the file system has none, the file only grows.
+func (o *osFile) allocateBy(off, n int64, reserve func(off, n int64) error) error {
+	err := inSteps(off, n, reserve)
+	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
+		return o.grow(off + n)
+	}
+	return err
+}
+
+// inSteps calls reserve for [off, off+n), all at once if nothing interrupts it. A file system may undo a whole call
+// that a signal interrupts (tmpfs does), so a process that gets signals at a steady rate could try for ever: every
+// interruption halves what is asked for at once.
+func inSteps(off, n int64, reserve func(off, n int64) error) error {
 	end, step := off+n, n
 	for off < end {
 		step = min(step, end-off)
-		err := o.control("fallocate", func(fd int) error {
-			return syscall.Fallocate(fd, 0, off, step)
-		})
-		switch {
+		switch err := reserve(off, step); {
 		case err == nil:
 			off += step
 		case errors.Is(err, unix.EINTR):
 			step = max(step/2, minAllocate)
-		case errors.Is(err, unix.EOPNOTSUPP), errors.Is(err, unix.ENOSYS):
-			return o.grow(end)
 		default:
 			return err
 		}

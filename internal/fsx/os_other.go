@@ -10,8 +10,8 @@ import (
 )
 
 // openDirect opens name through the page cache: direct I/O is for Linux.
-func openDirect(name string, mode int, _ bool) (f *os.File, direct bool, err error) {
-	f, err = os.OpenFile(name, mode, filePerm)
+func openDirect(open opener, name string, mode int, _ bool) (f *os.File, direct bool, err error) {
+	f, err = open(name, mode, filePerm)
 	return f, false, err
 }
 

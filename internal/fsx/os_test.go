@@ -10,7 +10,6 @@ import (
 	"path/filepath"
 	"runtime"
 	"strings"
-	"syscall"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -52,31 +51,6 @@ func TestOS_DirectReadAcrossUnalignedEnd(t *testing.T) {
 		if n, err := f.ReadAt(got, 8*BlockSize); n != 0 || err != io.EOF {
 			t.Fatalf("past the end: read %d, %v", n, err)
 		}
-	}
-}
-
-// A device that refuses the first direct call turns the file into a buffered one. Here the refusal is played by the
-// EINVAL, and the proof that O_DIRECT is gone is that the kernel then takes what it refused before.
-func TestOS_DirectRefusedByDevice(t *testing.T) {
-	if runtime.GOOS != "linux" {
-		t.Skip("direct I/O is for Linux")
-	}
-	f := openDirectOrSkip(t, filepath.Join(t.TempDir(), "f")).(*osFile)
-	if _, err := f.WriteAt(aligned(BlockSize), 0); err != nil {
-		t.Fatal(err)
-	}
-	if f.refused(0, syscall.EIO) || f.refused(512, syscall.EINVAL) || !f.Direct() {
-		t.Fatal("buffered without a refusal")
-	}
-	if !f.refused(0, syscall.EINVAL) || f.Direct() {
-		t.Fatal("still direct after a refusal")
-	}
-	odd := aligned(BlockSize)[1:100]
-	if _, err := f.f.WriteAt(odd, 3); err != nil {
-		t.Fatalf("O_DIRECT is still on: %v", err)
-	}
-	if f.refused(0, syscall.EINVAL) {
-		t.Fatal("a buffered file was refused once more")
 	}
 }
 

@@ -46,7 +46,10 @@ func testList(t *testing.T, e env) {
 	ok(t, e.MkdirAll(e.path("dir", "sub")))
 	got, err = e.List(e.dir)
 	ok(t, err)
-	want := []fsx.Entry{{Name: "B", Size: 1}, {Name: "a10", Size: 3}, {Name: "a2", Size: 2}, {Name: "b", Size: 1}, {Name: "dir", Dir: true}, {Name: "z", Size: 1}}
+	want := []fsx.Entry{
+		{Name: "B", Size: 1}, {Name: "a10", Size: 3}, {Name: "a2", Size: 2}, {Name: "b", Size: 1},
+		{Name: "dir", Dir: true}, {Name: "z", Size: 1},
+	}
 	if !slices.Equal(got, want) {
 		t.Fatalf("got %v, want %v", got, want)
 	}
