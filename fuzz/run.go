@@ -13,7 +13,7 @@ import (
 
 // storeDir is where the store lies in the file systems of this package: one level down, so that the name of its
 // directory has to be made durable, too.
-const storeDir = "/store"
+const storeDir = "/data/store"
 
 // Runner plays a tape against a store and a model at the same time. It belongs to one goroutine; only Outcome may be
 // called from others.

@@ -9,10 +9,12 @@ import (
 	"io/fs"
 	"log/slog"
 	"path/filepath"
+	"syscall"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // Open opens the store in dir at its newest version. It creates the directory when there is none; with
@@ -42,7 +44,7 @@ func Open(dir string, opts *Options) (*Store, error) {
 
 func open(path string, o Options) (_ *Store, err error) {
 	if !o.ReadOnly {
-		if err := o.FS.MkdirAll(path); err != nil {
+		if err := makeDir(o.FS, path); err != nil {
 			return nil, err
 		}
 	} else if _, err := o.FS.List(path); err != nil {
@@ -66,6 +68,25 @@ func open(path string, o Options) (_ *Store, err error) {
 	}
 	s.start()
 	return s, nil
+}
+
+// makeDir makes the directory of a store. As long as it is empty, the names that lead to it may be new, and a crash
+// would lose them with everything below: each is made durable in the directory above it, as far as we may open that.
+func makeDir(fsys fsx.FS, path string) error {
+	if err := fsys.MkdirAll(path); err != nil {
+		return err
+	}
+	entries, err := fsys.List(path)
+	if err != nil || len(entries) > 0 {
+		return err
+	}
+	for up := filepath.Dir(path); up != path; path, up = up, filepath.Dir(up) {
+		err := fsys.SyncDir(up)
+		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.EINVAL) {
+			return err
+		}
+	}
+	return nil
 }
 
 // abandon releases what an Open that failed has taken.
