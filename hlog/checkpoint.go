@@ -37,6 +37,7 @@ type PendingCheckpoint struct {
 	fuzzy      uint64 // tail when it began: log above it may hold records of the next version
 	logVersion uint64 // the newest that belongs to it
 	begin      uint64 // what compaction has emptied the log up to
+	moved      int64  // bytes that compaction had moved in all
 	bits       uint   // of the index at the cut
 	cut        uint64 // of cutDone
 	cutDone    chan struct{}
@@ -109,7 +110,7 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	s.settleCut()
 	p := &PendingCheckpoint{
 		store: s, version: o.version, cookie: o.cookie, began: time.Now(),
-		begin: s.compactor.begin.Load(), cutDone: make(chan struct{}), done: make(chan struct{}),
+		begin: s.compactor.begin.Load(), moved: s.counters.compactedBytes.Load(), cutDone: make(chan struct{}), done: make(chan struct{}),
 	}
 	s.lastID = o.version
 	s.newest = p
@@ -178,7 +179,11 @@ func (s *Store) commitLoop() {
 			s.counters.checkpointNanos.Store(int64(elapsed))
 			s.opts.Events.checkpointDurable(p.info, elapsed)
 		}
-		close(p.done)
+		if p.err == nil && s.copies.mirror != nil {
+			s.copies.add(p) // which closes p.done
+		} else {
+			close(p.done)
+		}
 		if p.err == nil {
 			s.kickMaintenance()
 		}
@@ -197,12 +202,13 @@ func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
 	if err := s.versions.Commit(m); err != nil {
 		return checkpoint.Info{}, err
 	}
-	s.committed = lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut}
+	s.committed = lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved}
 	raise(&s.log.begin, p.begin)
 	return s.info(p.version)
 }
 
-// manifest describes p as a child of the newest committed version. The caller holds commitMu.
+// manifest describes p as a child of the newest committed version. What compaction has moved is not counted as its
+// delta: nothing in it has changed. The caller holds commitMu.
 func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 	c := &s.committed
 	delta := checkpoint.Extent{Start: c.start, End: p.cut, Fuzzy: max(p.fuzzy, c.start), LogVersion: p.logVersion}
@@ -212,7 +218,7 @@ func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 	}
 	m := &checkpoint.Manifest{
 		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
-		DeltaStart: c.start, Cut: p.cut, DeltaBytes: int64(p.cut - c.start), LogVersion: p.logVersion,
+		DeltaStart: c.start, Cut: p.cut, DeltaBytes: max(int64(p.cut-c.start)-(p.moved-c.moved), 0), LogVersion: p.logVersion,
 		PageBytes: s.opts.PageBytes, Image: s.images.latest(), Aux: makeAux(p.bits),
 	}
 	if c.parent != nil {

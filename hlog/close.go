@@ -22,6 +22,7 @@ func (s *Store) Close() error {
 	s.commits.close()
 	s.log.stopPager()
 	s.workers.Wait()
+	s.copies.finish()
 	s.closeViews()
 	openedIndex{s.index(), s.imageFile}.Close()
 	s.epochs.Close()

@@ -22,6 +22,7 @@ import (
 // compactState is what compaction hands to the next version.
 type compactState struct {
 	begin atomic.Uint64 // the log below it is empty; 0: as the current version has it
+	live  atomic.Int64  // estimate of the log's live bytes, from what the last compaction found
 
 	mu      sync.Mutex
 	dropped []uint64 // of mu: hashes of tombstones below begin, whose entries may go once it is the log's
@@ -112,8 +113,7 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 		return nil
 	}
 	logBytes := m.LogBytes()
-	live := s.liveEstimate()
-	if logBytes < minCompactBytes || logBytes <= (1+spaceBudget)*live {
+	if logBytes < minCompactBytes || logBytes <= (1+spaceBudget)*s.liveEstimate() {
 		return nil
 	}
 	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
@@ -122,23 +122,16 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	return s.compactTo(ctx, min(begin+step, m.Cut)/s.segments.size*s.segments.size)
 }
 
-// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index, times the size of a
-// record as sampled by the compactions so far.
+// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index times the mean size of
+// the records that were flushed. Keys may share an entry where memory is short, so what the last compaction found
+// alive counts too.
 func (s *Store) liveEstimate() int64 {
 	s.tableMu.RLock()
-	defer s.tableMu.RUnlock()
-	return s.index().Stats().Entries * s.averageRecord()
+	entries := s.index().Stats().Entries
+	s.tableMu.RUnlock()
+	records, bytes := s.log.flushedRecords.Load(), s.log.flushedBytes.Load()
+	return max(entries*(bytes+1)/(records+1), s.compactor.live.Load())
 }
-
-// averageRecord returns the mean size of a record, in bytes, of the newest committed log.
-func (s *Store) averageRecord() int64 {
-	if n := s.counters.sampledRecords.Load(); n > 0 {
-		return s.counters.sampledBytes.Load() / n
-	}
-	return defaultRecordBytes
-}
-
-const defaultRecordBytes = 64
 
 // compactTo empties the log below target, which lies at or below the cut of the current version.
 func (s *Store) compactTo(ctx context.Context, target uint64) error {
@@ -166,8 +159,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 				target = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
 			}
-			s.counters.sampledRecords.Add(1)
-			s.counters.sampledBytes.Add(int64(sh.size))
+			c.seen += int64(sh.size)
 			if skip(a, rec) {
 				return true, nil
 			}
@@ -182,7 +174,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	}
 	s.compactor.drop(c.dropped)
 	s.compactor.begin.Store(target)
-	s.counters.compactedBytes.Add(c.moved)
+	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))
 	s.opts.Events.compacted(target, c.moved, time.Since(began))
 	return nil
 }
@@ -192,7 +184,8 @@ type compaction struct {
 	s     *Store
 	x     *Session
 	floor uint64 // tombstones below it are dropped
-	moved int64
+	seen  int64  // bytes of records looked at
+	moved int64  // bytes of records copied
 
 	dropped []uint64 // hashes of tombstones that were not moved
 	probes  prober
@@ -315,6 +308,7 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh 
 	o = c.x.publish(ctl, slot, e, source{}, key, value, tombstone)
 	if o == done {
 		c.moved += int64(sh.size)
+		c.s.counters.compactedBytes.Add(int64(sh.size))
 	}
 	return o, false
 }

@@ -79,6 +79,11 @@ func (l *hybridLog) writePiece(from, to uint64, buf []byte) error {
 
 // sealPiece gives every record of a copied piece of log its checksum and clears what fillers cover.
 func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
+	records, bytes := int64(0), int64(0)
+	defer func() {
+		l.flushedRecords.Add(records)
+		l.flushedBytes.Add(bytes)
+	}()
 	for off := 0; off < len(buf); {
 		m := image(buf[off:])
 		k := m.link()
@@ -98,6 +103,8 @@ func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 			invariant.Check(m[:sh.size].verify(word.Address(from+uint64(off))), "H9: record at %#x does not verify", from+uint64(off))
 		}
 		off += sh.size
+		records++
+		bytes += int64(sh.size)
 	}
 	return nil
 }

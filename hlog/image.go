@@ -146,7 +146,8 @@ func (s *Store) writeImageIfDue() {
 	}
 	began := time.Now()
 	ref, err := s.writeImage(id, m)
-	if s.images.finish(ref, retired) {
+	// A manifest that may be on the remote is not touched.
+	if s.images.finish(ref, retired) && s.copies.mirror == nil {
 		_, err = s.versions.Amend(m.Version, *ref)
 	}
 	if err != nil {

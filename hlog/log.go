@@ -59,6 +59,8 @@ type hybridLog struct {
 	stop   chan struct{}
 	done   chan struct{}
 	stalls atomic.Uint64 // operations that waited for a page
+
+	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
 }
 
 type logConfig struct {

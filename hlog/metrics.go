@@ -56,8 +56,9 @@ func (s *Store) Metrics() Metrics {
 		LastCheckpoint: time.Duration(s.counters.checkpointNanos.Load()),
 		ImageBytes:     s.counters.imageBytes.Load(), CompactedBytes: s.counters.compactedBytes.Load(),
 		ReclaimedBytes: s.counters.reclaimedBytes.Load(), RestoreCount: s.counters.restores.Load(),
-		Versions: len(s.versions.Versions()),
+		Versions: len(s.versions.Versions()), RemoteLagVersions: s.copies.lag(),
 	}
+	m.DiskBytes, m.DeadBytes = s.diskUse()
 	m.FrameBytes = int64(l.limit.Load() - l.pageStart(m.LogHead))
 	if s.check() != nil {
 		return m
@@ -68,6 +69,21 @@ func (s *Store) Metrics() Metrics {
 	m.IndexBuckets, m.IndexOverflow, m.IndexEntries = x.Buckets, x.OverflowBuckets, x.Entries
 	m.IndexLoad, m.IndexChainMax, m.IndexGrowthCount = x.Load, x.LongestChain, uint64(x.Growths)
 	return m
+}
+
+// diskUse returns the bytes of the segment files, and an estimate of how much of the current log is dead.
+func (s *Store) diskUse() (disk, dead int64) {
+	entries, err := s.opts.FS.List(s.versions.LogPath())
+	if err != nil {
+		return 0, 0
+	}
+	for _, e := range entries {
+		disk += e.Size
+	}
+	if m := s.current(); m != nil && s.check() == nil {
+		dead = max(m.LogBytes()-s.liveEstimate(), 0)
+	}
+	return disk, dead
 }
 
 // Sub returns m with the counts and totals of an earlier snapshot taken off: what happened in between.

@@ -107,6 +107,7 @@ func (s *Store) abandon() error {
 func (s *Store) start() {
 	s.pool.init(s)
 	go s.log.run()
+	s.copies.start(s)
 	s.goWork(s.commitLoop)
 	s.goWork(s.warm)
 	if !s.readOnly {
@@ -146,8 +147,13 @@ func (s *Store) recover() error {
 }
 
 func (s *Store) openVersions() error {
-	fsys, path := s.opts.FS, s.path
-	d, err := checkpoint.OpenDir(fsys, path, newIdentity(s.opts), s.readOnly)
+	var d *checkpoint.Dir
+	var err error
+	if s.opts.Remote != nil && !s.readOnly {
+		d, err = s.openRemote(s.background)
+	} else {
+		d, err = checkpoint.OpenDir(s.opts.FS, s.path, newIdentity(s.opts), s.readOnly)
+	}
 	if err != nil {
 		return err
 	}

@@ -6,6 +6,7 @@ import (
 	"math/bits"
 	"time"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -59,6 +60,10 @@ type Options struct {
 	// CheckpointEvery makes the store commit a version this often in the background, when anything changed.
 	// 0: only on request.
 	CheckpointEvery time.Duration
+
+	// Remote, when set, receives a copy of every version, and is where an empty, older or damaged directory opens
+	// from. It is ignored by a read-only store.
+	Remote checkpoint.Remote
 
 	// ReadOnly opens an existing store without writing a single byte. Several processes may do so at once.
 	ReadOnly bool

@@ -16,6 +16,7 @@ type lineage struct {
 	parent *checkpoint.Manifest // the current version; nil before the first
 	live   bool                 // the store went on from parent without a restore or a reopening in between
 	start  uint64               // where the log of the next version begins
+	moved  int64                // bytes that compaction had moved in all when start was cut
 	dirty  bool                 // the log below start holds records that parent does not
 }
 

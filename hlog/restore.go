@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,7 +48,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 // restoreLocked does the work: whatever can fail comes first, then the one durable step, then what cannot fail. The
 // caller holds cutMu; no checkpoint is under way.
 func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
-	m, err := s.restoreTarget(v)
+	m, err := s.restoreTarget(ctx, v)
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
@@ -80,9 +81,16 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	return info, nil
 }
 
-func (s *Store) restoreTarget(v checkpoint.Version) (*checkpoint.Manifest, error) {
+func (s *Store) restoreTarget(ctx context.Context, v checkpoint.Version) (*checkpoint.Manifest, error) {
 	if v != 0 {
-		return s.versions.Manifest(v)
+		m, err := s.versions.Manifest(v)
+		if errors.Is(err, ErrVersionNotFound) && s.copies.mirror != nil {
+			if err := s.fetch(ctx, v); err != nil {
+				return nil, err
+			}
+			m, err = s.versions.Manifest(v)
+		}
+		return m, err
 	}
 	if m := s.versions.Current(); m != nil {
 		return m, nil
@@ -99,7 +107,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.flushMu.Unlock()
 	s.log.begin.Store(uint64(logBegin(m)))
 	s.commitMu.Lock()
-	s.committed = lineage{parent: m, start: tail}
+	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
 	s.commitMu.Unlock()
 	s.images.adopt(m)
 	if s.compactor.reset() && !rebuilt {

@@ -60,6 +60,7 @@ type Store struct {
 	cancel     context.CancelFunc
 	workers    sync.WaitGroup
 	images     imageWriter
+	copies     copier
 	chores     chan struct{} // asks for a round of housekeeping
 	viewMu     sync.Mutex
 	views      map[*View]struct{} // of viewMu: the open ones
@@ -185,6 +186,4 @@ type counters struct {
 	compactedBytes   atomic.Int64
 	reclaimedBytes   atomic.Int64
 	restores         atomic.Uint64
-	sampledRecords   atomic.Int64
-	sampledBytes     atomic.Int64
 }

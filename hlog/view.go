@@ -64,7 +64,7 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	m, err := s.restoreTarget(v)
+	m, err := s.restoreTarget(ctx, v)
 	if err != nil {
 		return nil, err
 	}

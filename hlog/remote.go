@@ -1,0 +1,185 @@
+package hlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"sync"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+)
+
+// With a remote, each version is copied there after it has been committed, in order, by one goroutine. A failure is
+// reported by the version's Wait, and the copy is made good later: with the next version, or after catchUp.
+const (
+	catchUp = 30 * time.Second
+	// lastCopies bounds how long Close waits for the copies that are under way.
+	lastCopies = 30 * time.Second
+)
+
+// ErrRemote reports that a version is durable here, but not on the remote yet. The store goes on trying.
+var ErrRemote = errors.New("hlog: not copied to the remote")
+
+// copier copies versions to the remote. The zero value is for a store without one.
+type copier struct {
+	mirror  *checkpoint.Mirror
+	ctx     context.Context // ends some time after the store is closed
+	cancel  context.CancelFunc
+	mu      sync.Mutex
+	waiting []*PendingCheckpoint // of mu: committed, to be finished once they are copied
+	kick    chan struct{}
+	done    chan struct{}
+}
+
+// openRemote prepares the directory for the remote's newest version: see checkpoint.Mirror.Pull for which of the two
+// counts. A directory that has versions opens without a remote that cannot be reached; an empty one does not.
+func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
+	fsys, path, remote := s.opts.FS, s.path, s.opts.Remote
+	id := newIdentity(s.opts)
+	there, remoteErr := checkpoint.RemoteIdentity(ctx, remote)
+	switch {
+	case remoteErr == nil:
+		id = there
+	case errors.Is(remoteErr, fs.ErrNotExist):
+		remoteErr = nil
+	}
+	d, err := checkpoint.OpenDir(fsys, path, id, false)
+	if errors.Is(err, checkpoint.ErrCorrupt) && there != (checkpoint.Identity{}) {
+		s.logger.Warn("the directory is damaged and is filled from the remote", "err", err)
+		if err := checkpoint.SetAside(fsys, path, there); err != nil {
+			return nil, err
+		}
+		d, err = checkpoint.OpenDir(fsys, path, there, false)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.copies.mirror, err = checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Progress: func(name string, bytes int64) {
+		s.logger.Debug("remote", "object", name, "bytes", bytes)
+	}})
+	if err != nil {
+		return nil, err
+	}
+	if remoteErr == nil {
+		var fetched int64
+		fetched, remoteErr = s.copies.mirror.Pull(ctx)
+		if fetched > 0 {
+			s.logger.Info("fetched from the remote", "bytes", fetched)
+		}
+	}
+	switch {
+	case remoteErr == nil:
+	case errors.Is(remoteErr, checkpoint.ErrDiverged), errors.Is(remoteErr, checkpoint.ErrStoreMismatch), d.Current() == nil:
+		return nil, fmt.Errorf("remote: %w", remoteErr)
+	default:
+		s.logger.Warn("the remote cannot be reached; the store opens at its own newest version", "err", remoteErr)
+	}
+	return d, nil
+}
+
+// start sets the copying going.
+func (c *copier) start(s *Store) {
+	if c.mirror == nil {
+		return
+	}
+	c.ctx, c.cancel = context.WithCancel(context.Background())
+	c.kick, c.done = make(chan struct{}, 1), make(chan struct{})
+	go c.run(s)
+	c.wake()
+}
+
+func (c *copier) wake() {
+	select {
+	case c.kick <- struct{}{}:
+	default:
+	}
+}
+
+// add hands over a version that has been committed; its Wait returns when it is copied.
+func (c *copier) add(p *PendingCheckpoint) {
+	c.mu.Lock()
+	c.waiting = append(c.waiting, p)
+	c.mu.Unlock()
+	c.wake()
+}
+
+func (c *copier) run(s *Store) {
+	defer close(c.done)
+	t := time.NewTicker(catchUp)
+	defer t.Stop()
+	for {
+		select {
+		case <-c.kick:
+		case <-t.C:
+		case <-s.background.Done():
+			c.round(s) // the last version
+			return
+		}
+		c.round(s)
+	}
+}
+
+// round copies what the remote lacks, oldest first, and finishes the versions that wait for it.
+func (c *copier) round(s *Store) {
+	c.mu.Lock()
+	waiting := c.waiting
+	c.waiting = nil
+	c.mu.Unlock()
+	errs := map[checkpoint.Version]error{}
+	for _, v := range c.mirror.Missing() {
+		if _, err := c.mirror.Upload(c.ctx, v); err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
+			errs[v] = err
+			s.logger.Error("copy to the remote", "version", v, "err", err)
+			break // in order: later ones go with the next round
+		}
+	}
+	lacking := map[checkpoint.Version]bool{}
+	for _, v := range c.mirror.Missing() {
+		lacking[v] = true
+	}
+	for _, p := range waiting {
+		if lacking[p.version] {
+			err := errs[p.version]
+			if err == nil {
+				err = errors.New("an older version could not be copied")
+			}
+			p.err = fmt.Errorf("%w: version %d: %w", ErrRemote, p.version, err)
+		}
+		close(p.done)
+	}
+	if len(lacking) == 0 && c.ctx.Err() == nil {
+		if _, err := c.mirror.Retain(c.ctx, s.opts.KeepVersions); err != nil {
+			s.logger.Warn("retention on the remote", "err", err)
+		}
+	}
+}
+
+// finish waits for the last copies. The store's background has ended.
+func (c *copier) finish() {
+	if c.mirror == nil {
+		return
+	}
+	t := time.AfterFunc(lastCopies, c.cancel)
+	<-c.done
+	t.Stop()
+	c.cancel()
+}
+
+// lag returns how many versions the remote lacks.
+func (c *copier) lag() int {
+	if c.mirror == nil {
+		return 0
+	}
+	return len(c.mirror.Missing())
+}
+
+// fetch brings a version that only the remote has into the directory.
+func (s *Store) fetch(ctx context.Context, v checkpoint.Version) error {
+	if s.copies.mirror == nil {
+		return fmt.Errorf("%w: %d", ErrVersionNotFound, v)
+	}
+	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: s.inUse()})
+	return err
+}
