@@ -10,20 +10,29 @@ func (l *Log) roll() error {
 	if l.active == nil {
 		return nil
 	}
-	f, err := l.active.Seal(0)
-	if err != nil {
+	if err := l.seal(); err != nil {
 		return err
 	}
-	l.mu.Lock()
-	l.active = nil
-	l.files = append(l.files[:len(l.files):len(l.files)], f)
-	l.byNumber[uint32(f.Number)] = f
-	l.mu.Unlock()
+	var err error
 	if l.opts.Compaction {
 		err = l.merge()
 	}
 	l.budget()
 	return err
+}
+
+// seal makes the active file, whose buffer readers use, the newest of level 0.
+func (l *Log) seal() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	f, err := l.active.Seal(0)
+	if err != nil {
+		return err
+	}
+	l.active = nil
+	l.files = append(l.files[:len(l.files):len(l.files)], f)
+	l.byNumber[uint32(f.Number)] = f
+	return nil
 }
 
 // merge makes room wherever a level has MaxRuns files: they become one file of the next level. When that fills the next

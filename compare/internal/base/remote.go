@@ -11,7 +11,7 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Remote keeps copies of versions as immutable objects with flat names. Its verbs are what an S3-compatible bucket
+// Remote keeps copies of versions as immutable objects with flat names, for one open engine at a time. Its verbs are what an S3-compatible bucket
 // offers: no rename and no append. Implementations are safe for concurrent use. A name that is not there is
 // fs.ErrNotExist.
 type Remote interface {

@@ -28,7 +28,8 @@
 //	S2  A file that a kept manifest lists, or may list after a write that failed half way, is not removed.
 //	S3  A manifest's removal is durable before a file that it listed is removed.
 //	S4  The directory always has at least one manifest: data without a manifest is damage, never an empty store.
-//	S5  A file whose sync failed never becomes part of a version; a later sync that succeeds does not change that.
+//	S5  A file whose sync failed becomes part of a version only after its bytes were verified and written again: a later
+//	    sync that succeeds says nothing about them.
 //	S6  On a remote, objects precede the manifest that lists them, and follow it when they go.
 //	S7  A version number is used at most once, also when its commit failed.
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/compare/internal/base"
 	"github.com/hybridlog/hybridlog/compare/internal/record"
@@ -19,13 +20,22 @@ const writeBuffer = 256 << 10
 type File struct {
 	Ref
 	set    *Set
-	f      fsx.File
-	synced bool
-	failed error // what the first sync returned (S5)
+	handle atomic.Pointer[fsx.File]
+	before []fsx.File // handles that readers may still use
+	synced bool       // the bytes
+	named  bool       // the name
+	failed bool       // a sync failed since the file was written (S5)
+}
+
+func (s *Set) newFile(ref Ref, f fsx.File, durable bool) *File {
+	s.refs[ref.Name()]++
+	file := &File{Ref: ref, set: s, synced: durable, named: durable}
+	file.handle.Store(&f)
+	return file
 }
 
 // ReadAt implements io.ReaderAt.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return (*f.handle.Load()).ReadAt(p, off) }
 
 // Damaged returns the error that says that f's bytes at off are not what was written.
 func (f *File) Damaged(off int64, reason string) error {
@@ -38,7 +48,7 @@ func (f *File) Read(off, n int64) ([]byte, error) {
 		return nil, f.Damaged(off, fmt.Sprintf("%d bytes lie outside the file", n))
 	}
 	b := make([]byte, n)
-	switch got, err := f.f.ReadAt(b, off); {
+	switch got, err := f.ReadAt(b, off); {
 	case got == len(b):
 		return b, nil
 	case errors.Is(err, io.EOF):
@@ -48,20 +58,65 @@ func (f *File) Read(off, n int64) ([]byte, error) {
 	}
 }
 
+// sync makes f's bytes durable. The bytes of a file whose sync failed may be gone from memory and disk alike: the next sync
+// verifies and writes them anew.
 func (f *File) sync() error {
-	if f.failed == nil && !f.synced {
-		if err := f.f.Sync(); err != nil {
-			f.failed = fmt.Errorf("compare: %s may not be durable: %w", f.Name(), err)
-		} else {
-			f.synced = true
+	if f.synced {
+		return nil
+	}
+	if f.failed {
+		if err := f.rewrite(); err != nil {
+			return fmt.Errorf("%s may not be durable, and cannot be written again: %w", f.Name(), err)
+		}
+	} else if err := (*f.handle.Load()).Sync(); err != nil {
+		f.failed = true
+		return err
+	}
+	f.synced, f.failed = true, false
+	return nil
+}
+
+// syncNames makes the names of files durable. Names that a failed sync lost are made again by the next one of the file.
+func (s *Set) syncNames(files []*File) error {
+	err := s.fs.SyncDir(s.dir)
+	for _, f := range files {
+		if err == nil {
+			f.named = true
+		} else if !f.named {
+			f.synced, f.failed = false, true
 		}
 	}
-	return f.failed
+	return err
+}
+
+// rewrite puts a new, synced file with the same bytes in f's place.
+func (f *File) rewrite() error {
+	path := filepath.Join(f.set.dir, f.Name())
+	hash := xxh3.New()
+	err := base.WriteFile(f.set.fs, path+fsx.TempSuffix, io.TeeReader(io.NewSectionReader(f, 0, f.Length), hash), f.Length)
+	if err == nil && hash.Sum64() != f.Sum {
+		err = f.Damaged(0, "file is not what its name says")
+	}
+	if err != nil {
+		f.set.fs.Remove(path + fsx.TempSuffix)
+		return err
+	}
+	if err := f.set.fs.Rename(path+fsx.TempSuffix, path); err != nil {
+		return err
+	}
+	fresh, err := openWhole(f.set.fs, path, f.Ref)
+	if err != nil {
+		return err
+	}
+	f.before = append(f.before, *f.handle.Swap(&fresh))
+	return nil
 }
 
 // Drop closes f, and removes it if no manifest lists it. The caller no longer reads it.
 func (f *File) Drop() {
-	f.f.Close() // Nothing was written through it since its last sync.
+	for _, handle := range append(f.before, *f.handle.Load()) {
+		handle.Close() // Nothing was written through it since its last sync.
+	}
 	f.set.unref(f.Name())
 }
 
@@ -148,11 +203,19 @@ func (w *Writer) Seal(level int) (*File, error) {
 		return nil, err
 	}
 	ref := Ref{Level: level, Number: w.number, Sum: w.hash.Sum64(), Length: w.flushed}
-	if err := w.set.fs.Rename(w.path, filepath.Join(w.set.dir, ref.Name())); err != nil {
+	path := filepath.Join(w.set.dir, ref.Name())
+	switch err := w.set.fs.Rename(w.path, path); {
+	case err == nil:
+		return w.set.newFile(ref, w.f, false), nil
+	case isNotExist(err):
+		// An earlier Seal that failed may have got as far as that.
+		if f, err := openWhole(w.set.fs, path, ref); err == nil {
+			return w.set.newFile(ref, w.f, false), f.Close()
+		}
+		fallthrough
+	default:
 		return nil, err
 	}
-	w.set.refs[ref.Name()]++
-	return &File{Ref: ref, set: w.set, f: w.f}, nil
 }
 
 // Abort gives the file up.
@@ -165,6 +228,7 @@ func (w *Writer) Abort() {
 func (s *Set) OpenFile(ref Ref) (*File, error) {
 	path := filepath.Join(s.dir, ref.Name())
 	f, err := openWhole(s.fs, path, ref)
+	durable := err == nil
 	if errors.Is(err, base.ErrCorrupt) && s.remoteHas[ref.Name()] {
 		if err := s.fetch(ref); err != nil {
 			return nil, err
@@ -174,8 +238,7 @@ func (s *Set) OpenFile(ref Ref) (*File, error) {
 	if err != nil {
 		return nil, err
 	}
-	s.refs[ref.Name()]++
-	return &File{Ref: ref, set: s, f: f, synced: true}, nil
+	return s.newFile(ref, f, durable), nil
 }
 
 // openWhole opens a file that must be there with the length that its manifest says.

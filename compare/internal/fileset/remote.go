@@ -58,7 +58,7 @@ func (s *Set) follow(newest Manifest) error {
 		if err != nil {
 			return err
 		}
-		err = s.fs.SyncDir(s.dir)
+		err = s.syncNames(files)
 		if err == nil {
 			err = fsx.WriteFileAtomic(s.fs, filepath.Join(s.dir, newest.name()), newest.encode())
 		}

@@ -37,8 +37,8 @@ type Set struct {
 }
 
 // Open takes the directory, which it creates, for the engine of this kind. The set is at Newest.
-func Open(kind, dir string, opts base.Options) (s *Set, err error) {
-	s = &Set{
+func Open(kind, dir string, opts base.Options) (*Set, error) {
+	s := &Set{
 		kind: kind, dir: dir, opts: opts, fs: opts.FS,
 		versions: map[uint64]Manifest{}, local: map[string]Manifest{}, refs: map[string]int{}, nextNumber: 1,
 		remoteHas: map[string]bool{}, remote: map[string]Manifest{},
@@ -46,34 +46,54 @@ func Open(kind, dir string, opts base.Options) (s *Set, err error) {
 	if opts.NoSync {
 		s.fs = noSync{opts.FS}
 	}
-	if err := s.fs.MkdirAll(dir); err != nil {
+	if err := mkdirs(s.fs, filepath.Clean(dir)); err != nil {
 		return nil, err
 	}
+	var err error
 	if s.unlock, err = s.fs.Lock(dir, false); err != nil {
 		return nil, err
 	}
-	defer func() {
-		if err != nil {
-			err = errors.Join(err, s.unlock())
+	if err := s.start(); err != nil {
+		return nil, errors.Join(err, s.unlock())
+	}
+	return s, nil
+}
+
+// mkdirs makes a directory and its missing parents, durably.
+func mkdirs(fsys fsx.FS, dir string) error {
+	if _, err := fsys.List(dir); !isNotExist(err) {
+		return err
+	}
+	parent := filepath.Dir(dir)
+	if err := mkdirs(fsys, parent); err != nil {
+		return err
+	}
+	err := fsys.MkdirAll(dir)
+	if err == nil {
+		if err = fsys.SyncDir(parent); err != nil {
+			fsys.Remove(dir) // So that the next attempt syncs it.
 		}
-	}()
-	if err := s.fs.SyncDir(filepath.Dir(filepath.Clean(dir))); err != nil {
-		return nil, err
+	}
+	return err
+}
+
+// start finds out what the locked directory and the remote hold.
+func (s *Set) start() error {
+	if err := s.fs.SyncDir(filepath.Dir(filepath.Clean(s.dir))); err != nil {
+		return err
 	}
 	if err := s.load(); err != nil {
-		return nil, err
+		return err
 	}
-	if opts.Remote != nil {
+	if s.opts.Remote != nil {
 		if err := s.adopt(); err != nil {
-			return nil, err
+			return err
 		}
 	}
 	if len(s.local) == 0 {
-		if err := s.commit(Manifest{}, nil); err != nil { // S4
-			return nil, err
-		}
+		return s.commit(Manifest{}, nil) // S4
 	}
-	return s, nil
+	return nil
 }
 
 // load reads the manifests of the directory and writes nothing.
@@ -210,10 +230,8 @@ func (s *Set) commit(m Manifest, files []*File) error {
 		}
 		m.Files = append(m.Files, f.Ref)
 	}
-	if len(files) > 0 {
-		if err := s.fs.SyncDir(s.dir); err != nil { // S1
-			return err
-		}
+	if err := s.syncNames(files); err != nil { // S1
+		return err
 	}
 	path := filepath.Join(s.dir, m.name())
 	if err := fsx.WriteFileAtomic(s.fs, path, m.encode()); err != nil {

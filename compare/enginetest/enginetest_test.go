@@ -1,0 +1,32 @@
+package enginetest
+
+import (
+	"testing"
+
+	"github.com/hybridlog/hybridlog/compare"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// small are settings under which a few dozen records fill a memtable or a file.
+func small() compare.Options {
+	return compare.Options{
+		FS: fsx.OS(), MemoryBytes: 4 << 20, MemtableBytes: 3000, ThresholdBytes: 1500, MaxRuns: 3, Density: 4, KeepVersions: 100,
+		NoSync: true,
+	}
+}
+
+func TestLSM(t *testing.T) {
+	Run(t, Subject{Kind: "lsm", Remote: true, Incremental: true, Options: small()})
+}
+
+func TestLSM_WAL(t *testing.T) {
+	o := small()
+	o.WAL = true
+	Run(t, Subject{Kind: "lsm", Remote: true, Incremental: true, Replays: true, Options: o})
+}
+
+func TestAppendLog(t *testing.T) {
+	Run(t, Subject{Kind: "appendlog", Remote: true, Incremental: true, Options: small()})
+}
+
+func TestMemOnly(t *testing.T) { Run(t, Subject{Kind: "memonly", Remote: true, Options: small()}) }
