@@ -4,13 +4,14 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"math/rand/v2"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // Commit makes m a version and the current one. Everything that m refers to must be durable already (V1). Its parent
-// must be the current version and its id above MaxID, else ErrOrder; its delta starts at MaxEnd or above. StoreID and
-// ParentSum are filled in; m itself is not kept and not changed.
+// must be the current version and its id above MaxID, else ErrOrder; its delta starts at MaxEnd or above. StoreID,
+// ParentSum and Nonce are filled in; m itself is not kept and not changed.
 //
 // When Commit returns nil the version is durable. After an error it does not exist, and a failure to remove what is
 // left of it makes later calls that change the directory fail until that succeeds.
@@ -46,7 +47,7 @@ func (d *Dir) childOfCurrent(m *Manifest) (*Manifest, error) {
 			m.Version, m.DeltaStart, d.maxEnd)
 	}
 	child := *m
-	child.StoreID, child.ParentSum = d.id.StoreID, 0
+	child.StoreID, child.ParentSum, child.Nonce = d.id.StoreID, 0, rand.Uint64()
 	if e := d.versions[parent]; e != nil {
 		child.ParentSum = e.sum
 	}

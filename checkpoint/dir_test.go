@@ -117,9 +117,9 @@ func TestDir_CommitRestoreCommit(t *testing.T) {
 	commitTest(t, d, 5, 4096)
 	wantDir(t, d, 5, 1, 2, 5)
 
-	want.StoreID = testIdentity.StoreID
 	got, err := openTest(t, d.Path()).Manifest(1)
 	must(t, err)
+	want.StoreID, want.Nonce = testIdentity.StoreID, got.Nonce
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("read back %+v, want %+v", got, want)
 	}

@@ -50,17 +50,18 @@
 //	16   8  version
 //	24   8  parent; 0 = none
 //	32   8  checksum of the parent's manifest (its last 8 bytes); 0 = no parent
-//	40   8  created, nanoseconds since 1970; 0 = unknown
-//	48   8  delta start
-//	56   8  cut: end of the delta and of the lineage's log
-//	64   8  bytes written for the delta
-//	72   8  log version
-//	80   8  page bytes
-//	88   8  1 when there is an image, else 0 (and then the next three are 0)
-//	96   8  image id
-//	104  8  image bytes
-//	112  8  image: replay the log from here on
-//	120  8  number of extents, followed by as many of
+//	40   8  nonce: random
+//	48   8  created, nanoseconds since 1970; 0 = unknown
+//	56   8  delta start
+//	64   8  cut: end of the delta and of the lineage's log
+//	72   8  bytes written for the delta
+//	80   8  log version
+//	88   8  page bytes
+//	96   8  1 when there is an image, else 0 (and then the next three are 0)
+//	104  8  image id
+//	112  8  image bytes
+//	120  8  image: replay the log from here on
+//	128  8  number of extents, followed by as many of
 //	         8  start   8  end   8  fuzzy   8  log version
 //	...  8  length of the cookie, followed by the cookie
 //	...  8  length of aux, followed by aux

@@ -38,6 +38,7 @@ type Manifest struct {
 	StoreID         [16]byte
 	Version, Parent Version
 	ParentSum       uint64 // checksum of the parent's manifest, which makes ancestry provable; Commit sets it
+	Nonce           uint64 // random, so that no two commits anywhere make equal manifests; Commit sets it
 	Created         time.Time
 	Cookie          []byte // at most MaxCookie bytes
 
@@ -103,7 +104,7 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 		hasImage, image = 1, *m.Image
 	}
 	b := append([]byte(nil), m.StoreID[:]...)
-	b = appendUint64s(b, uint64(m.Version), uint64(m.Parent), m.ParentSum, created, m.DeltaStart, m.Cut,
+	b = appendUint64s(b, uint64(m.Version), uint64(m.Parent), m.ParentSum, m.Nonce, created, m.DeltaStart, m.Cut,
 		uint64(m.DeltaBytes), m.LogVersion, uint64(m.PageBytes), hasImage, image.ID, uint64(image.Bytes), image.ReplayFrom)
 	b = appendUint64s(b, uint64(len(m.Extents)))
 	for _, e := range m.Extents {
@@ -128,7 +129,7 @@ func DecodeManifest(file string, b []byte) (*Manifest, error) {
 	r := newReader(file, payload)
 	m := new(Manifest)
 	copy(m.StoreID[:], r.bytes(uint64(len(m.StoreID))))
-	m.Version, m.Parent, m.ParentSum = Version(r.uint64()), Version(r.uint64()), r.uint64()
+	m.Version, m.Parent, m.ParentSum, m.Nonce = Version(r.uint64()), Version(r.uint64()), r.uint64(), r.uint64()
 	if created := int64(r.uint64()); created != 0 {
 		m.Created = time.Unix(0, created).UTC()
 	}

@@ -14,7 +14,7 @@ import (
 // testManifest returns a manifest that uses every field.
 func testManifest() *Manifest {
 	return &Manifest{
-		StoreID: [16]byte{1, 2, 3}, Version: 7, Parent: 5, ParentSum: 99,
+		StoreID: [16]byte{1, 2, 3}, Version: 7, Parent: 5, ParentSum: 99, Nonce: 77,
 		Created: time.Date(2024, 5, 6, 7, 8, 9, 10, time.UTC), Cookie: []byte("offset 12"),
 		Extents:    []Extent{{4096, 8192, 8000, 3}, {12288, 20480, 20480, 6}},
 		DeltaStart: 16384, Cut: 20480, DeltaBytes: 4096, LogVersion: 6, PageBytes: 1 << 16,
@@ -138,7 +138,7 @@ func FuzzManifest(f *testing.F) {
 		f.Add(b, true)
 		f.Add(b[:len(b)/2], false)
 		huge := append([]byte(nil), b...)
-		binary.LittleEndian.PutUint64(huge[headerBytes+120:], 1<<60) // number of extents
+		binary.LittleEndian.PutUint64(huge[headerBytes+128:], 1<<60) // number of extents
 		f.Add(huge, true)
 	}
 	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {

@@ -35,10 +35,7 @@ type machine struct {
 // newMachine returns an empty directory. Machines of different seeds write different bytes.
 func newMachine(t testing.TB, seed uint64) *machine {
 	t.Helper()
-	disk := fsx.NewCrash(fsx.CrashOptions{})
-	m := &machine{t: t, disk: disk, fs: disk, rng: rand.New(rand.NewPCG(seed, 11))}
-	m.open()
-	return m
+	return onDisk(t, fsx.NewCrash(fsx.CrashOptions{}), seed)
 }
 
 func (m *machine) open() {
@@ -55,12 +52,18 @@ func (m *machine) ok(err error) {
 	}
 }
 
+// onDisk returns a machine with what is on a disk.
+func onDisk(t testing.TB, disk *fsx.CrashFS, seed uint64) *machine {
+	t.Helper()
+	m := &machine{t: t, disk: disk, fs: disk, rng: rand.New(rand.NewPCG(seed, 11))}
+	m.open()
+	return m
+}
+
 // copyOf returns a machine with a copy of the disk.
 func (m *machine) copyOf(seed uint64) *machine {
-	disk := m.disk.Clone(fsx.Crash{Keep: fsx.KeepAll})
-	c := &machine{t: m.t, disk: disk, fs: disk, rng: rand.New(rand.NewPCG(seed, 11))}
-	c.open()
-	return c
+	m.t.Helper()
+	return onDisk(m.t, m.disk.Clone(fsx.Crash{Keep: fsx.KeepAll}), seed)
 }
 
 func (m *machine) bytes(n int) []byte {
