@@ -63,7 +63,7 @@ func runDataflow(ctx context.Context, e *env) (*report.Section, error) {
 			snapMed, _, _ := report.Median(res.Snapshots)
 			blocked, _, _ := report.Median(res.Blocked)
 			recovery, again := any("–"), any("–")
-			label := fmt.Sprintf("%s, %s", short(set.keys), rateText)
+			label := fmt.Sprintf("%s, %s", report.Short(float64(set.keys)), rateText)
 			if res.Recovery > 0 {
 				recovery, again = res.Recovery, res.Replayed
 				rec.Bar(label, c.Name, []float64{millis(res.Recovery)})
@@ -97,15 +97,3 @@ func millisText(v float64) string {
 }
 
 func fromMillis(v float64) time.Duration { return time.Duration(v * float64(time.Millisecond)) }
-
-// short is a number of keys for the axis of a figure.
-func short(n int) string {
-	switch {
-	case n >= 1_000_000 && n%100_000 == 0:
-		return report.Float(float64(n)/1e6) + "M"
-	case n >= 1000 && n%100 == 0:
-		return report.Float(float64(n)/1e3) + "k"
-	default:
-		return fmt.Sprint(n)
-	}
-}

@@ -60,7 +60,7 @@ func (w sweep) run(ctx context.Context, e *env) (*report.Section, error) {
 		{"write", "write latency", "mean of a write (µs)"}, {"read", "read latency", "mean of a read (µs)"},
 		{"memory", "memory", "memory held (bytes)"}, {"disk", "disk", "files (bytes)"},
 	} {
-		figs[f.key] = &report.Figure{Name: w.name + "-" + f.key, Title: w.title + ": " + f.title, XLabel: w.xlabel, YLabel: f.label, LogX: w.logX}
+		figs[f.key] = &report.Figure{Name: w.name + "-" + f.key, Title: w.title + ", " + f.title, XLabel: w.xlabel, YLabel: f.label, LogX: w.logX}
 	}
 	tab := &report.Table{Name: w.name, Title: w.title, Header: []string{w.xlabel, "engine", "write, mean", "write, p99", "read, mean", "read, p99", "memory", "files"}}
 	e.progress.Step("%s", w.name)
@@ -81,6 +81,9 @@ func (w sweep) run(ctx context.Context, e *env) (*report.Section, error) {
 			tab.Add(row...)
 			e.progress.At(float64(i*len(w.series)+k+1), float64(len(w.points)*len(w.series)), "")
 		}
+	}
+	for _, f := range figs {
+		f.LogY = f.Wide()
 	}
 	s.Tables = []*report.Table{tab}
 	s.Figures = []*report.Figure{figs["write"]}

@@ -85,6 +85,9 @@ func run(ctx context.Context, args []string) error {
 	}
 	if len(r.Sections) > 0 {
 		r.Answers = answers(r.Sections)
+		if p := properties(r.Sections); p != nil {
+			r.Sections = append([]*report.Section{p}, r.Sections...)
+		}
 		page, err := r.Write(e.report)
 		if err != nil {
 			failed = append(failed, err)

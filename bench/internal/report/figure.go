@@ -82,6 +82,19 @@ func (f *Figure) Bar(category, series string, runs []float64) {
 	f.Line(series).Spread(float64(at), runs)
 }
 
+// Wide reports whether the values differ so much that the small ones would vanish on a linear axis.
+func (f *Figure) Wide() bool {
+	low, high := math.Inf(1), 0.0
+	for _, s := range f.Series {
+		for _, y := range s.Y {
+			if y > 0 {
+				low, high = min(low, y), max(high, y)
+			}
+		}
+	}
+	return high > 25*low
+}
+
 // CSV writes one row per point: series, x (or the category), y, low, high.
 func (f *Figure) CSV(w io.Writer) error {
 	c := csv.NewWriter(w)
@@ -113,8 +126,8 @@ func (f *Figure) CSV(w io.Writer) error {
 	return c.Error()
 }
 
-// short prints an axis number: 500, 10k, 2.5M.
-func short(v float64) string {
+// Short prints an axis number: 500, 10k, 2.5M.
+func Short(v float64) string {
 	a := math.Abs(v)
 	for _, u := range []struct {
 		size float64

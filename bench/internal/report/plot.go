@@ -302,8 +302,8 @@ func (shortTicks) Ticks(low, high float64) []plot.Tick {
 		step *= m
 	}
 	var out []plot.Tick
-	for i := math.Ceil(low / step); i*step <= high; i++ {
-		out = append(out, plot.Tick{Value: i * step, Label: short(i * step)})
+	for i := math.Ceil(low/step) + 0; i*step <= high; i++ { // + 0 makes a plain zero of a negative one
+		out = append(out, plot.Tick{Value: i * step, Label: Short(i * step)})
 	}
 	return out
 }
@@ -323,7 +323,7 @@ func (logTicks) Ticks(low, high float64) []plot.Tick {
 			}
 			label := ""
 			if m == 1 || decades < 2.5 && (m == 2 || m == 5) {
-				label = short(v)
+				label = Short(v)
 			}
 			out = append(out, plot.Tick{Value: v, Label: label})
 		}
