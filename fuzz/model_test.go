@@ -33,3 +33,20 @@ func TestRandomTapes(t *testing.T) {
 		}
 	}
 }
+
+// versionsTape is a random tape with little data and many versions, without commands that replace the disk.
+func versionsTape(seed uint64, n int) Tape {
+	rng := rand.New(rand.NewPCG(seed, 2))
+	kinds := []Kind{OpSet, OpSet, OpSet, OpDelete, OpRMW, OpRMW, OpMultiSet, OpTable, OpFill, OpChurn, OpCheckpoint,
+		OpCheckpoint, OpCheckpoint, OpBegin, OpWait, OpRestore, OpRestore, OpPurge, OpCompact, OpView, OpViewCheck, OpViewClose, OpReopen,
+		OpBurst}
+	t := make(Tape, n)
+	for i := range t {
+		o := Op{kinds[rng.IntN(len(kinds))], byte(rng.Uint32()), byte(rng.Uint32()), byte(rng.Uint32())}
+		if o.Kind == OpFill || o.Kind == OpChurn {
+			o.B %= 40
+		}
+		t[i] = o
+	}
+	return t
+}
