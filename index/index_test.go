@@ -394,6 +394,69 @@ func TestSlot_ClearFreesAndCatchAllStays(t *testing.T) {
 	}
 }
 
+// TestGrow_BeginsByItself has the growth begin when it is wanted, not when no overflow bucket is left.
+func TestGrow_BeginsByItself(t *testing.T) {
+	spawned, grown := 0, []int{}
+	f := newFixture(t, Config{
+		Spawn:  func(f func()) { spawned++; f() },
+		OnGrow: func(buckets int) { grown = append(grown, buckets) },
+	})
+	if f.Stats().Buckets != 64 {
+		t.Fatalf("%+v", f.Stats())
+	}
+	for i := range uint64(100_000) {
+		put(t, f.Index, f.g, benchHash(i), word.FirstAddress+word.Address(i)*word.Align)
+		if s := f.Stats(); i%1000 == 0 && s.OverflowBuckets > s.Buckets/growShare+2 {
+			t.Fatalf("after %d: %+v", i, s)
+		}
+	}
+	f.m.Close() // the callbacks have run
+	s := f.Stats()
+	if spawned != int(s.Growths) || len(grown) != spawned || grown[len(grown)-1] != int(s.Buckets) {
+		t.Fatalf("%d jobs, callbacks %d, %+v", spawned, grown, s)
+	}
+	if s.Entries < 99_900 || s.LongestChain > 4 || s.Load < 0.3 {
+		t.Errorf("%+v", s)
+	}
+}
+
+// TestRecheck_GrowsWhenItMay lets an index without memory have some.
+func TestRecheck_GrowsWhenItMay(t *testing.T) {
+	var limit atomic.Int64
+	limit.Store(64 << 10)
+	reserved := int64(0)
+	f := newFixture(t, Config{
+		MaxBytes: limit.Load,
+		Reserve:  func(n int64) bool { reserved += n; return true },
+		Spawn:    func(f func()) { f() },
+	})
+	l := newTestLog(60_000)
+	model := map[uint64]word.Address{}
+	add := func() {
+		for range 10_000 {
+			h := benchHash(uint64(len(model)))
+			model[h] = l.append(t, f.Index, f.g, h)
+		}
+		mustMatch(t, f.Index, f.g, l, model)
+	}
+	add()
+	before := f.Stats()
+	if before.Bytes > limit.Load() || before.CatchAlls == 0 {
+		t.Fatalf("%+v", before)
+	}
+	limit.Store(64 << 20)
+	f.Recheck()
+	f.m.Close()
+	if n := f.Stats().Buckets; n != 2*before.Buckets {
+		t.Fatalf("%d buckets", n)
+	}
+	add()
+	f.m.Close()
+	if f.Stats().CatchAlls != before.CatchAlls || reserved != f.Bytes() {
+		t.Fatalf("%+v, %d bytes reserved", f.Stats(), reserved)
+	}
+}
+
 func TestNew_RefusesWhatItCannotUse(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("no error without Config.Epoch")

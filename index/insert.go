@@ -13,6 +13,7 @@ func (x *Index) insert(t *table, h uint64, why purpose) (mem.Ptr, word.Entry, re
 	if t.busy.Load() {
 		x.moveSpan(t)
 	}
+	step()
 	b := t.bucket(h & t.mask)
 	p, last := t.freeSlot(b)
 	if p == nil {

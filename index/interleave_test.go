@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -146,6 +147,7 @@ type world struct {
 	l    *testLog
 	want map[uint64]int          // live records per hash
 	dead map[uint64]word.Address // by hash, the last record that is not alive
+	old  *table                  // that was replaced by a growth
 	g    *epoch.Guard            // inside from beginning to end: no thread loses the table that it looks at
 }
 
@@ -166,7 +168,7 @@ func newWorld(t testing.TB, n int) *world {
 		t.Fatal(err)
 	}
 	x.table.Store(tb)
-	w := &world{t, x, newTestLog(200), map[uint64]int{}, map[uint64]word.Address{}, interleaveGuard}
+	w := &world{t, x, newTestLog(200), map[uint64]int{}, map[uint64]word.Address{}, nil, interleaveGuard}
 	w.g.Enter()
 	for i := range n {
 		w.put(other(i))()
@@ -254,6 +256,7 @@ func (w *world) grow() func() {
 		w.t.Fatal(err)
 	}
 	n := w.table.Load()
+	w.old = n.old.Load()
 	return func() { w.moveSpan(n) }
 }
 
@@ -270,11 +273,29 @@ func (w *world) check() {
 	if err := w.Check(); err != nil {
 		w.t.Fatal(err)
 	}
+	for p := w.oldBucket(); p != nil; p = w.old.next(p) {
+		if !loadLink(p).claimed() {
+			w.t.Fatalf("I6: a link of the old bucket is open\n%s", w.old.dump(0))
+		}
+		for i := range bucketSlots {
+			if e := (Slot{slotOf(p, i)}).Load(); e != word.Frozen {
+				w.t.Fatalf("I5: %s in the old bucket\n%s", entryString(e), w.old.dump(0))
+			}
+		}
+	}
 	for h, n := range w.want {
 		if got := len(w.alive(w.Index, h)); got != n {
 			w.t.Fatalf("I1: %d records of %#x, want %d\n%s", got, h, n, w.table.Load().dump(h&w.table.Load().mask))
 		}
 	}
+}
+
+// oldBucket returns the bucket before the growth, if there was one.
+func (w *world) oldBucket() mem.Ptr {
+	if w.old == nil {
+		return nil
+	}
+	return w.old.bucket(0)
 }
 
 func (w *world) end() {
@@ -355,6 +376,11 @@ func TestInterleavings(t *testing.T) {
 			w.noOverflow()
 			return w, []func(){w.put(a), w.put(b), w.clear(other(4)), w.put(a)}
 		}},
+		{"inserts into a bucket with one free slot", 2, func(t testing.TB) (*world, []func()) {
+			w := newWorld(t, bucketSlots-1)
+			w.noOverflow()
+			return w, []func(){w.put(a), w.put(b), w.put(a)}
+		}},
 		{"full bucket, first slot updated", 3, func(t testing.TB) (*world, []func()) {
 			w := newWorld(t, bucketSlots)
 			w.noOverflow()
@@ -393,6 +419,10 @@ func TestInterleavings_Image(t *testing.T) {
 		"a slot is cleared and its hash comes back": func(t testing.TB) (*world, []func()) {
 			w := newWorld(t, 3)
 			return w, []func(){w.clear(other(2)), w.clear(other(0)), w.put(other(2))}
+		},
+		"a slot is cleared, taken by another hash, and its hash comes back": func(t testing.TB) (*world, []func()) {
+			w := newWorld(t, 2)
+			return w, []func(){w.clear(other(0)), w.put(a), w.put(other(0))}
 		},
 		"the bucket gets a catch-all while a slot is cleared": func(t testing.TB) (*world, []func()) {
 			w := newWorld(t, bucketSlots)
