@@ -14,4 +14,5 @@
 //	lsm        memtable, fences, filters    the memtable as a run, due merges      compare/lsm
 //	appendlog  every key                    the end of the log, due merges         compare/appendlog
 //	memonly    everything                   everything                             compare/memonly
+//	hybridlog  index, newest records        records changed since the last one     hlog; compare/hybridlog fits it in
 package compare

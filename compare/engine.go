@@ -5,7 +5,9 @@ import (
 	"fmt"
 	"slices"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/compare/appendlog"
+	"github.com/hybridlog/hybridlog/compare/hybridlog"
 	"github.com/hybridlog/hybridlog/compare/internal/base"
 	"github.com/hybridlog/hybridlog/compare/internal/fileset"
 	"github.com/hybridlog/hybridlog/compare/lsm"
@@ -60,16 +62,23 @@ var (
 // CorruptionError names a damaged place. It is an ErrCorrupt.
 type CorruptionError = base.CorruptionError
 
-// Remote keeps copies of versions elsewhere.
+// Remote keeps copies of versions elsewhere, for one open engine at a time. It is [checkpoint.Remote] with bodies that are
+// read instead of held.
 type Remote = base.Remote
 
 // NewDirRemote returns a Remote in a directory, which it creates.
-func NewDirRemote(dir string) (Remote, error) { return base.NewDirRemote(fsx.OS(), dir) }
+func NewDirRemote(dir string) (Remote, error) { return NewDirRemoteFS(fsx.OS(), dir) }
 
 // NewDirRemoteFS is NewDirRemote on another file system.
-func NewDirRemoteFS(fsys fsx.FS, dir string) (Remote, error) { return base.NewDirRemote(fsys, dir) }
+func NewDirRemoteFS(fsys fsx.FS, dir string) (Remote, error) {
+	r, err := checkpoint.NewDirRemoteOn(fsys, dir)
+	if err != nil {
+		return nil, err
+	}
+	return base.Streamed{Remote: r}, nil
+}
 
-// DestroyRemote removes from a remote what the baseline engines have put there, and nothing else.
+// DestroyRemote removes from a remote what baseline engines have put there, and nothing else.
 func DestroyRemote(ctx context.Context, remote Remote) error { return fileset.Destroy(ctx, remote) }
 
 var openers = map[string]func(dir string, o Options) (Engine, error){
@@ -82,6 +91,11 @@ var openers = map[string]func(dir string, o Options) (Engine, error){
 	appendlog.Kind: func(dir string, o Options) (Engine, error) {
 		return engine(appendlog.Open(dir, appendlog.Options{
 			Options: o.base(), MaxRuns: o.MaxRuns, ThresholdBytes: o.ThresholdBytes, Compaction: !o.NoCompaction,
+		}))
+	},
+	hybridlog.Kind: func(dir string, o Options) (Engine, error) {
+		return engine(hybridlog.Open(dir, hybridlog.Options{
+			Options: o.base(), MutableFraction: o.MutableFraction, PageBytes: o.PageBytes, NoCompaction: o.NoCompaction,
 		}))
 	},
 	memonly.Kind: func(dir string, o Options) (Engine, error) { return engine(memonly.Open(dir, o.base())) },

@@ -39,8 +39,13 @@ type Options struct {
 	// ThresholdBytes is how long the append log's active file gets, in bytes; default a sixteenth of MemoryBytes. The thesis
 	// uses 1000.
 	ThresholdBytes int64
-	// NoCompaction keeps the append log from merging files.
+	// NoCompaction keeps the append log from merging files, and the hybrid log from compacting.
 	NoCompaction bool
+
+	// MutableFraction is the share of the hybrid log's memory in which records are updated in place, and PageBytes its unit
+	// of writing; defaults as in package hlog. It needs 4 MiB of MemoryBytes at least, and takes them.
+	MutableFraction float64
+	PageBytes       int
 }
 
 // ThesisOptions returns the settings of the thesis' parameter sweeps: sizes for some ten thousand small records.

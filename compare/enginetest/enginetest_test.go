@@ -30,3 +30,7 @@ func TestAppendLog(t *testing.T) {
 }
 
 func TestMemOnly(t *testing.T) { Run(t, Subject{Kind: "memonly", Remote: true, Options: small()}) }
+
+func TestHybridLog(t *testing.T) {
+	Run(t, Subject{Kind: "hybridlog", Incremental: true, Options: small()})
+}

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"testing"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/compare"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -195,7 +196,7 @@ func (f *flaky) Get(ctx context.Context, name string, off, n int64) (body io.Rea
 	return f.Remote.Get(ctx, name, off, n)
 }
 
-func (f *flaky) List(ctx context.Context, prefix string) ([]string, error) {
+func (f *flaky) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
 	if fail, _ := f.fails(); fail {
 		return nil, errDown
 	}

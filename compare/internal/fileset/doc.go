@@ -35,7 +35,8 @@
 //
 // # Remote
 //
-// A commit uploads the files that the remote lacks, then the manifest; then what retention dropped goes from the remote
+// A file is there in pieces of at most 8 MiB, L<level>.<number>-<checksum>.<piece>; a HEAD is HEAD-<sequence>.manifest, so
+// that no object ever changes. A commit uploads the files that the remote lacks, then the manifest; then what retention dropped goes from the remote
 // too. If that fails, the commit reports it, the local version stands and the next commit catches up. Opened with a
 // remote that has versions, the set is at the newest of them: local versions that the remote does not have, or
 // has with other content, are dropped after it has been fetched and verified whole.

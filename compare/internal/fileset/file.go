@@ -93,7 +93,7 @@ func (s *Set) syncNames(files []*File) error {
 func (f *File) rewrite() error {
 	path := filepath.Join(f.set.dir, f.Name())
 	hash := xxh3.New()
-	err := base.WriteFile(f.set.fs, path+fsx.TempSuffix, io.TeeReader(io.NewSectionReader(f, 0, f.Length), hash), f.Length)
+	err := writeFile(f.set.fs, path+fsx.TempSuffix, io.TeeReader(io.NewSectionReader(f, 0, f.Length), hash), f.Length)
 	if err == nil && hash.Sum64() != f.Sum {
 		err = f.Damaged(0, "file is not what its name says")
 	}
@@ -229,7 +229,7 @@ func (s *Set) OpenFile(ref Ref) (*File, error) {
 	path := filepath.Join(s.dir, ref.Name())
 	f, err := openWhole(s.fs, path, ref)
 	durable := err == nil
-	if errors.Is(err, base.ErrCorrupt) && s.remoteHas[ref.Name()] {
+	if errors.Is(err, base.ErrCorrupt) && s.hasPieces(ref) {
 		if err := s.fetch(ref); err != nil {
 			return nil, err
 		}
@@ -282,4 +282,27 @@ func (f *File) ScanError(s *record.Scanner) error {
 		return f.Damaged(s.Offset(), err.Error())
 	}
 	return err
+}
+
+// writeFile makes the file name hold exactly the size bytes of body, and syncs them. The name is not durable yet.
+func writeFile(fsys fsx.FS, name string, body io.Reader, size int64) (err error) {
+	f, err := fsys.Open(name, fsx.Write|fsx.Create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	buf := make([]byte, min(size, 1<<20))
+	for off := int64(0); off < size; off += int64(len(buf)) {
+		buf = buf[:min(int64(len(buf)), size-off)]
+		if _, err := io.ReadFull(body, buf); err != nil {
+			return err
+		}
+		if _, err := f.WriteAt(buf, off); err != nil {
+			return err
+		}
+	}
+	return f.Sync()
 }

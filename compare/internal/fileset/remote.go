@@ -9,37 +9,83 @@ import (
 	"maps"
 	"path/filepath"
 	"slices"
+	"strconv"
+	"strings"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/compare/internal/base"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/zeebo/xxh3"
 )
 
+// pieceBytes is the most that an object holds: a file is as many of them as it takes.
+const pieceBytes = 8 << 20
+
+// pieces returns the names of the objects that a file consists of.
+func (r Ref) pieces() []string {
+	var names []string
+	for off := int64(0); off < r.Length; off += pieceBytes {
+		names = append(names, fmt.Sprintf("%s.%04d", r.Name(), len(names)))
+	}
+	return names
+}
+
+// parsePiece returns the file that an object is a piece of.
+func parsePiece(name string) (Ref, bool) {
+	file, _ := cutLast(name, ".")
+	ref, ok := parseRef(file)
+	return ref, ok
+}
+
+func cutLast(s, sep string) (before, after string) {
+	i := max(strings.LastIndex(s, sep), 0)
+	return s[:i], s[i:]
+}
+
+// remoteName returns the name of a manifest's object. That of a HEAD has its sequence, so that no object ever changes.
+func (m Manifest) remoteName() string {
+	if m.Version == 0 {
+		return fmt.Sprintf("HEAD-%020d%s", m.Sequence, manifestSuffix)
+	}
+	return m.name()
+}
+
+// remoteManifest returns the name here of a manifest's object.
+func remoteManifest(name string) (local string, ok bool) {
+	number, isHead := strings.CutPrefix(strings.TrimSuffix(name, manifestSuffix), "HEAD-")
+	if !isHead {
+		return name, name != headName && isManifest(name)
+	}
+	sequence, err := strconv.ParseUint(number, 10, 64)
+	return headName, err == nil && name == Manifest{Sequence: sequence}.remoteName()
+}
+
 // adopt brings the set to the newest version of the remote, if it has any.
 func (s *Set) adopt() error {
 	ctx := context.Background()
-	names, err := s.opts.Remote.List(ctx, "")
+	objects, err := s.opts.Remote.List(ctx, "")
 	if err != nil {
 		return err
 	}
 	var newest Manifest
-	for _, name := range names {
-		if ref, ok := parseRef(name); ok {
-			s.remoteHas[name] = true
+	for _, o := range objects {
+		if ref, ok := parsePiece(o.Name); ok {
+			s.remoteHas[o.Name] = true
 			s.nextNumber = max(s.nextNumber, ref.Number+1)
 		}
-		if !isManifest(name) {
+		local, ok := remoteManifest(o.Name)
+		if !ok {
 			continue
 		}
-		data, err := s.get(ctx, name, maxManifest)
+		data, err := s.get(ctx, o.Name, maxManifest)
 		if err != nil {
 			return err
 		}
-		m, err := decode(s.kind, name, data)
+		m, err := decode(s.kind, local, data)
 		if err != nil {
 			return fmt.Errorf("remote: %w", err)
 		}
-		s.remote[name] = m
+		s.remote[o.Name] = m
 		s.note(m)
 		if m.Sequence >= newest.Sequence {
 			newest = m
@@ -70,7 +116,7 @@ func (s *Set) follow(newest Manifest) error {
 	}
 	var gone []Manifest
 	for name, m := range s.local {
-		if have, ok := s.remote[name]; !ok || !have.equal(m) {
+		if have, ok := s.remote[m.remoteName()]; !ok || !have.equal(m) {
 			if err := s.fs.Remove(filepath.Join(s.dir, name)); err != nil {
 				return err
 			}
@@ -98,33 +144,62 @@ func (s *Set) follow(newest Manifest) error {
 
 // get returns an object of at most limit bytes.
 func (s *Set) get(ctx context.Context, name string, limit int64) (data []byte, err error) {
-	body, err := s.opts.Remote.Get(ctx, name, 0, -1)
+	body, err := s.opts.Remote.Get(ctx, name, 0, limit+1)
 	if err != nil {
 		return nil, err
 	}
 	defer func() { err = errors.Join(err, body.Close()) }()
-	data, err = io.ReadAll(io.LimitReader(body, limit+1))
+	data, err = io.ReadAll(body)
 	if err == nil && int64(len(data)) > limit {
-		err = fmt.Errorf("compare: remote object %s is longer than %d bytes", name, limit)
+		err = &base.CorruptionError{File: name, Offset: limit, Reason: "remote object is too long"}
 	}
 	return data, err
 }
 
-// fetch brings a file from the remote and verifies it before it gets its name.
-func (s *Set) fetch(ref Ref) (err error) {
-	body, err := s.opts.Remote.Get(context.Background(), ref.Name(), 0, -1)
-	if err != nil {
-		return err
+// hasPieces reports whether the whole of a file is on the remote.
+func (s *Set) hasPieces(ref Ref) bool {
+	for _, name := range ref.pieces() {
+		if !s.remoteHas[name] {
+			return false
+		}
 	}
-	defer func() { err = errors.Join(err, body.Close()) }()
+	return true
+}
+
+// pieceReader reads the pieces of a file as one.
+type pieceReader struct {
+	s     *Set
+	names []string
+	data  []byte
+}
+
+func (p *pieceReader) Read(b []byte) (n int, err error) {
+	if len(p.data) == 0 {
+		if len(p.names) == 0 {
+			return 0, io.EOF
+		}
+		if p.data, err = p.s.get(context.Background(), p.names[0], pieceBytes); err != nil {
+			return 0, err
+		}
+		p.names = p.names[1:]
+	}
+	n = copy(b, p.data)
+	p.data = p.data[n:]
+	return n, nil
+}
+
+// fetch brings a file from the remote and verifies it before it gets its name.
+func (s *Set) fetch(ref Ref) error {
 	hash := xxh3.New()
 	path := filepath.Join(s.dir, ref.Name())
-	err = base.WriteFile(s.fs, path+fsx.TempSuffix, io.TeeReader(body, hash), ref.Length)
+	body := io.TeeReader(&pieceReader{s: s, names: ref.pieces()}, hash)
+	err := writeFile(s.fs, path+fsx.TempSuffix, body, ref.Length)
 	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) || err == nil && hash.Sum64() != ref.Sum {
 		err = &base.CorruptionError{File: ref.Name(), Reason: "remote object is not what its name says"}
 	}
 	if err != nil {
-		return errors.Join(err, s.fs.Remove(path+fsx.TempSuffix))
+		s.fs.Remove(path + fsx.TempSuffix) // If it stays, the next Open removes it.
+		return err
 	}
 	return s.fs.Rename(path+fsx.TempSuffix, path)
 }
@@ -137,7 +212,7 @@ func (s *Set) upload() error {
 	ctx := context.Background()
 	bySequence := func(a, b Manifest) int { return int(int64(a.Sequence - b.Sequence)) }
 	for _, m := range slices.SortedFunc(maps.Values(s.local), bySequence) {
-		if have, ok := s.remote[m.name()]; ok && have.equal(m) {
+		if have, ok := s.remote[m.remoteName()]; ok && have.equal(m) {
 			continue
 		}
 		for _, f := range m.Files {
@@ -145,18 +220,35 @@ func (s *Set) upload() error {
 				return err
 			}
 		}
-		data := m.encode()
-		if err := s.opts.Remote.Put(ctx, m.name(), bytes.NewReader(data), int64(len(data))); err != nil {
+		if err := s.putManifest(ctx, m); err != nil {
 			return err
 		}
-		s.remote[m.name()] = m
 	}
 	return s.collectRemote(ctx)
 }
 
-// put uploads a file that the remote lacks.
+func (s *Set) putManifest(ctx context.Context, m Manifest) error {
+	data := m.encode()
+	created, err := s.opts.Remote.PutIfAbsent(ctx, m.remoteName(), bytes.NewReader(data), int64(len(data)))
+	if err != nil {
+		return err
+	}
+	if !created { // by an attempt that was told to have failed, or by somebody else
+		there, err := s.get(ctx, m.remoteName(), maxManifest)
+		if err != nil {
+			return err
+		}
+		if !bytes.Equal(there, data) {
+			return fmt.Errorf("%s on the remote is of another store", m.remoteName())
+		}
+	}
+	s.remote[m.remoteName()] = m
+	return nil
+}
+
+// put uploads the pieces of a file that the remote lacks.
 func (s *Set) put(ctx context.Context, ref Ref) error {
-	if s.remoteHas[ref.Name()] {
+	if s.hasPieces(ref) {
 		return nil
 	}
 	f, err := s.OpenFile(ref)
@@ -165,16 +257,25 @@ func (s *Set) put(ctx context.Context, ref Ref) error {
 	}
 	defer f.Drop()
 	hash := xxh3.New()
-	body := io.TeeReader(io.NewSectionReader(f, 0, ref.Length), hash)
-	fresh, err := s.opts.Remote.PutIfAbsent(ctx, ref.Name(), body, ref.Length)
-	if err != nil {
-		return err
+	names := ref.pieces()
+	for i, name := range names {
+		off := int64(i) * pieceBytes
+		data, err := f.Read(off, min(pieceBytes, ref.Length-off))
+		if err != nil {
+			return err
+		}
+		hash.Write(data) // never fails
+		if i == len(names)-1 && hash.Sum64() != ref.Sum {
+			return f.Damaged(0, "file is not what its name says")
+		}
+		if s.remoteHas[name] {
+			continue
+		}
+		if _, err := s.opts.Remote.PutIfAbsent(ctx, name, bytes.NewReader(data), int64(len(data))); err != nil {
+			return err
+		}
+		s.remoteHas[name] = true
 	}
-	if fresh && hash.Sum64() != ref.Sum {
-		err := f.Damaged(0, "file is not what its name says")
-		return errors.Join(err, s.opts.Remote.Delete(ctx, ref.Name()))
-	}
-	s.remoteHas[ref.Name()] = true
 	return nil
 }
 
@@ -182,11 +283,13 @@ func (s *Set) put(ctx context.Context, ref Ref) error {
 func (s *Set) collectRemote(ctx context.Context) error {
 	need := map[string]bool{}
 	for name, m := range s.remote {
-		_, here := s.local[name]
+		here, ok := s.local[m.name()]
 		_, kept := s.versions[m.Version]
-		if here || kept {
+		if kept || ok && here.equal(m) {
 			for _, f := range m.Files {
-				need[f.Name()] = true
+				for _, piece := range f.pieces() {
+					need[piece] = true
+				}
 			}
 			continue
 		}
@@ -208,15 +311,16 @@ func (s *Set) collectRemote(ctx context.Context) error {
 
 // Destroy removes the versions and files that sets of any kind keep on the remote, and nothing else.
 func Destroy(ctx context.Context, remote base.Remote) error {
-	names, err := remote.List(ctx, "")
+	objects, err := remote.List(ctx, "")
 	if err != nil {
 		return err
 	}
-	for _, manifests := range []bool{true, false} { // S6
-		for _, name := range names {
-			_, isRef := parseRef(name)
-			if manifests && isManifest(name) || !manifests && isRef {
-				if err := remote.Delete(ctx, name); err != nil {
+	manifest := func(o checkpoint.Object) bool { _, ok := remoteManifest(o.Name); return ok }
+	piece := func(o checkpoint.Object) bool { _, ok := parsePiece(o.Name); return ok }
+	for _, ours := range []func(checkpoint.Object) bool{manifest, piece} { // S6
+		for _, o := range objects {
+			if ours(o) {
+				if err := remote.Delete(ctx, o.Name); err != nil {
 					return err
 				}
 			}

@@ -32,8 +32,8 @@ type Set struct {
 	parent     uint64
 	nextNumber uint64
 
-	remoteHas map[string]bool     // data files on the remote
-	remote    map[string]Manifest // manifests on the remote
+	remoteHas map[string]bool     // pieces on the remote
+	remote    map[string]Manifest // manifests on the remote, by object
 }
 
 // Open takes the directory, which it creates, for the engine of this kind. The set is at Newest.
@@ -44,7 +44,7 @@ func Open(kind, dir string, opts base.Options) (*Set, error) {
 		remoteHas: map[string]bool{}, remote: map[string]Manifest{},
 	}
 	if opts.NoSync {
-		s.fs = noSync{opts.FS}
+		s.fs = base.NoSync(opts.FS)
 	}
 	if err := mkdirs(s.fs, filepath.Clean(dir)); err != nil {
 		return nil, err
@@ -342,20 +342,3 @@ func (s *Set) Close() error { return errors.Join(s.upload(), s.unlock()) }
 func (s *Set) Abandon() error { return s.unlock() }
 
 func isNotExist(err error) bool { return errors.Is(err, fs.ErrNotExist) }
-
-// noSync is a file system on which nothing is made durable.
-type noSync struct{ fsx.FS }
-
-type noSyncFile struct{ fsx.File }
-
-func (n noSync) Open(name string, f fsx.Flag) (fsx.File, error) {
-	file, err := n.FS.Open(name, f)
-	if err != nil {
-		return nil, err
-	}
-	return noSyncFile{file}, nil
-}
-
-func (noSync) SyncDir(string) error { return nil }
-
-func (noSyncFile) Sync() error { return nil }
