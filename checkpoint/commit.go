@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -130,6 +131,7 @@ func (d *Dir) settle() error {
 		}
 	}
 	d.mu.Unlock()
+	slices.Sort(doomed) // so that a run replays
 	if len(doomed) == 0 {
 		return nil
 	}

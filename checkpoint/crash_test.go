@@ -148,7 +148,7 @@ func crashedAgain(disk *fsx.CrashFS) (states int, err error) {
 
 // TestDir_CrashAtEveryCall crashes scripts at every write-class call and reopens what each kind of crash leaves (V6).
 func TestDir_CrashAtEveryCall(t *testing.T) {
-	scripts, states := 8, 0
+	scripts, states := 6, 0
 	if testing.Short() {
 		scripts = 2
 	}
@@ -202,7 +202,7 @@ func crashedRun(t *testing.T, disk *fsx.CrashFS, script []step) (allowed []state
 // step changes nothing that is listed; a crash may find it done or not; and once a later step has succeeded, no crash
 // brings anything back (V7).
 func TestDir_ErrorAtEveryCall(t *testing.T) {
-	scripts, states := 12, 0
+	scripts, states := 8, 0
 	if testing.Short() {
 		scripts = 3
 	}

@@ -282,7 +282,7 @@ func (s *toy) step(next *Version) error {
 }
 
 func TestHistory_EveryVersionStaysWhole(t *testing.T) {
-	runs := 600
+	runs := 400
 	switch {
 	case os.Getenv("HLOG_FUZZ") == "long":
 		runs = 20000

@@ -104,6 +104,12 @@ type delta struct {
 
 func (m *machine) commit(v checkpoint.Version, c delta) {
 	m.t.Helper()
+	m.commitImage(v, c, m.d.NextImageID(max(m.d.MaxEnd(), 4096)))
+}
+
+// commitImage is commit with an id for the image.
+func (m *machine) commitImage(v checkpoint.Version, c delta, image uint64) {
+	m.t.Helper()
 	parent := m.d.Current()
 	start := max(m.d.MaxEnd(), 4096)
 	m.writeLog(start, start+c.log)
@@ -118,7 +124,7 @@ func (m *machine) commit(v checkpoint.Version, c delta) {
 	e := checkpoint.Extent{Start: start, End: start + c.log, Fuzzy: start + c.log, LogVersion: uint64(v)}
 	next.Extents = checkpoint.Trim(checkpoint.Extend(parent, e, live), c.trim)
 	if c.image > 0 {
-		next.Image = &checkpoint.ImageRef{ID: m.d.NextImageID(start), Bytes: int64(c.image), ReplayFrom: start}
+		next.Image = &checkpoint.ImageRef{ID: image, Bytes: int64(c.image), ReplayFrom: start}
 		m.writeFile(m.d.ImagePath(next.Image.ID), m.bytes(c.image), 0)
 		m.ok(m.fs.SyncDir(m.d.ImagesPath()))
 	}

@@ -194,6 +194,26 @@ func TestUpload_AfterGap(t *testing.T) {
 	}
 }
 
+// TestUpload_ImageIDOfAnotherImage: an image that was purged here, but is on the remote, has the id of a new one.
+func TestUpload_ImageIDOfAnotherImage(t *testing.T) {
+	for _, bytes := range []int{5000, 6000} {
+		remote := newRemote(t)
+		m := newMachine(t, 1)
+		m.commit(1, delta{log: 4096})
+		m.commit(2, delta{log: 4096, image: 5000})
+		id := m.d.Current().Image.ID
+		m.upload(remote, 2)
+		m.ok(m.d.SetHead(1))
+		_, err := m.d.Purge(2)
+		m.ok(err)
+		m.commitImage(3, delta{log: 4096, image: bytes}, id)
+		m.upload(remote, 3)
+		wholeAt(t, m, remote, 3)
+		_, err = m.mirror(remote).Fetch(t.Context(), 2, checkpoint.FetchOptions{})
+		wantErr(t, err, checkpoint.ErrDiverged) // there is one place for an image of this id
+	}
+}
+
 // story is two versions on the remote and one that is being uploaded.
 func story(t testing.TB) (m *machine, remote *remotetest.Faulty) {
 	m, remote = newMachine(t, 1), newRemote(t)

@@ -42,11 +42,11 @@ func (d *Dir) setAside() error {
 	if err := d.fs.SyncDir(d.path); err != nil {
 		return err
 	}
-	names, err := d.numbers(d.versionsPath(), manifestSuffix, versionDigits)
+	ids, err := d.numbers(d.versionsPath(), manifestSuffix, versionDigits)
 	if err != nil {
 		return err
 	}
-	for n := range names {
+	for _, n := range ids {
 		if err := d.renameAside(d.ManifestPath(Version(n))); err != nil {
 			return err
 		}
@@ -91,13 +91,13 @@ func (d *Dir) usedUp() (h head, err error) {
 		if err != nil {
 			return h, err
 		}
-		for n := range ids {
+		for _, n := range ids {
 			h.floor = max(h.floor, Version(n))
 		}
 	}
 	segments, err := d.numbers(d.LogPath(), segmentSuffix, segmentDigits)
 	size := uint64(d.id.SegmentBytes)
-	for n := range segments {
+	for _, n := range segments {
 		if n < maxLog/size {
 			h.maxEnd = max(h.maxEnd, (n+1)*size)
 		}
@@ -105,16 +105,15 @@ func (d *Dir) usedUp() (h head, err error) {
 	return h, err
 }
 
-// numbers returns the numbers in the names of a directory's files of one kind.
-func (d *Dir) numbers(dir, suffix string, digits int) (map[uint64]bool, error) {
+// numbers returns the numbers in the names of a directory's files of one kind, ascending.
+func (d *Dir) numbers(dir, suffix string, digits int) (all []uint64, err error) {
 	entries, err := d.fs.List(dir)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err
 	}
-	all := make(map[uint64]bool)
 	for _, e := range entries {
 		if n, ok := parseName(e.Name, suffix, digits); ok && !e.Dir {
-			all[n] = true
+			all = append(all, n)
 		}
 	}
 	return all, nil

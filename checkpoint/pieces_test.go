@@ -1,0 +1,113 @@
+package checkpoint
+
+import (
+	"encoding/binary"
+	"errors"
+	"reflect"
+	"testing"
+)
+
+func testReplica(t testing.TB) *replica {
+	m := testManifest()
+	manifest, err := EncodeManifest(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &replica{
+		m: m, manifest: manifest, sum: sealSum(manifest), lists: []listRef{{sum: 5, start: 4096, end: 8192}},
+		log:   []piece{{4096, 8192, 1}, {12288, 20480, 2}},
+		image: []piece{{0, 1 << 19, 3}, {1 << 19, 1 << 20, 4}},
+	}
+}
+
+func TestReplica_RoundTrip(t *testing.T) {
+	want := testReplica(t)
+	got, err := decodeReplica("f", encodeReplica(want))
+	if err != nil || !reflect.DeepEqual(got, want) {
+		t.Errorf("got %+v, %v, want %+v", got, err, want)
+	}
+	pieces, err := decodeList("f", encodeList(want.log))
+	if err != nil || !reflect.DeepEqual(pieces, want.log) {
+		t.Errorf("got %v, %v, want %v", pieces, err, want.log)
+	}
+}
+
+func TestReplica_RefusesNonsense(t *testing.T) {
+	for name, change := range map[string]func(*replica){
+		"empty piece":           func(r *replica) { r.log[0].end = 4096 },
+		"huge piece":            func(r *replica) { r.log[1].end += maxPiece },
+		"past the log":          func(r *replica) { r.log[1] = piece{maxLog, maxLog + 8, 2} },
+		"descending":            func(r *replica) { r.log[0], r.log[1] = r.log[1], r.log[0] },
+		"twice":                 func(r *replica) { r.log[1] = r.log[0] },
+		"image begins late":     func(r *replica) { r.image = r.image[1:] },
+		"image ends early":      func(r *replica) { r.image = r.image[:1] },
+		"image too long":        func(r *replica) { r.image[1].end += 8 },
+		"image with a gap":      func(r *replica) { r.image[1].start += 8 },
+		"image that overlaps":   func(r *replica) { r.image[1].start -= 8 },
+		"damaged manifest":      func(r *replica) { r.manifest[40] ^= 1 },
+		"no manifest":           func(r *replica) { r.manifest = nil },
+		"image without a match": func(r *replica) { r.image = nil },
+	} {
+		r := testReplica(t)
+		change(r)
+		if _, err := decodeReplica("f", encodeReplica(r)); !errors.Is(err, ErrCorrupt) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// FuzzReplica feeds the decoders of what lies on a remote.
+func FuzzReplica(f *testing.F) {
+	r := testReplica(f)
+	f.Add(encodeReplica(r), true)
+	f.Add(encodeList(r.log), true)
+	f.Add(encodeReplica(r)[:100], false)
+	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
+		for _, magic := range []string{magicRemote, magicList} {
+			b := append([]byte(nil), b...)
+			if sealed && len(b) >= frameBytes {
+				copy(b, magic)
+				binary.LittleEndian.PutUint64(b[16:], uint64(len(b)))
+				reseal(b)
+			}
+			if r, err := decodeReplica("f", b); err == nil {
+				if string(encodeReplica(r)) != string(b) {
+					t.Fatal("does not encode as what it was decoded from")
+				}
+			} else if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrFormat) {
+				t.Fatal(err)
+			}
+			if pieces, err := decodeList("f", b); err == nil {
+				if string(encodeList(pieces)) != string(b) {
+					t.Fatal("does not encode as what it was decoded from")
+				}
+			} else if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrFormat) {
+				t.Fatal(err)
+			}
+		}
+	})
+}
+
+func TestOverlapping(t *testing.T) {
+	pieces := []piece{{0, 10, 1}, {5, 30, 2}, {10, 20, 3}, {40, 50, 4}, {50, 60, 5}}
+	for _, c := range []struct {
+		set  []Range
+		want []uint64 // sums
+	}{
+		{nil, nil},
+		{[]Range{{0, 1}}, []uint64{1}},
+		{[]Range{{10, 11}}, []uint64{2, 3}},
+		{[]Range{{30, 40}}, nil},
+		{[]Range{{29, 41}}, []uint64{2, 4}},
+		{[]Range{{8, 9}, {25, 26}, {55, 99}}, []uint64{1, 2, 5}},
+		{[]Range{{60, 70}}, nil},
+	} {
+		var got []uint64
+		for _, p := range overlapping(pieces, &ExtentSet{ranges: c.set}) {
+			got = append(got, p.sum)
+		}
+		if !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%v: %v, want %v", c.set, got, c.want)
+		}
+	}
+}
