@@ -26,18 +26,9 @@ func newBudget(o Options) *budget {
 // indexMax returns the most that the index may hold: while it doubles, both tables count.
 func (b *budget) indexMax() int64 { return (b.total - b.fixed) / 4 * 3 }
 
-// reserve is the index's index.Config.Reserve: it takes, or gives back, memory.
-func (b *budget) reserve(delta int64) bool {
-	if delta <= 0 {
-		b.index.Add(delta)
-		return true
-	}
-	if b.index.Add(delta) > b.indexMax() {
-		b.index.Add(-delta)
-		return false
-	}
-	return true
-}
+// reserve is the index's index.Config.Reserve: it counts memory that is taken or given back. It never refuses: what
+// may be refused the index does not take beyond indexMax, and the rest it cannot do without.
+func (b *budget) reserve(delta int64) { b.index.Add(delta) }
 
 // sizeCache gives the read cache its memory, once the log has spilled.
 func (s *Store) sizeCache() {

@@ -46,6 +46,7 @@ func (s *Store) lastVersion() error {
 			return p.err
 		}
 	}
+	s.images.wait()
 	s.writeImageIfDue()
 	return nil
 }

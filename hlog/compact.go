@@ -26,7 +26,7 @@ type compactState struct {
 
 	mu      sync.Mutex
 	dropped []uint64 // of mu: hashes of tombstones below begin, whose entries may go once it is the log's
-	cleared bool     // of mu: entries have been freed since the store was opened
+	cleared uint64   // of mu: entries that led to log below it are missing in the index
 }
 
 // drop notes hashes whose entries lead only to what has been dropped.
@@ -36,13 +36,16 @@ func (c *compactState) drop(hashes []uint64) {
 	c.dropped = append(c.dropped, hashes...)
 }
 
-// reset forgets a compaction that no version has published: the store has been restored. It reports whether entries
-// have been freed.
-func (c *compactState) reset() (cleared bool) {
+// reset forgets a compaction that no version has published: the store has been opened or restored. It returns below
+// which address entries are missing in the index, fresh if that was made anew, for a log that begins at begin.
+func (c *compactState) reset(begin uint64, fresh bool) (cleared uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin.Store(0)
 	c.dropped = nil
+	if fresh {
+		c.cleared = begin
+	}
 	return c.cleared
 }
 
@@ -55,7 +58,9 @@ func (c *compactState) take(begin uint64) []uint64 {
 	}
 	hashes := c.dropped
 	c.dropped = nil
-	c.cleared = c.cleared || len(hashes) > 0
+	if len(hashes) > 0 {
+		c.cleared = max(c.cleared, begin)
+	}
 	return hashes
 }
 

@@ -25,7 +25,8 @@ const minImageLog = 8 << 20
 // imageWriter knows the newest index image and writes the next.
 type imageWriter struct {
 	mu      sync.Mutex
-	minLog  uint64 // least log that is worth an image
+	idle    sync.Cond // of mu: nothing is being written
+	minLog  uint64    // least log that is worth an image
 	newest  *checkpoint.ImageRef
 	opened  *checkpoint.ImageRef // what adopt was last told
 	bits    uint                 // of the index in it
@@ -37,6 +38,7 @@ type imageWriter struct {
 // init sets the pace of images and finds out which ids are taken: a version on another branch may refer to an image
 // that is newer than that of the version which the store is opened at.
 func (w *imageWriter) init(s *Store) error {
+	w.idle.L = &w.mu
 	w.minLog = uint64(min(minImageLog, s.opts.MemoryBytes/16))
 	entries, err := s.opts.FS.List(s.versions.ImagesPath())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -98,6 +100,15 @@ func (w *imageWriter) live() []uint64 {
 	return ids
 }
 
+// wait returns when no image is being written.
+func (w *imageWriter) wait() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for w.writing != 0 {
+		w.idle.Wait()
+	}
+}
+
 // claim reserves an id for an image of a version that ends at cut, if one is due.
 func (w *imageWriter) claim(cut uint64) (id uint64, retired int, due bool) {
 	w.mu.Lock()
@@ -124,6 +135,7 @@ func (w *imageWriter) finish(ref *checkpoint.ImageRef, retired int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.writing = 0
+	w.idle.Broadcast()
 	if ref == nil || retired != w.retired {
 		return false
 	}

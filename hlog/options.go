@@ -38,7 +38,8 @@ const (
 // them may change from one Open of a directory to the next, except SegmentBytes, which a directory keeps.
 type Options struct {
 	// MemoryBytes is the budget for log frames, index, caches and I/O buffers together, in bytes. The state may be
-	// far larger. At least 4 MiB; default 1 GiB. Memory is taken as it is needed, never more than this.
+	// far larger. At least 4 MiB; default 1 GiB. Memory is taken as it is needed, never more than this, with one
+	// exception: a directory that is opened with less memory than its index had before keeps the index it has.
 	MemoryBytes int64
 
 	// MutableFraction is the share of the log's frames in which records are updated in place, above 0 and at most

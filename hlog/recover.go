@@ -49,9 +49,13 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if err != nil {
 		return err
 	}
+	if m != nil {
+		s.log.adoptAux(m.Aux)
+	}
 	s.committed = lineage{parent: m, start: tail}
 	s.lastID = s.versions.MaxID()
 	s.images.adopt(m)
+	s.compactor.reset(begin, true)
 	s.control.Store(logVersion)
 	return nil
 }
@@ -68,11 +72,11 @@ func (s *Store) indexConfig() index.Config {
 
 // reserveIndex takes memory for the index. The log gives up frames for it.
 func (s *Store) reserveIndex(delta int64) bool {
-	ok := s.memory.reserve(delta)
-	if l := s.log; ok && delta > 0 && l != nil {
+	s.memory.reserve(delta)
+	if l := s.log; delta > 0 && l != nil {
 		l.kick()
 	}
-	return ok
+	return true
 }
 
 // openIndex returns the index of version m: its image, and the log behind the image replayed over it.
@@ -173,7 +177,23 @@ func recordSkip(e checkpoint.Extent) func(word.Address, image) bool {
 //
 //	offset  size  what
 //	0       4     bits of the index when the version was cut: it had 2^bits buckets
-func makeAux(bits uint) []byte { return binary.LittleEndian.AppendUint32(nil, uint32(bits)) }
+//	4       8     records that were flushed so far, in all
+//	12      8     their bytes
+func (l *hybridLog) makeAux(bits uint) []byte {
+	b := binary.LittleEndian.AppendUint32(nil, uint32(bits))
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.flushedRecords.Load()))
+	return binary.LittleEndian.AppendUint64(b, uint64(l.flushedBytes.Load()))
+}
+
+const auxBytes = 20
+
+// adoptAux takes over the totals of a version.
+func (l *hybridLog) adoptAux(aux []byte) {
+	if len(aux) >= auxBytes {
+		l.flushedRecords.Store(int64(binary.LittleEndian.Uint64(aux[4:])))
+		l.flushedBytes.Store(int64(binary.LittleEndian.Uint64(aux[12:])))
+	}
+}
 
 func auxBits(aux []byte) uint {
 	if len(aux) < 4 {

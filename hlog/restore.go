@@ -110,8 +110,8 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
 	s.commitMu.Unlock()
 	s.images.adopt(m)
-	if s.compactor.reset() && !rebuilt {
-		// The index has fewer entries than the version's image, and may have finer ones in their place (R1).
+	if s.compactor.reset(uint64(logBegin(m)), rebuilt) > uint64(logBegin(m)) {
+		// The index lacks entries that the version's image has, and may have finer ones in their place (R1).
 		s.images.disown()
 	}
 	s.newest = nil

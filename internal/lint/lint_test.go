@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"compare":    {"hlog", "checkpoint"},
 	"fuzz":       {"compare", "hlog", "index", "epoch", "checkpoint"},
 	"bench":      {"compare", "hlog", "index", "epoch", "checkpoint"},
+	"examples":   {"hlog", "checkpoint"},
 }
 
 // library is what a user's program links.
