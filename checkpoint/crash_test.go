@@ -150,7 +150,7 @@ func crashedAgain(disk *fsx.CrashFS) (states int, err error) {
 func TestDir_CrashAtEveryCall(t *testing.T) {
 	scripts, states := 6, 0
 	if testing.Short() {
-		scripts = 2
+		scripts = 1
 	}
 	for seed := range scripts {
 		script := randomScript(rand.New(rand.NewPCG(uint64(seed), 5)), 12)
@@ -204,7 +204,7 @@ func crashedRun(t *testing.T, disk *fsx.CrashFS, script []step) (allowed []state
 func TestDir_ErrorAtEveryCall(t *testing.T) {
 	scripts, states := 8, 0
 	if testing.Short() {
-		scripts = 3
+		scripts = 2
 	}
 	for seed := range scripts {
 		script := randomScript(rand.New(rand.NewPCG(uint64(seed), 6)), 10)

@@ -279,7 +279,11 @@ func TestOpenDir_EveryDamagedFile(t *testing.T) {
 	good := snapshot(t, path)
 	for name, content := range good {
 		damaged := [][]byte{nil, {}, []byte(content[:len(content)/2]), append([]byte(content), 0)}
-		for i := range content {
+		step := 1
+		if testing.Short() {
+			step = 7
+		}
+		for i := 0; i < len(content); i += step {
 			b := []byte(content)
 			b[i] ^= 0x40
 			damaged = append(damaged, b)

@@ -86,6 +86,12 @@
 // in version LogVersion+1 do not belong to the lineage. The next version of the same live store does contain them;
 // its lineage has the stretch without the exception ([Extend] with live).
 //
+// # Copies
+//
+// A [Mirror] keeps copies of versions on a [Remote]: immutable objects named by their content, the version's own object
+// last, only what the remote lacks. pieces.go shows the objects and their formats, mirror.go the rules R1 to R5 that
+// make them safe, Mirror.Pull which side counts as the newer one.
+//
 // # Invariants
 //
 //	V1  A manifest that is in place is whole, and everything it refers to was durable before it.

@@ -287,7 +287,7 @@ func TestHistory_EveryVersionStaysWhole(t *testing.T) {
 	case os.Getenv("HLOG_FUZZ") == "long":
 		runs = 20000
 	case testing.Short():
-		runs = 100
+		runs = 50
 	}
 	for seed := range uint64(runs) {
 		s, err := newToy(seed)

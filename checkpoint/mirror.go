@@ -48,8 +48,7 @@ func (o MirrorOptions) withDefaults() (MirrorOptions, error) {
 // that use the remote take turns. One process at a time may change a store's remote.
 //
 //	R1  A version's object is put after everything it names was put: a version that is there is whole.
-//	R2  An object is put again rather than trusted when nothing proves it whole: a version names it, or its last byte
-//	    was just read.
+//	R2  A piece is taken to be there only if a version names it or its last byte was just read; else it is put again.
 //	R3  Log that a version on the remote has is not sent again for another one if the two have a history in common,
 //	    which their checksums prove (see Mirror.ours).
 //	R4  Nothing that came down is used before its checksum matched.

@@ -48,7 +48,7 @@ func TestMirror_HundredVersions(t *testing.T) {
 		}
 		logBytes += int64(c.log) + int64(c.image)
 		overhead += sent - int64(c.log) - int64(c.image)
-		if limit := int64(c.log) + int64(c.image) + perVersion + perPiece*600; sent > limit {
+		if limit := int64(c.log) + int64(c.image) + perVersion + perPiece*300; sent > limit {
 			t.Fatalf("version %d: %d bytes sent for a delta of %d and an image of %d", v, sent, c.log, c.image)
 		}
 		for _, old := range m.d.Retain(8) {
@@ -112,7 +112,7 @@ func TestMirror_ManyPieces(t *testing.T) {
 		}
 	}
 	t.Logf("1300 uploads: at most %d bytes beside the delta, %d lists", worst, lists)
-	if worst > 24*800 || lists == 0 || lists > 6 {
+	if worst > 24*400 || lists == 0 || lists > 12 {
 		t.Errorf("at most %d bytes beside the delta, %d lists", worst, lists)
 	}
 	if n, err := m.mirror(remote).Sweep(t.Context()); n != 0 || err != nil {

@@ -35,7 +35,7 @@ const (
 	magicRemote = "HLREMOT\n"
 	magicList   = "HLPIECE\n"
 
-	listLength = 256
+	listLength = 128
 	maxDirect  = 2 * listLength
 
 	// maxPiece bounds the pieces that this release reads. It writes smaller ones.
