@@ -2,15 +2,12 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
 
 	"github.com/hybridlog/hybridlog/bench/internal/contest"
-	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/compare"
-	"github.com/hybridlog/hybridlog/hlog"
 )
 
 // contestants are the engines asked for, of those an experiment is about, with the same options each.
@@ -58,50 +55,6 @@ func (s slowRemote) PutIfAbsent(ctx context.Context, name string, body io.Reader
 	}
 	return s.Remote.PutIfAbsent(ctx, name, body, size)
 }
-
-// tuned is the store behind the common interface with options that package compare does not pass on.
-type tuned struct{ store *hlog.Store }
-
-// openTuned opens a store for the sweeps of its own options.
-func openTuned(dir string, opts hlog.Options) (contest.Engine, error) {
-	s, err := hlog.Open(dir, &opts)
-	if err != nil {
-		return nil, err
-	}
-	return tuned{s}, nil
-}
-
-func (t tuned) Get(key []byte) ([]byte, error) {
-	v, err := t.store.Get(nil, key)
-	if errors.Is(err, hlog.ErrNotFound) {
-		return nil, nil
-	}
-	return v, err
-}
-
-func (t tuned) Set(key, value []byte) error {
-	if len(value) == 0 {
-		return t.store.Delete(key)
-	}
-	return t.store.Set(key, value)
-}
-
-func (t tuned) Size() int64 {
-	m := t.store.Metrics()
-	return m.FrameBytes + m.IndexBytes + m.CacheBytes
-}
-
-func (t tuned) Snapshot(v uint64) error {
-	_, err := t.store.Checkpoint(context.Background(), hlog.WithVersion(checkpoint.Version(v)))
-	return err
-}
-
-func (t tuned) Restore(v uint64) error {
-	_, err := t.store.Restore(context.Background(), checkpoint.Version(v))
-	return err
-}
-
-func (t tuned) Close() error { return t.store.Close() }
 
 // failed puts the engine's name before an error.
 func failed(name string, err error) error {

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/bench/internal/contest"
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 	"github.com/hybridlog/hybridlog/compare"
+	"github.com/hybridlog/hybridlog/hlog"
 )
 
 // runDataflow is the streaming job on every engine: at a fixed rate and flat out, on a small and a large state, one worker
@@ -45,6 +46,12 @@ func runDataflow(ctx context.Context, e *env) (*report.Section, error) {
 	snap := &report.Figure{Name: "dataflow-snapshot", Title: "Snapshots in a dataflow job", XLabel: "keys and rate", YLabel: "snapshot of a worker (ms)", LogY: true}
 	rec := &report.Figure{Name: "dataflow-recovery", Title: "Recovery of a dataflow job", XLabel: "keys and rate", YLabel: "recovery (ms)", LogY: true}
 	engines := e.contestants(compare.Options{MemoryBytes: memory})
+	if contains(e.pick(), "hybridlog") {
+		s.Text = append(s.Text, `"not waiting" is the hybrid log by its own API: the cut is taken at the marker, and the worker goes on while the version becomes durable.`)
+		engines = append(engines, contest.Contestant{Name: "not waiting", Open: func(dir string) (contest.Engine, error) {
+			return contest.OpenHybrid(dir, hlog.Options{MemoryBytes: memory})
+		}})
+	}
 	e.progress.Step("dataflow")
 	for i, set := range settings {
 		for k, c := range engines {

@@ -10,7 +10,6 @@ import (
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 	"github.com/hybridlog/hybridlog/bench/internal/workload"
 	"github.com/hybridlog/hybridlog/compare"
-	"github.com/hybridlog/hybridlog/hlog"
 )
 
 // sweep is an experiment that changes one parameter of one or more engines and watches latencies.
@@ -208,9 +207,9 @@ func regionSweeps() []sweep {
 	for _, share := range through(0.1, 0.9, 5) {
 		mutable.points = append(mutable.points, share*memory/2/logRecord)
 	}
-	mutable.series = []sweepSeries{{"hybridlog", func(dir string, p float64) (contest.Engine, error) {
-		return openTuned(dir, hlog.Options{MemoryBytes: memory, MutableFraction: p * logRecord * 2 / memory})
-	}}}
+	mutable.series = []sweepSeries{series("hybridlog", func(o *compare.Options, p float64) {
+		o.MemoryBytes, o.MutableFraction = memory, p*logRecord*2/memory
+	})}
 	readonly := mutable
 	readonly.name, readonly.title, readonly.xlabel = "hybridlog-readonly", "HybridLog: read-only region", "read-only region (records)"
 	readonly.settings = "The mutable region stays at about 2 MiB; memory grows with the read-only region."
@@ -218,11 +217,11 @@ func regionSweeps() []sweep {
 	for _, extra := range []float64{1 << 20, 2 << 20, 4 << 20, 8 << 20} {
 		readonly.points = append(readonly.points, extra/logRecord)
 	}
-	readonly.series = []sweepSeries{{"hybridlog", func(dir string, p float64) (contest.Engine, error) {
+	readonly.series = []sweepSeries{series("hybridlog", func(o *compare.Options, p float64) {
 		const mut = 2 << 20
 		ro := p * logRecord
-		return openTuned(dir, hlog.Options{MemoryBytes: int64(2 * (mut + ro)), MutableFraction: mut / (mut + ro)})
-	}}}
+		o.MemoryBytes, o.MutableFraction = int64(2*(mut+ro)), mut/(mut+ro)
+	})}
 	return []sweep{mutable, readonly}
 }
 

@@ -21,7 +21,7 @@ func properties(sections []*report.Section) *report.Section {
 		{"rollback to any kept version", "yes", "yes", "yes", "yes"},
 		{"state larger than memory", "yes", "yes", "values; keys stay in memory", "no"},
 		{"update in place", "in the mutable region", "in the memtable", "no: appends", "yes"},
-		{"snapshot stops writers", "no", "while the memtable is written", "while the file is synced", "while the state is written"},
+		{"snapshot stops writers", "no", "while the memtable is written", "while the file is synced", "while the state is encoded"},
 		{"merges", "in the background", "in the write that fills a level", "in the write that fills a level", "none"},
 		{"order of keys", "none", "sorted inside, not offered", "none", "none"},
 	} {

@@ -52,9 +52,9 @@ type DataflowResult struct {
 	Txns      int           // handled, replays included
 }
 
-// beginner is implemented by engines whose snapshots need not be waited for: the cut is taken when BeginSnapshot returns, and wait
+// Beginner is implemented by engines whose snapshots need not be waited for: the cut is taken when BeginSnapshot returns, and wait
 // returns when it is durable.
-type beginner interface {
+type Beginner interface {
 	BeginSnapshot(version uint64) (wait func() error, err error)
 }
 
@@ -365,7 +365,7 @@ func (w *flowWorker) snapshot(it item) error {
 		return err
 	}
 	t := time.Now()
-	b, ok := w.entry.Engine.(beginner)
+	b, ok := w.entry.Engine.(Beginner)
 	if !ok {
 		if err := w.entry.Engine.Snapshot(it.version); err != nil {
 			return err
