@@ -81,6 +81,7 @@ type Model struct {
 	pending []*entry           // checkpoints that were begun and not waited for
 	gone    map[Version]*entry // of heads or listed: retention may have removed them
 	unnamed *entry             // a checkpoint whose id the store chooses
+	faults  bool               // checkpoints may fail
 }
 
 // NewModel returns the model of an empty directory.
@@ -107,6 +108,9 @@ func (m *Model) outcome() *Outcome {
 // begin notes a checkpoint. id 0 leaves the id to the store: named tells it later.
 func (m *Model) begin(id Version, cookie string) *entry {
 	e := &entry{id: id, parent: m.tip, sure: m.sure, state: maps.Clone(m.live), cookie: cookie}
+	if m.faults && len(m.pending) > 0 {
+		e.sure = false // its parent is not, if that fails
+	}
 	if id == 0 {
 		m.unnamed = e
 		return e
@@ -201,7 +205,7 @@ func (m *Model) pick(b byte) Version {
 // decided.
 func (m *Model) adopt(cur *entry, found map[Version]*entry) {
 	*m = Model{live: State{}, seq: m.seq, sure: true, maxID: m.maxID, listed: found, doubt: map[Version]*entry{},
-		heads: map[Version]*entry{}, gone: map[Version]*entry{}}
+		heads: map[Version]*entry{}, gone: map[Version]*entry{}, faults: m.faults}
 	if cur != nil {
 		m.live = maps.Clone(cur.state)
 		m.current, m.tip = cur.id, cur.id

@@ -38,3 +38,41 @@ func TestRegress(t *testing.T) {
 		})
 	}
 }
+
+// TestSegment_CreationReportedAsFailed: a file that was made although making it was reported as an error is as new as
+// any other, and its name has to become durable before a version refers to it.
+func TestSegment_CreationReportedAsFailed(t *testing.T) {
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	failing := fsx.NewErr(disk)
+	opts := small
+	opts.FS = failing
+	s, err := hlog.Open(storeDir, &opts)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Set(Key(1), []byte("one")); err != nil {
+		t.Fatal(err)
+	}
+	// The segment is opened, which fails because there is none, and then made.
+	fault := failing.Inject(fsx.Fault{Class: fsx.ClassOpen, Match: "*.seg", Nth: 2, After: true})
+	if _, err := s.Checkpoint(t.Context()); err == nil || fault.Fired() != 1 {
+		t.Fatalf("error %v, fault came %d times", err, fault.Fired())
+	}
+	if _, err := s.Checkpoint(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	left := disk.Clone(fsx.Crash{Keep: fsx.KeepNone})
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	opts.FS = left
+	if s, err = hlog.Open(storeDir, &opts); err != nil {
+		t.Fatal(err)
+	}
+	if v, err := s.Get(nil, Key(1)); err != nil || string(v) != "one" {
+		t.Errorf("got %q, %v", v, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

@@ -63,6 +63,7 @@ func (r *Runner) Played() int { return r.played }
 // Play opens the store, plays the tape, and closes the store. The error says where the store and the model disagree.
 func (r *Runner) Play(t Tape) error {
 	r.model = NewModel()
+	r.model.faults = r.Faults
 	r.publish()
 	if err := r.open(0, r.model.outcome()); err != nil || r.store == nil {
 		return err

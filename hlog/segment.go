@@ -71,8 +71,8 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 	}
 	f, err := s.fs.Open(name, flag)
 	if create && errors.Is(err, fs.ErrNotExist) {
+		s.dirDirty = true // also when this fails: the file may be there all the same
 		f, err = s.fs.Open(name, flag|fsx.Create)
-		s.dirDirty = s.dirDirty || err == nil
 	}
 	if err != nil {
 		return nil, err

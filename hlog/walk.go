@@ -95,11 +95,15 @@ func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 func (w *walker) fetch(from, to uint64, n int) chunk {
 	size := w.log.segments.size
 	end := min(from+uint64(n), to, (from/size+1)*size)
-	if w.guard != nil {
+	for w.guard != nil {
 		if c, ok := w.fetchMemory(from, end); ok {
 			return c
 		}
-		end = min(end, w.log.head.Load()) // above it, disk may not have the log yet
+		// Above head, disk may not have the log yet. Warming lowers head: then what is at from has come into memory.
+		if head := w.log.head.Load(); head > from {
+			end = min(end, head)
+			break
+		}
 	}
 	return w.fetchDisk(from, end)
 }
