@@ -95,7 +95,8 @@ var openers = map[string]func(dir string, o Options) (Engine, error){
 	},
 	hybridlog.Kind: func(dir string, o Options) (Engine, error) {
 		return engine(hybridlog.Open(dir, hybridlog.Options{
-			Options: o.base(), MutableFraction: o.MutableFraction, PageBytes: o.PageBytes, NoCompaction: o.NoCompaction,
+			Options: o.base(), MutableFraction: o.MutableFraction, PageBytes: o.PageBytes,
+			SegmentBytes: o.SegmentBytes, NoCompaction: o.NoCompaction,
 		}))
 	},
 	memonly.Kind: func(dir string, o Options) (Engine, error) { return engine(memonly.Open(dir, o.base())) },

@@ -42,10 +42,12 @@ type Options struct {
 	// NoCompaction keeps the append log from merging files, and the hybrid log from compacting.
 	NoCompaction bool
 
-	// MutableFraction is the share of the hybrid log's memory in which records are updated in place, and PageBytes its unit
-	// of writing; defaults as in package hlog. It needs 4 MiB of MemoryBytes at least, and takes them.
+	// MutableFraction is the share of the hybrid log's memory in which records are updated in place, PageBytes its unit of
+	// writing, SegmentBytes that of giving disk space back; defaults as in package hlog. A directory keeps its SegmentBytes.
+	// The hybrid log needs 4 MiB of MemoryBytes at least, and takes them.
 	MutableFraction float64
 	PageBytes       int
+	SegmentBytes    int64
 }
 
 // ThesisOptions returns the settings of the thesis' parameter sweeps: sizes for some ten thousand small records.

@@ -16,21 +16,25 @@ func small() compare.Options {
 }
 
 func TestLSM(t *testing.T) {
-	Run(t, Subject{Kind: "lsm", Remote: true, Incremental: true, Options: small()})
+	Run(t, Subject{Kind: "lsm", Remote: true, Incremental: true, DiskSlack: 1 << 20, Options: small()})
 }
 
 func TestLSM_WAL(t *testing.T) {
 	o := small()
 	o.WAL = true
-	Run(t, Subject{Kind: "lsm", Remote: true, Incremental: true, Replays: true, Options: o})
+	Run(t, Subject{Kind: "lsm", Remote: true, Incremental: true, Replays: true, DiskSlack: 1 << 20, Options: o})
 }
 
 func TestAppendLog(t *testing.T) {
-	Run(t, Subject{Kind: "appendlog", Remote: true, Incremental: true, Options: small()})
+	Run(t, Subject{Kind: "appendlog", Remote: true, Incremental: true, DiskSlack: 1 << 20, Options: small()})
 }
 
-func TestMemOnly(t *testing.T) { Run(t, Subject{Kind: "memonly", Remote: true, Options: small()}) }
+func TestMemOnly(t *testing.T) {
+	Run(t, Subject{Kind: "memonly", Remote: true, DiskSlack: 1 << 20, Options: small()})
+}
 
 func TestHybridLog(t *testing.T) {
-	Run(t, Subject{Kind: "hybridlog", Incremental: true, Options: small()})
+	o := small()
+	o.PageBytes, o.SegmentBytes = 16<<10, 1<<20
+	Run(t, Subject{Kind: "hybridlog", Incremental: true, DiskSlack: 16 << 20, Options: o})
 }

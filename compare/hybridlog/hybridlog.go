@@ -27,6 +27,7 @@ type Options struct {
 	base.Options
 	MutableFraction float64
 	PageBytes       int
+	SegmentBytes    int64
 	NoCompaction    bool
 }
 
@@ -45,6 +46,7 @@ func Open(dir string, opts Options) (*Store, error) {
 		MemoryBytes:     max(opts.MemoryBytes, hlog.MinMemoryBytes),
 		MutableFraction: opts.MutableFraction,
 		PageBytes:       opts.PageBytes,
+		SegmentBytes:    opts.SegmentBytes,
 		NoCompaction:    opts.NoCompaction,
 		FS:              opts.FS,
 	}
@@ -63,14 +65,36 @@ func Open(dir string, opts Options) (*Store, error) {
 	if s.store, err = hlog.Open(dir, &o); err != nil {
 		return nil, translate(err)
 	}
-	named, err := s.versions()
-	if err != nil {
+	if err := s.start(); err != nil {
 		return nil, errors.Join(err, s.store.Close())
 	}
-	for _, v := range named {
-		s.highest = max(s.highest, v.number)
-	}
 	return s, nil
+}
+
+// start finds the highest number and purges the versions of earlier closes, which would push numbered ones out.
+func (s *Store) start() error {
+	infos, err := s.store.Versions()
+	if err != nil {
+		return translate(err)
+	}
+	for _, info := range infos {
+		if number, ok := numberOf(info); ok {
+			s.highest = max(s.highest, number)
+		} else if !info.Current {
+			if err := s.store.Purge(context.Background(), info.Version); err != nil {
+				return translate(err)
+			}
+		}
+	}
+	return nil
+}
+
+// numberOf returns the caller's number of a version; that of a close has none.
+func numberOf(info checkpoint.Info) (uint64, bool) {
+	if len(info.Cookie) != 8 {
+		return 0, false
+	}
+	return binary.LittleEndian.Uint64(info.Cookie), true
 }
 
 // version is a version of the store that has a number of the caller's.
@@ -87,8 +111,8 @@ func (s *Store) versions() ([]version, error) {
 	}
 	var named []version
 	for _, info := range infos {
-		if len(info.Cookie) == 8 {
-			named = append(named, version{binary.LittleEndian.Uint64(info.Cookie), info.Version})
+		if number, ok := numberOf(info); ok {
+			named = append(named, version{number, info.Version})
 		}
 	}
 	return named[max(0, len(named)-s.keep):], nil
@@ -96,6 +120,9 @@ func (s *Store) versions() ([]version, error) {
 
 // Get returns a copy of key's value, or nil when it is absent.
 func (s *Store) Get(key []byte) ([]byte, error) {
+	if err := base.CheckKey(key); err != nil {
+		return nil, err
+	}
 	value, err := s.store.Get(nil, key)
 	switch {
 	case err == nil:
@@ -108,8 +135,8 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 
 // Set sets key's value; an empty one deletes it.
 func (s *Store) Set(key, value []byte) error {
-	if len(key) > math.MaxUint16 {
-		return base.ErrKey
+	if err := base.CheckKey(key); err != nil {
+		return err
 	}
 	if len(value) == 0 {
 		return translate(s.store.Delete(key))
@@ -179,7 +206,7 @@ func translate(err error) error {
 		return nil
 	}
 	for _, pair := range [][2]error{
-		{hlog.ErrClosed, base.ErrClosed}, {hlog.ErrEmptyKey, base.ErrKey}, {hlog.ErrTooLarge, base.ErrTooLarge},
+		{hlog.ErrClosed, base.ErrClosed}, {hlog.ErrTooLarge, base.ErrTooLarge},
 		{hlog.ErrCorrupt, base.ErrCorrupt}, {hlog.ErrFormat, base.ErrFormat}, {hlog.ErrVersionNotFound, base.ErrVersionNotFound},
 		{hlog.ErrVersionOrder, base.ErrVersionOrder}, {hlog.ErrRemote, base.ErrRemote},
 	} {
