@@ -88,11 +88,12 @@ func TestMirror_ManyPieces(t *testing.T) {
 	remote := newRemote(t)
 	m := newMachine(t, 1)
 	mirror := m.mirror(remote)
+	const last = 800
 	worst := int64(0)
-	for v := checkpoint.Version(1); v <= 1300; v++ {
+	for v := checkpoint.Version(1); v <= last; v++ {
 		c := delta{log: 4096}
-		if v == 900 {
-			c.trim = 4096 * 300 // in the middle of a list
+		if v == 600 {
+			c.trim = 4096 * 200 // in the middle of a list
 		}
 		m.commit(v, c)
 		sent, err := mirror.Upload(t.Context(), v)
@@ -111,8 +112,8 @@ func TestMirror_ManyPieces(t *testing.T) {
 			lists++
 		}
 	}
-	t.Logf("1300 uploads: at most %d bytes beside the delta, %d lists", worst, lists)
-	if worst > 24*400 || lists == 0 || lists > 12 {
+	t.Logf("%d uploads: at most %d bytes beside the delta, %d lists", last, worst, lists)
+	if worst > 24*400 || lists == 0 || lists > 8 {
 		t.Errorf("at most %d bytes beside the delta, %d lists", worst, lists)
 	}
 	if n, err := m.mirror(remote).Sweep(t.Context()); n != 0 || err != nil {
@@ -121,7 +122,7 @@ func TestMirror_ManyPieces(t *testing.T) {
 	empty := newMachine(t, 2)
 	_, err := empty.mirror(remote).Pull(t.Context())
 	m.ok(err)
-	if empty.current() != 1300 || empty.content(1300) != m.content(1300) {
+	if empty.current() != last || empty.content(last) != m.content(last) {
 		t.Errorf("an empty machine is at %d, or differs", empty.current())
 	}
 }
