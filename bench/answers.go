@@ -184,7 +184,7 @@ func (f findings) fit() []string {
 	text := []string{"Required are incremental snapshots with fast recovery, rollback, a state larger than memory, frequent updates, a drifting hot set, and point operations. The hybrid log, the LSM tree and the append log have all six by design; memonly has neither incremental snapshots nor a state larger than memory. The append log must keep a place in memory for every key, and memonly every value."}
 	found := false
 	for _, m := range f.matches() {
-		if m.unit == "operations per second" && (strings.Contains(m.what, "update, zipf") || strings.Contains(m.what, "update, hotset")) {
+		if m.unit == "operations per second" && (strings.HasSuffix(m.what, "update, zipf") || strings.HasSuffix(m.what, "update, hotset")) {
 			found = true
 			text = append(text, fmt.Sprintf("%s: %s.", m.what, m.ranking()))
 		}
@@ -278,7 +278,7 @@ func (f findings) tradeoffs() []string {
 	for _, m := range f.matches() {
 		switch {
 		case strings.HasPrefix(m.what, "recovery"), strings.HasPrefix(m.what, "snapshot"), strings.HasPrefix(m.what, "resident"),
-			m.what == "latency during snapshots, p99", m.what == "latency during snapshots, p99.9", strings.HasPrefix(m.what, "larger, getrmw"):
+			m.what == "latency during snapshots, p99", m.what == "latency during snapshots, p99.9", strings.Contains(m.what, "larger") && strings.Contains(m.what, "getrmw"):
 			text = append(text, fmt.Sprintf("%s: %s.", upper(m.what), m.ranking()))
 		}
 	}

@@ -33,6 +33,7 @@ type env struct {
 	duration    time.Duration
 	rounds      int
 	short       bool
+	quick       bool // the default run, which has two minutes
 
 	texts    []string
 	suffixes string
@@ -111,7 +112,7 @@ func parse(args []string, out *os.File, errOut *os.File) (*env, error) {
 	}
 	var dist, mix, engines string
 	var hot workload.Dist
-	fl.StringVar(&e.experiments, "experiment", "mainjob,headtohead", "what to run: names with commas between, all, or list")
+	fl.StringVar(&e.experiments, "experiment", "", "what to run: names with commas between, all, or list (empty: "+defaultExperiments+", the last two at a fifth of their sizes)")
 	fl.Float64Var(&e.scale, "scale", 1, "multiply the experiments' sizes by this")
 	fl.Var(count{&e.keys}, "keys", "number of keys, such as 10M (0: the experiment's own)")
 	fl.Var(count{&e.ops}, "ops", "operations in a measured round (0: the experiment's own)")
@@ -143,6 +144,9 @@ func parse(args []string, out *os.File, errOut *os.File) (*env, error) {
 	}
 	if fl.NArg() > 0 {
 		return nil, fmt.Errorf("bench: unexpected argument %q", fl.Arg(0))
+	}
+	if e.experiments == "" {
+		e.experiments, e.quick = defaultExperiments, true
 	}
 	return e, e.interpret(dist, mix, engines, hot)
 }
@@ -225,9 +229,15 @@ func (e *env) pick(of ...string) []string {
 	return out
 }
 
-// n scales a size of an experiment: up by -scale, down by -short.
+// defaultExperiments are those of a run without flags.
+const defaultExperiments = "mainjob,headtohead,snapshot-static,recovery-keys"
+
+// n scales a size of an experiment: up by -scale, down by -short and in the default run.
 func (e *env) n(size int) int {
 	f := float64(size) * e.scale
+	if e.quick {
+		f /= 5
+	}
 	if e.short {
 		f /= 10
 	}

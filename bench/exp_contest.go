@@ -57,15 +57,42 @@ func fits(s contest.Shape, n float64) int64 {
 	return 32<<20 + int64(n*float64(s.Bytes()+64*int64(s.Keys)))
 }
 
-// runHeadToHead is the short comparison of the default run.
+// runHeadToHead is the short comparison of the default run: once with room for everything, once with memory for a quarter
+// of the data.
 func runHeadToHead(ctx context.Context, e *env) (*report.Section, error) {
-	s := e.shape(200_000, 8, 100)
-	memory := e.engineMemory(fits(s, 2))
 	rounds, each := e.round(3, 150*time.Millisecond)
-	return contest.Throughput{Name: "headtohead", Title: "Head to head, state in memory",
+	s := contest.Shape{Keys: or(e.keys, scaledBy(e, 200_000)), KeyBytes: or(e.keyBytes, 8), ValueBytes: or(e.valueBytes, 100)}
+	memory := e.engineMemory(fits(s, 2))
+	fit := contest.Throughput{Name: "headtohead", Title: "Head to head",
 		Contestants: e.contestants(compare.Options{MemoryBytes: memory}), Shape: s, Memory: memory,
 		Dists: e.distributions("uniform", "zipf", "hotset"), Mixes: e.operations("update", "mixed", "read"), Goroutines: e.goroutines,
-		Rounds: rounds, Each: each, Dir: e.dir, Out: e.out, Step: e.progress.Step, At: e.progress.At}.Run(ctx)
+		Rounds: rounds, Each: each, Dir: e.dir, Out: e.out, Step: e.progress.Step, At: e.progress.At}
+	out, err := fit.Run(ctx)
+	if err != nil {
+		return nil, err
+	}
+	larger := fit
+	larger.Name, larger.Shape.Keys, larger.Each, larger.NoPageCache = "headtohead-larger", 2*s.Keys, 2*each, true
+	larger.Memory = e.engineMemory(max(8<<20, larger.Shape.Bytes()/4))
+	larger.Contestants = e.contestants(compare.Options{MemoryBytes: larger.Memory}, "hybridlog", "lsm", "appendlog")
+	larger.Dists, larger.Mixes = e.distributions("zipf", "hotset"), e.operations("update", "getrmw")
+	more, err := larger.Run(ctx)
+	if err != nil {
+		return out, err
+	}
+	out.Settings = "In memory: " + out.Settings + " Larger than memory: " + more.Settings
+	out.Text = append(out.Text, more.Text...)
+	out.Tables[0].Title, more.Tables[0].Title = "In memory. "+out.Tables[0].Title, "Memory for a quarter of the data. "+more.Tables[0].Title
+	out.Tables, out.Figures = append(out.Tables, more.Tables...), append(out.Figures, more.Figures...)
+	return out, nil
+}
+
+// scaledBy is n of the default run's own experiment, which is short as it is.
+func scaledBy(e *env, size int) int {
+	if e.quick {
+		size *= 5
+	}
+	return e.n(size)
 }
 
 // runMixes is the long comparison: every mix.
@@ -85,7 +112,7 @@ func runLarger(ctx context.Context, e *env) (*report.Section, error) {
 	memory := e.engineMemory(max(8<<20, s.Bytes()/4))
 	rounds, each := e.round(3, 2*time.Second)
 	return contest.Throughput{Name: "larger", Title: "Larger than memory: memory for a quarter of the data",
-		Contestants: e.contestants(compare.Options{MemoryBytes: memory}, "hybridlog", "lsm", "appendlog"), Shape: s, Memory: memory,
+		Contestants: e.contestants(compare.Options{MemoryBytes: memory}, "hybridlog", "lsm", "appendlog"), Shape: s, Memory: memory, NoPageCache: true,
 		Dists: e.distributions("zipf", "hotset", "uniform"), Mixes: e.operations("getrmw", "update", "read"), Goroutines: e.goroutines,
 		Rounds: rounds, Each: each, Dir: e.dir, Out: e.out, Step: e.progress.Step, At: e.progress.At}.Run(ctx)
 }
@@ -131,7 +158,7 @@ func runRecoveryKeys(ctx context.Context, e *env) (*report.Section, error) {
 	memory := e.engineMemory(fits(sizes[len(sizes)-1].Shape, 1))
 	rounds, _ := e.round(3, 0)
 	return contest.Recovery{Name: "recovery-keys", Title: "Recovery and number of keys", Contestants: e.contestants(compare.Options{MemoryBytes: memory}),
-		Sizes: sizes, Memory: memory, XLabel: "keys", Dist: e.distributions("uniform")[0], Rounds: rounds, Dir: e.dir, Out: e.out,
+		Sizes: sizes, Memory: memory, XLabel: "keys", LogX: true, Dist: e.distributions("uniform")[0], Rounds: rounds, Dir: e.dir, Out: e.out,
 		Step: e.progress.Step, At: e.progress.At}.Run(ctx)
 }
 

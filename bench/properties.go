@@ -28,7 +28,7 @@ func properties(sections []*report.Section) *report.Section {
 		t.Rows = append(t.Rows, row)
 	}
 	for _, want := range []string{"headtohead, update, uniform", "headtohead, update, zipf", "headtohead, mixed, zipf", "headtohead, read, zipf",
-		"larger, getrmw, zipf", "latency during snapshots, p99.9", "recovery after a close, most keys", "recovery after a crash, most keys",
+		"headtohead, larger-update, zipf", "headtohead, larger-getrmw, zipf", "larger, getrmw, zipf", "latency during snapshots, p99.9", "recovery after a close, most keys", "recovery after a crash, most keys",
 		"snapshot of a large state, little changed", "resident memory, most keys"} {
 		for _, m := range ms {
 			if m.what != want {

@@ -169,6 +169,7 @@ func (c contests) experiment(ctx context.Context, name string) ([]*report.Sectio
 		}
 		t.Mixes = []workload.Mix{mix}
 		t.Each *= 4
+		t.NoPageCache = true
 		return sections, errors.Join(add(t.Run(ctx)), nil)
 	case "snapshot":
 		return sections, add(contest.Snapshots{Name: "peers-snapshot", Title: "Snapshots of a large state, little changed", Contestants: c.contestants(room, false),

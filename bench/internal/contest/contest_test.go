@@ -129,7 +129,7 @@ func TestThroughput_EveryEngineInEveryCell(t *testing.T) {
 	churn, _ := workload.MixByName("churn")
 	s, err := Throughput{Name: "t", Title: "T", Contestants: toys, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(),
 		Dists: []workload.Dist{{Kind: "zipf"}, {Kind: "uniform"}}, Mixes: []workload.Mix{rmw, churn}, Goroutines: 2, Rounds: 2,
-		Each: 5 * time.Millisecond, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+		Each: 20 * time.Millisecond, NoPageCache: true, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
 	checkSection(t, s, err, 8)
 }
 

@@ -21,6 +21,7 @@ type Recovery struct {
 	Sizes       []Recoverable
 	Memory      int64
 	XLabel      string // of the figures: what X of the sizes is
+	LogX        bool
 	Dist        workload.Dist
 	Rounds      int
 	Dir         string
@@ -41,8 +42,8 @@ func (c Recovery) Run(ctx context.Context) (*report.Section, error) {
 	s := &report.Section{Name: c.Name, Title: c.Title, Settings: fmt.Sprintf(
 		"Memory %s each; time from the call that opens the store until a first read is served, the earlier instance closed; median of %d. The crash is a copy of the directory taken right after a snapshot while the store was open.",
 		report.Bytes(c.Memory), c.Rounds)}
-	clean := &report.Figure{Name: c.Name, Title: c.Title + ", after a clean close", XLabel: c.XLabel, YLabel: "open and first read (ms)", LogY: true}
-	crash := &report.Figure{Name: c.Name + "-crash", Title: c.Title + ", after a crash", XLabel: c.XLabel, YLabel: "open and first read (ms)", LogY: true}
+	clean := &report.Figure{Name: c.Name, Title: c.Title + ", after a clean close", XLabel: c.XLabel, YLabel: "open and first read (ms)", LogX: c.LogX, LogY: true}
+	crash := &report.Figure{Name: c.Name + "-crash", Title: c.Title + ", after a crash", XLabel: c.XLabel, YLabel: "open and first read (ms)", LogX: c.LogX, LogY: true}
 	tab := &report.Table{Name: c.Name, Title: "Open until the first read is served, median (lowest – highest)",
 		Header: []string{c.XLabel, "engine", "after a close", "after a crash", "files"}}
 	c.Step("%s", c.Name)

@@ -23,6 +23,7 @@ type Throughput struct {
 	Goroutines  int
 	Rounds      int
 	Each        time.Duration // of a round
+	NoPageCache bool          // drop the files' pages all the while, so that memory is what each was given
 	Dir         string
 	Out         io.Writer
 	Step        func(format string, args ...any)
@@ -34,6 +35,9 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 	s = &report.Section{Name: t.Name, Title: t.Title, Settings: fmt.Sprintf(
 		"%s, memory %s each, %d goroutines, %d alternating rounds of %v; no sync between snapshots; every 8th operation timed.",
 		t.Shape, report.Bytes(t.Memory), t.Goroutines, t.Rounds, t.Each)}
+	if t.NoPageCache {
+		s.Text = append(s.Text, pageCacheText)
+	}
 	var entries []*Entry
 	defer func() {
 		for _, e := range entries {
@@ -59,7 +63,7 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "hybridlog is"}}
 	done, total := 0.0, float64(len(t.Mixes)*len(t.Dists)*t.Rounds)
 	for _, mix := range t.Mixes {
-		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s", mix.Name, t.Shape),
+		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", mix.Name, t.Shape, report.Bytes(t.Memory)),
 			XLabel: "distribution of keys", YLabel: "operations per second", LogY: true}
 		for _, d := range t.Dists {
 			scores, err := t.compete(ctx, entries, workload.NewPlan(d, mix, t.Shape.Keys, 1<<20, 1), func() {
@@ -78,6 +82,15 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 	return s, nil
 }
 
+// pageCacheText says what stands between the page cache and the engines that read through it.
+var pageCacheText = func() string {
+	if dropsPages {
+		return "The system's page cache is no engine's memory: the clean pages of every file are dropped every 5 ms during the rounds. " +
+			"The hybrid log reads past it anyway; the others read through it."
+	}
+	return "Engines that read through the system's page cache have that memory besides; this system offers no way to take it from them."
+}()
+
 // score is what one engine reached in the rounds of one mix and distribution.
 type score struct {
 	name  string
@@ -95,8 +108,13 @@ func (t Throughput) compete(ctx context.Context, entries []*Entry, plan workload
 		for k := range entries {
 			i := (k + r) % len(entries)
 			runtime.GC()
+			stop := func() {}
+			if t.NoPageCache {
+				stop = dropPages(entries[i].Dir)
+			}
 			res := workload.Run(ctx, workload.Config{Goroutines: t.Goroutines, Duration: t.Each, Sample: 8, Offset: offset[i]},
 				plan, entries[i].Driver.Do)
+			stop()
 			if err := errors.Join(res.Err, ctx.Err()); err != nil {
 				return nil, fmt.Errorf("%s: %w", entries[i].Name, err)
 			}

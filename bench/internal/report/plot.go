@@ -78,7 +78,7 @@ func (f *Figure) draw(c draw.Canvas) error {
 	p.Title.Text = f.Title
 	p.Title.TextStyle.Font.Size = 12
 	p.Title.Padding = 6
-	p.X.Label.Text, p.Y.Label.Text = f.XLabel, f.YLabel
+	p.X.Label.Text = f.XLabel
 	p.X.Padding, p.Y.Padding = 3, 3
 	legend := plot.NewLegend()
 	legend.Top, legend.Left = true, true
@@ -114,7 +114,11 @@ func (f *Figure) draw(c draw.Canvas) error {
 		right := draw.Crop(c, c.Size().X-width+8, -4, 0, -34)
 		legend.Draw(right)
 	}
-	p.Draw(draw.Crop(c, 4, -width-8, 4, -4))
+	// The label of the y axis is drawn here: on a logarithmic axis, gonum leaves room for it where it is not.
+	side := p.Y.Label.TextStyle
+	side.Rotation, side.XAlign, side.YAlign = math.Pi/2, draw.XCenter, draw.YTop
+	c.FillText(side, vg.Point{X: c.Min.X + 4, Y: (c.Min.Y + c.Max.Y) / 2}, f.YLabel)
+	p.Draw(draw.Crop(c, 4+1.5*side.Font.Size, -width-8, 4, -4))
 	return nil
 }
 

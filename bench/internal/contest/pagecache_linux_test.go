@@ -1,0 +1,65 @@
+package contest
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// resident is how many of a file's pages are in the page cache.
+func resident(t *testing.T, name string, size int) int {
+	t.Helper()
+	f, err := os.Open(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	n := 0
+	buf := make([]byte, 4096)
+	for off := int64(0); off < int64(size); off += 4096 {
+		switch _, err := unix.Preadv2(int(f.Fd()), [][]byte{buf}, off, unix.RWF_NOWAIT); err {
+		case nil:
+			n++
+		case unix.EAGAIN: // would have to be read from the device
+		default:
+			t.Skip(err)
+		}
+	}
+	return n
+}
+
+func TestDropPages_FilesLeaveThePageCache(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "sub", "file")
+	if err := os.Mkdir(filepath.Dir(name), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	const size = 1 << 20
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if _, err := f.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Sync(); err != nil { // only clean pages can be dropped
+		t.Fatal(err)
+	}
+	before := resident(t, name, size)
+	if before == 0 {
+		t.Skip("this file system keeps nothing in the page cache")
+	}
+	stop := dropPages(dir)
+	defer stop()
+	for range 500 {
+		if resident(t, name, size) == 0 {
+			return
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	t.Errorf("%d of %d pages are still there", resident(t, name, size), before)
+}
