@@ -1,0 +1,210 @@
+package protocol
+
+import (
+	"fmt"
+	"os"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+// long also explores what takes minutes.
+var long = os.Getenv("HLOG_FUZZ") == "long"
+
+func update(key uint8) Op  { return Op{Kind: RMW, Key: key} }
+func enlarge(key uint8) Op { return Op{Kind: RMW, Key: key, Big: true} }
+func set(key uint8) Op     { return Op{Kind: Set, Key: key} }
+func remove(key uint8) Op  { return Op{Kind: Delete, Key: key} }
+func take(key uint8) Op    { return Op{Kind: Take, Key: key} }
+func get(key uint8) Op     { return Op{Kind: Get, Key: key} }
+
+var (
+	one      = []Base{{Key: 0}}
+	two      = []Base{{Key: 0}, {Key: 1}}
+	deletion = []Base{{Key: 0}, {Key: 0, Tombstone: true}}
+)
+
+func ops(a, b []Op) [sessions][]Op { return [sessions][]Op{a, b} }
+func do(o ...Op) []Op              { return o }
+
+// scenarios are explored to the end, every time. The two keys always share a chain.
+var scenarios = []Config{
+	{Name: "updates and a checkpoint", Ops: ops(do(update(0), update(1)), do(update(0), update(1))), Base: two, Checkpoints: 1},
+	{Name: "updates and a checkpoint, every access a step", Ops: ops(do(update(0), update(1)), do(update(0), update(1))), Base: two, Checkpoints: 1, Fine: true},
+	{Name: "sets, deletes, a checkpoint, a read-only shift", Ops: ops(do(set(0), update(1)), do(update(0), remove(1))), Base: one, Checkpoints: 1, Passes: 1},
+	{Name: "values that outgrow their records", Ops: ops(do(enlarge(0), update(0)), do(update(0), set(0))), Base: two, Passes: 2},
+	{Name: "two checkpoints", Ops: ops(do(update(0), set(1)), do(update(0))), Base: two, Checkpoints: 2},
+	{Name: "eviction", Ops: ops(do(update(0), get(0)), do(update(0), remove(1))), Base: two, Passes: 2, Evict: true},
+	{Name: "eviction, every access a step", Ops: ops(do(update(0), get(0)), do(update(0), remove(1))), Base: two, Passes: 2, Evict: true, Fine: true},
+	{Name: "eviction and a checkpoint", Ops: ops(do(update(0)), do(update(0))), Base: two, Passes: 1, Evict: true, Checkpoints: 1},
+	{Name: "few frames", Ops: ops(do(update(0), enlarge(0)), do(enlarge(1), update(0))), Base: two, Passes: 2, Evict: true, Window: 3},
+	{Name: "compaction", Ops: ops(do(update(0)), do(remove(1))), Base: two, Versions: []uint8{2}, Evicted: true, Checkpoints: 1, Compact: true},
+	{Name: "compaction under cold reads", Ops: ops(do(take(0)), do(get(1))), Base: two, Versions: []uint8{2}, Evicted: true, Checkpoints: 1, Compact: true},
+	{Name: "compaction of a fuzzy end", Ops: ops(do(update(0)), do(update(0))), Base: one, Checkpoints: 2, Compact: true},
+	{Name: "compaction of a deletion", Ops: ops(do(update(0)), do(update(1))), Base: deletion, Versions: []uint8{2}, Checkpoints: 1, Compact: true},
+	{Name: "compaction of a deletion, and a restore to before it", Ops: ops(do(update(0)), do(get(0))), Base: deletion, Versions: []uint8{1, 2}, Checkpoints: 1, Compact: true, Restore: true},
+	{Name: "growth", Ops: ops(do(update(0), update(0)), do(set(1))), Base: two, Grow: true, Checkpoints: 1},
+	{Name: "growth that splits a catch-all", Ops: ops(do(enlarge(0)), do(enlarge(1), update(1))), Base: two, Grow: true, CatchAll: true, Checkpoints: 1},
+	{Name: "growth and compaction", Ops: ops(do(update(0)), do(get(1))), Base: two, Versions: []uint8{2}, Grow: true, CatchAll: true, Compact: true, Checkpoints: 1},
+	{Name: "growth and a restore", Ops: ops(do(update(0), update(1)), do(update(0))), Base: two, Versions: []uint8{1, 2}, Restore: true, Grow: true, CatchAll: true},
+	{Name: "restore and a checkpoint", Ops: ops(do(update(0), update(0)), do(set(1))), Base: two, Versions: []uint8{1, 2}, Restore: true, Target: 1, Checkpoints: 1},
+	{Name: "restore of a version with a fuzzy end", Ops: ops(do(update(0)), do(update(0))), Base: two, Restore: true, Checkpoints: 2},
+	{Name: "restore and eviction", Ops: ops(do(update(0), get(1)), do(update(1), update(0))), Base: two, Versions: []uint8{1}, Restore: true, Passes: 1, Evict: true},
+	{Name: "restore and compaction", Ops: ops(do(update(0)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Evicted: true, Restore: true, Compact: true, Checkpoints: 1},
+	{Name: "compaction, four operations", Ops: ops(do(update(0), get(1)), do(take(1), set(0))), Base: two, Versions: []uint8{2}, Evicted: true, Checkpoints: 1, Compact: true},
+	{Name: "growth, four operations", Ops: ops(do(update(0), update(0)), do(set(1), update(0))), Base: two, Grow: true, CatchAll: true, Checkpoints: 1},
+	{Name: "restore and a checkpoint, four operations", Ops: ops(do(update(0), update(0)), do(set(1), update(0))), Base: two, Versions: []uint8{1, 2}, Restore: true, Checkpoints: 1},
+}
+
+// large are explored in long runs only, to the end as far as millionsOfStates allow.
+var large = []Config{
+	{Name: "sets, deletes, a checkpoint, two read-only shifts", Ops: ops(do(set(0), update(1)), do(update(0), remove(1))), Base: two, Checkpoints: 1, Passes: 2},
+	{Name: "two checkpoints, four operations", Ops: ops(do(update(0), set(1)), do(update(0), take(1))), Base: two, Checkpoints: 2},
+	{Name: "eviction, a checkpoint, a deletion", Ops: ops(do(update(0)), do(update(0), take(1))), Base: two, Passes: 1, Evict: true, Checkpoints: 1},
+	{Name: "eviction, a checkpoint, four operations", Ops: ops(do(update(0), take(1)), do(update(0), get(1))), Base: two, Passes: 1, Evict: true, Checkpoints: 1},
+	{Name: "compaction of a fuzzy end, two keys", Ops: ops(do(update(0)), do(update(0))), Base: two, Checkpoints: 2, Compact: true},
+	{Name: "compaction of a fuzzy end, four operations", Ops: ops(do(update(0), update(1)), do(update(0), remove(1))), Base: one, Checkpoints: 2, Compact: true},
+	{Name: "compaction and eviction", Ops: ops(do(update(0)), do(remove(1), get(0))), Base: two, Versions: []uint8{2}, Compact: true, Checkpoints: 1, Passes: 1, Evict: true},
+	{Name: "growth and compaction, a deletion", Ops: ops(do(update(0)), do(take(1))), Base: two, Versions: []uint8{2}, Compact: true, Checkpoints: 1, Grow: true, CatchAll: true},
+	{Name: "restore of a version with a fuzzy end, four operations", Ops: ops(do(update(0), update(1)), do(update(0), set(1))), Base: two, Restore: true, Checkpoints: 2},
+	{Name: "restore, compaction, two checkpoints", Ops: ops(do(update(0)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Target: 1, Evicted: true, Restore: true, Compact: true, Checkpoints: 2},
+	{Name: "restore, compaction, three operations", Ops: ops(do(update(0), take(1)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Evicted: true, Restore: true, Compact: true, Checkpoints: 1},
+}
+
+const millionsOfStates = 30
+
+// tooLongForShort is how many states a scenario may have that is explored with -short, which slow builds use.
+const tooLongForShort = 120_000
+
+func TestProtocol_HoldsInEveryOrderOfSteps(t *testing.T) {
+	all := scenarios
+	if long {
+		for _, c := range append(scenarios, large...) {
+			if !c.Fine {
+				c.Name += ", every access a step"
+				c.Fine = true
+				all = append(all, c)
+			}
+		}
+		all = append(all, large...)
+	}
+	total := 0
+	for _, c := range all {
+		limit := millionsOfStates * 1_000_000
+		if testing.Short() {
+			limit = tooLongForShort
+		}
+		r := New(c).Explore(limit)
+		total += r.States
+		t.Logf("%-60s %s", c.Name, r)
+		if r.Violation != nil {
+			t.Errorf("%s: %s", c.Name, r.Violation)
+		} else if r.Ends == 0 {
+			t.Errorf("%s: no operation ever ended", c.Name)
+		} else if !r.Complete && !long && !testing.Short() {
+			t.Errorf("%s: not explored to the end", c.Name)
+		}
+	}
+	t.Logf("%d states explored", total)
+}
+
+// Every mistake must be found, in the scenario that shows it soonest.
+func TestProtocol_CatchesPlantedMistakes(t *testing.T) {
+	where := map[Plant]string{
+		NoSeal:            "values that outgrow their records",
+		NoMove:            "compaction",
+		InPlaceAnyVersion: "two checkpoints",
+		InPlaceToSafe:     "values that outgrow their records",
+		NoCutWait:         "two checkpoints",
+		NoSettle:          "two checkpoints",
+		NoFlushDrain:      "updates and a checkpoint, every access a step",
+		NoEvictDrain:      "eviction",
+		NoSkip:            "compaction",
+		StoreEntry:        "values that outgrow their records",
+		KeepVersion:       "two checkpoints",
+		StaleUpdate:       "values that outgrow their records",
+		LateBegin:         "compaction under cold reads",
+		CompactAlways:     "compaction",
+		CompactSkipsEnd:   "compaction of a fuzzy end",
+		DropTombstone:     "compaction of a deletion, and a restore to before it",
+		NoFreeze:          "growth",
+		CoarseIndex:       "growth that splits a catch-all",
+		NoRestoreDrain:    "restore and a checkpoint",
+	}
+	for p := Sound + 1; p < plants; p++ {
+		if p == NoBump {
+			continue // see TestProtocol_RestoreNeedsNoNewVersion
+		}
+		found := false
+		for _, c := range scenarios {
+			if c.Name != where[p] {
+				continue
+			}
+			found = true
+			c.Plant = p
+			r := New(c).Explore(millionsOfStates * 1_000_000)
+			if r.Violation == nil {
+				t.Errorf("%v: not caught in %q, %s", p, c.Name, r)
+				continue
+			}
+			t.Logf("%-45v caught after %7d states, %2d steps: %s", p, r.States, len(r.Violation.Trace), r.Violation.What)
+		}
+		if !found {
+			t.Errorf("%v: no scenario is named %q", p, where[p])
+		}
+	}
+}
+
+func (r Result) String() string {
+	s := fmt.Sprintf("%8d states, %9d steps, %2d deep, %6d ends", r.States, r.Transitions, r.Depth, r.Ends)
+	if !r.Complete {
+		s += ", not all"
+	}
+	return s
+}
+
+func (v *Violation) String() string {
+	return v.What + "\n\t" + strings.Join(v.Trace, "\n\t")
+}
+
+// A restore begins a new log version although the model finds nothing wrong when it does not: what an update has read
+// before is told apart from what a restore brings back by address and state alone. If this ever fails the new version
+// has become necessary.
+func TestProtocol_RestoreNeedsNoNewVersion(t *testing.T) {
+	for _, c := range scenarios {
+		if !c.Restore {
+			continue
+		}
+		c.Plant = NoBump
+		limit := millionsOfStates * 1_000_000
+		if testing.Short() {
+			limit = tooLongForShort
+		}
+		r := New(c).Explore(limit)
+		t.Logf("%-60s %s", c.Name, r)
+		if r.Violation != nil {
+			t.Errorf("%s: %s", c.Name, r.Violation)
+		}
+	}
+}
+
+// Padding has undefined bytes; two equal states would differ in them.
+func TestState_HasNoPadding(t *testing.T) {
+	typ := reflect.TypeFor[State]()
+	if used := bytesOf(typ); used != typ.Size() {
+		t.Errorf("State has %d bytes, its fields have %d", typ.Size(), used)
+	}
+}
+
+func bytesOf(t reflect.Type) (n uintptr) {
+	switch t.Kind() {
+	case reflect.Struct:
+		for i := range t.NumField() {
+			n += bytesOf(t.Field(i).Type)
+		}
+		return n
+	case reflect.Array:
+		return uintptr(t.Len()) * bytesOf(t.Elem())
+	}
+	return t.Size()
+}
