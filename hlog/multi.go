@@ -167,6 +167,13 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	}
 	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
 		b := mem.AsBytes(&values[i])
+		if t.words {
+			if value, ok := t.s.getWord(mem.Load64(mem.AsBytes(&keys[i])), h); ok {
+				mem.Store64(b, value)
+				found[i] = true
+				return nil
+			}
+		}
 		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
 		switch {
 		case err == ErrNotFound:
@@ -192,6 +199,9 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 		return ErrReadOnly
 	}
 	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+		if t.words && t.s.setWord(mem.Load64(mem.AsBytes(&keys[i])), mem.Load64(mem.AsBytes(&values[i])), h) {
+			return nil
+		}
 		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
 	})
 }
@@ -203,6 +213,15 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 	}
 	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
 		key := t.bytes(&keys[i])
+		if t.words {
+			if value, ok := t.s.readWordForUpdate(&t.s.rmw, mem.Load64(key), h); ok {
+				mem.Store64(mem.AsBytes(&t.value), value)
+				fn(i, &t.value, true)
+				if t.s.writeWordUpdate(&t.s.rmw, mem.Load64(mem.AsBytes(&t.value))) {
+					return nil
+				}
+			}
+		}
 		for tries := 0; ; tries++ {
 			existed, err := t.load(key, h)
 			if err != nil {

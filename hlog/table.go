@@ -5,6 +5,7 @@ import (
 	"reflect"
 
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // Table is a typed view of a session's key space for fixed-size, pointer-free keys and values: the bytes of K are
@@ -16,6 +17,7 @@ import (
 type Table[K comparable, V any] struct {
 	s         *Session
 	canonical []canonicalRange // of K; nil when every byte of K counts as it is
+	words     bool             // K and V are 8 bytes each, and every bit of K counts: see words.go
 	key       K                // a key in its canonical form
 	value     V                // what an update works on
 }
@@ -35,7 +37,9 @@ func NewTable[K comparable, V any](s *Session) (*Table[K, V], error) {
 	if kt.Size() >= 1<<16 || !s.log.fits(int(kt.Size()), int(vt.Size())) {
 		return nil, fmt.Errorf("%w: table of %v to %v", ErrTooLarge, kt, vt)
 	}
-	return &Table[K, V]{s: s, canonical: canonicalRanges(kt)}, nil
+	t := &Table[K, V]{s: s, canonical: canonicalRanges(kt)}
+	t.words = kt.Size() == word.Align && vt.Size() == word.Align && t.canonical == nil
+	return t, nil
 }
 
 // bytes returns the key's bytes in canonical form: of *k itself where that is possible.
@@ -53,6 +57,13 @@ func (t *Table[K, V]) bytes(k *K) []byte {
 // Get returns the value of k and whether it has one.
 func (t *Table[K, V]) Get(k K) (V, bool, error) {
 	var v V
+	if t.words {
+		key := mem.Load64(mem.AsBytes(&k))
+		if value, ok := t.s.getWord(key, mix(key, t.s.store.seed)); ok {
+			mem.Store64(mem.AsBytes(&v), value)
+			return v, true, nil
+		}
+	}
 	ok, err := t.getInto(&v, t.bytes(&k))
 	return v, ok, err
 }
@@ -77,6 +88,12 @@ func (t *Table[K, V]) Set(k K, v V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
+	if t.words {
+		key := mem.Load64(mem.AsBytes(&k))
+		if t.s.setWord(key, mem.Load64(mem.AsBytes(&v)), mix(key, t.s.store.seed)) {
+			return nil
+		}
+	}
 	key, value := t.bytes(&k), mem.AsBytes(&v)
 	return t.s.set(key, value, t.s.store.hash(key))
 }
@@ -95,6 +112,17 @@ func (t *Table[K, V]) Delete(k K) error {
 func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
+	}
+	if t.words {
+		key := mem.Load64(mem.AsBytes(&k))
+		h := mix(key, t.s.store.seed)
+		if value, ok := t.s.readWordForUpdate(&t.s.rmw, key, h); ok {
+			mem.Store64(mem.AsBytes(&t.value), value)
+			fn(&t.value, true)
+			if t.s.writeWordUpdate(&t.s.rmw, mem.Load64(mem.AsBytes(&t.value))) {
+				return nil
+			}
+		}
 	}
 	key := t.bytes(&k)
 	h := t.s.store.hash(key)

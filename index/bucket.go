@@ -104,7 +104,14 @@ func loadLink(b mem.Ptr) link { return link(mem.Load(mem.Add(b, linkOffset))) }
 // matches returns a bit for every slot of b that q matches; free and frozen ones are among them. There is no branch in it: a branch on
 // what a cache miss will bring is mispredicted, and keeps the CPU from starting on the next operation's miss. The slots
 // are read in order (I3).
-func matches(b mem.Ptr, q word.Query) (m uint) {
+func matches(b mem.Ptr, q word.Query) uint64 {
+	if mem.HasMatchTags {
+		return mem.MatchTags(b, uint64(q))
+	}
+	return matchEach(b, q)
+}
+
+func matchEach(b mem.Ptr, q word.Query) (m uint64) {
 	if q.Matches(word.Entry(mem.Load(b)).Tag()) {
 		m = 1
 	}
@@ -136,7 +143,7 @@ func (t *table) find(h uint64) (mem.Ptr, word.Entry, result) {
 	m := matches(b, q)
 	step()
 	for ; m != 0; m &= m - 1 {
-		p := slotOf(b, bits.TrailingZeros(m))
+		p := slotOf(b, bits.TrailingZeros64(m))
 		e := word.Entry(mem.Load(p))
 		if e == 0 {
 			continue

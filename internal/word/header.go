@@ -101,9 +101,10 @@ const (
 	tombstoneBit State = 1 << 61
 	invalidBit   State = 1 << 60
 
-	keyLenShift   = 52
+	// KeyLenShift and ValueLenShift are exported for the mask that the hot path compares a whole state with.
+	KeyLenShift   = 52
 	keyLenMask    = 1<<8 - 1
-	valueLenShift = 41
+	ValueLenShift = 41
 	valueLenMask  = 1<<11 - 1
 	capShift      = 33
 	capMask       = 1<<8 - 1
@@ -120,7 +121,7 @@ const _ = uint(valueLenMask - MaxSmallValue)
 
 // MakeState returns the second word of a small record. capacity is in bytes, a multiple of [Align].
 func MakeState(keyLen, valueLen, capacity int) State {
-	return State(keyLen)<<keyLenShift | State(valueLen)<<valueLenShift | State(capacity/Align)<<capShift
+	return State(keyLen)<<KeyLenShift | State(valueLen)<<ValueLenShift | State(capacity/Align)<<capShift
 }
 
 // Locked reports whether an in-place update is going on.
@@ -139,10 +140,10 @@ func (s State) Tombstone() bool { return s&tombstoneBit != 0 }
 func (s State) Invalid() bool { return s&invalidBit != 0 }
 
 // KeyLen returns the length of the key of a small record.
-func (s State) KeyLen() int { return int(s >> keyLenShift & keyLenMask) }
+func (s State) KeyLen() int { return int(s >> KeyLenShift & keyLenMask) }
 
 // ValueLen returns the length of the value of a small record.
-func (s State) ValueLen() int { return int(s >> valueLenShift & valueLenMask) }
+func (s State) ValueLen() int { return int(s >> ValueLenShift & valueLenMask) }
 
 // Capacity returns the room for the value of a small record, in bytes.
 func (s State) Capacity() int { return int(s>>capShift&capMask) * Align }
@@ -160,14 +161,14 @@ func (s State) Seal() State { return s&^LockedBit | sealedBit }
 func (s State) Unseal() State { return s &^ (LockedBit | sealedBit) }
 
 // WithTombstone returns s as a deletion, with a value of no length.
-func (s State) WithTombstone() State { return s&^(valueLenMask<<valueLenShift) | tombstoneBit }
+func (s State) WithTombstone() State { return s&^(valueLenMask<<ValueLenShift) | tombstoneBit }
 
 // WithInvalid returns s as an abandoned record.
 func (s State) WithInvalid() State { return s | invalidBit }
 
 // WithValueLen returns s with another length of value, alive.
 func (s State) WithValueLen(n int) State {
-	return s&^(valueLenMask<<valueLenShift|tombstoneBit) | State(n)<<valueLenShift
+	return s&^(valueLenMask<<ValueLenShift|tombstoneBit) | State(n)<<ValueLenShift
 }
 
 // Bump returns s unlocked, with the next sequence.
