@@ -4,8 +4,9 @@
 //
 // Equal terms are: the same record encoding with the same checksum (xxh3), verified on every read from disk; the same
 // memory setting; the same rule of durability (a snapshot is durable when it returns, in between nothing is synced); the
-// same versions, retention and remote; and no background work, but for the hybrid log, whose point that is. The baselines
-// read and write through the page cache, which is memory that nobody charges them for.
+// same versions, retention and remote; files read past the page cache, so that the memory setting means something; and no
+// background work, but for the hybrid log, whose point that is. The baselines write through the page cache, which takes
+// the waiting for the device off them until the next snapshot.
 //
 // Minimal does not mean careless. Package enginetest is the suite that every engine passes: it looks for each defect
 // that was found in the thesis' own engines.

@@ -18,6 +18,9 @@ type Options struct {
 	KeepVersions int
 	// NoSync leaves out every sync, so that only a crash of the process is survived. Versions committed with it stay so.
 	NoSync bool
+	// PageCache has the baselines read their files through the page cache. It is memory that MemoryBytes does not count and
+	// that the hybrid log does not use, so by default they read past it, where the file system can.
+	PageCache bool
 	// Remote receives a copy of every version; default none.
 	Remote Remote
 	// FS is the file system; default that of the operating system.
@@ -108,5 +111,6 @@ func (o Options) validate() error {
 }
 
 func (o Options) base() base.Options {
-	return base.Options{FS: o.FS, MemoryBytes: o.MemoryBytes, KeepVersions: o.KeepVersions, NoSync: o.NoSync, Remote: o.Remote}
+	return base.Options{FS: o.FS, MemoryBytes: o.MemoryBytes, KeepVersions: o.KeepVersions, NoSync: o.NoSync,
+		PageCache: o.PageCache, Remote: o.Remote}
 }

@@ -94,7 +94,7 @@ const crashDir = "/data/store"
 
 // crashEverywhere runs a script once and looks at what the power loss would leave at each call, in four ways.
 func (s Subject) crashEverywhere(t *testing.T, seed uint64) {
-	fsys := fsx.NewCrash(fsx.CrashOptions{})
+	fsys := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
 	keys := names(40)
 	w := newWitness()
 	points, states, again := 0, 0, 0

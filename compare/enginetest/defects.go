@@ -315,7 +315,7 @@ func (s Subject) flippedBytes(t *testing.T) {
 // but the truth, and whether it told all of it.
 func (s Subject) openDamaged(original map[string][]byte, name string, with []byte, want state, keys []string) (whole bool, err error) {
 	o := s.Options
-	o.FS = fsx.NewCrash(fsx.CrashOptions{})
+	o.FS = fsx.NewCrash(fsx.CrashOptions{Direct: len(with)%2 == 1})
 	for file, data := range original {
 		if file == name {
 			data = with

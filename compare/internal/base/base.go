@@ -16,6 +16,7 @@ type Options struct {
 	MemoryBytes  int64
 	KeepVersions int // < 0 = all
 	NoSync       bool
+	PageCache    bool
 	Remote       Remote
 }
 

@@ -5,11 +5,13 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/compare/internal/base"
 	"github.com/hybridlog/hybridlog/compare/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/zeebo/xxh3"
 )
 
@@ -20,11 +22,11 @@ const writeBuffer = 256 << 10
 type File struct {
 	Ref
 	set    *Set
-	handle atomic.Pointer[fsx.File]
-	before []fsx.File // handles that readers may still use
-	synced bool       // the bytes
-	named  bool       // the name
-	failed bool       // a sync failed since the file was written (S5)
+	handle atomic.Pointer[fsx.File] // for reading
+	others []fsx.File               // handles that it was written by, or that readers may still use
+	synced bool                     // the bytes
+	named  bool                     // the name
+	failed bool                     // a sync failed since the file was written (S5)
 }
 
 func (s *Set) newFile(ref Ref, f fsx.File, durable bool) *File {
@@ -34,8 +36,37 @@ func (s *Set) newFile(ref Ref, f fsx.File, durable bool) *File {
 	return file
 }
 
+// directBuffers are aligned and of directChunk bytes and a block: what a direct read of as much from any offset takes.
+var directBuffers = sync.Pool{New: func() any {
+	b := mem.AlignedBytes(directChunk+fsx.BlockSize, fsx.BlockSize)
+	return &b
+}}
+
+const directChunk = 64 << 10
+
 // ReadAt implements io.ReaderAt.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return (*f.handle.Load()).ReadAt(p, off) }
+func (f *File) ReadAt(p []byte, off int64) (n int, err error) {
+	h := *f.handle.Load()
+	if !h.Direct() {
+		return h.ReadAt(p, off)
+	}
+	buf := directBuffers.Get().(*[]byte)
+	defer directBuffers.Put(buf)
+	for n < len(p) {
+		from := (off + int64(n)) / fsx.BlockSize * fsx.BlockSize
+		skip := int(off + int64(n) - from)
+		want := min(len(p)-n, directChunk)
+		got, err := h.ReadAt((*buf)[:(skip+want+fsx.BlockSize-1)/fsx.BlockSize*fsx.BlockSize], from)
+		done := copy(p[n:n+want], (*buf)[min(skip, got):got])
+		if n += done; done < want {
+			if err == nil {
+				err = io.EOF
+			}
+			return n, err
+		}
+	}
+	return n, nil
+}
 
 // Damaged returns the error that says that f's bytes at off are not what was written.
 func (f *File) Damaged(off int64, reason string) error {
@@ -68,12 +99,21 @@ func (f *File) sync() error {
 		if err := f.rewrite(); err != nil {
 			return fmt.Errorf("%s may not be durable, and cannot be written again: %w", f.Name(), err)
 		}
-	} else if err := (*f.handle.Load()).Sync(); err != nil {
+	} else if err := f.written().Sync(); err != nil {
 		f.failed = true
 		return err
 	}
 	f.synced, f.failed = true, false
 	return nil
+}
+
+// written returns the handle that the file was written by, if it is still there: it is the one that hears of what the
+// kernel could not write.
+func (f *File) written() fsx.File {
+	if len(f.others) > 0 {
+		return f.others[0]
+	}
+	return *f.handle.Load()
 }
 
 // syncNames makes the names of files durable. Names that a failed sync lost are made again by the next one of the file.
@@ -104,17 +144,17 @@ func (f *File) rewrite() error {
 	if err := f.set.fs.Rename(path+fsx.TempSuffix, path); err != nil {
 		return err
 	}
-	fresh, err := openWhole(f.set.fs, path, f.Ref)
+	fresh, err := f.set.openWhole(f.Ref)
 	if err != nil {
 		return err
 	}
-	f.before = append(f.before, *f.handle.Swap(&fresh))
+	f.others = append(f.others, *f.handle.Swap(&fresh))
 	return nil
 }
 
 // Drop closes f, and removes it if no manifest lists it. The caller no longer reads it.
 func (f *File) Drop() {
-	for _, handle := range append(f.before, *f.handle.Load()) {
+	for _, handle := range append(f.others, *f.handle.Load()) {
 		handle.Close() // Nothing was written through it since its last sync.
 	}
 	f.set.unref(f.Name())
@@ -204,18 +244,17 @@ func (w *Writer) Seal(level int) (*File, error) {
 	}
 	ref := Ref{Level: level, Number: w.number, Sum: w.hash.Sum64(), Length: w.flushed}
 	path := filepath.Join(w.set.dir, ref.Name())
-	switch err := w.set.fs.Rename(w.path, path); {
-	case err == nil:
-		return w.set.newFile(ref, w.f, false), nil
-	case isNotExist(err):
-		// An earlier Seal that failed may have got as far as that.
-		if f, err := openWhole(w.set.fs, path, ref); err == nil {
-			return w.set.newFile(ref, w.f, false), f.Close()
-		}
-		fallthrough
-	default:
+	// An earlier Seal that failed may have got as far as the new name.
+	if err := w.set.fs.Rename(w.path, path); err != nil && !isNotExist(err) {
 		return nil, err
 	}
+	f, err := w.set.openWhole(ref)
+	if err != nil {
+		return nil, err
+	}
+	file := w.set.newFile(ref, f, false)
+	file.others = append(file.others, w.f)
+	return file, nil
 }
 
 // Abort gives the file up.
@@ -226,14 +265,13 @@ func (w *Writer) Abort() {
 
 // OpenFile opens a file that a manifest lists; from the remote, if only that has it.
 func (s *Set) OpenFile(ref Ref) (*File, error) {
-	path := filepath.Join(s.dir, ref.Name())
-	f, err := openWhole(s.fs, path, ref)
+	f, err := s.openWhole(ref)
 	durable := err == nil
 	if errors.Is(err, base.ErrCorrupt) && s.hasPieces(ref) {
 		if err := s.fetch(ref); err != nil {
 			return nil, err
 		}
-		f, err = openWhole(s.fs, path, ref)
+		f, err = s.openWhole(ref)
 	}
 	if err != nil {
 		return nil, err
@@ -242,8 +280,12 @@ func (s *Set) OpenFile(ref Ref) (*File, error) {
 }
 
 // openWhole opens a file that must be there with the length that its manifest says.
-func openWhole(fsys fsx.FS, path string, ref Ref) (fsx.File, error) {
-	f, err := fsys.Open(path, fsx.Read)
+func (s *Set) openWhole(ref Ref) (fsx.File, error) {
+	flag := fsx.Read | fsx.Direct
+	if s.opts.PageCache {
+		flag = fsx.Read
+	}
+	f, err := s.fs.Open(filepath.Join(s.dir, ref.Name()), flag)
 	if isNotExist(err) {
 		return nil, &base.CorruptionError{File: ref.Name(), Reason: "file is missing"}
 	}
