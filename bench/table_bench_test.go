@@ -168,7 +168,9 @@ func measure(b *testing.B, t target, op workload.Op, picks [][]uint64) {
 	}
 	b.ReportMetric(float64(elapsed.Nanoseconds())/float64(ops), "ns/op")
 	b.ReportMetric(float64(ops)/elapsed.Seconds()/1e6, "Mops/s")
+	b.ReportAllocs() // shows the next two, which are per operation and not per iteration
 	b.ReportMetric(float64(after.Mallocs-before.Mallocs)/float64(ops), "allocs/op")
+	b.ReportMetric(float64(after.TotalAlloc-before.TotalAlloc)/float64(ops), "B/op")
 }
 
 func BenchmarkTableGet(b *testing.B)    { benchmark(b, "table", workload.Get, 8) }

@@ -252,3 +252,46 @@ func TestDataflow_WrongRestoreIsNoticed(t *testing.T) {
 type stale struct{ *toy }
 
 func (stale) Restore(uint64) error { return nil }
+
+// A copy made while files change would be a mixture of two moments; it must not be taken for one.
+func TestCopyDir_IsOfOneMoment(t *testing.T) {
+	src, dst := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	if err := os.Mkdir(filepath.Join(src, "sub"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	names := []string{filepath.Join(src, "a"), filepath.Join(src, "sub", "b"), filepath.Join(src, "z")}
+	put := func(generation int) {
+		for _, n := range names {
+			if err := os.WriteFile(n, []byte(strings.Repeat("x", generation)), 0o644); err != nil {
+				t.Error(err)
+			}
+			time.Sleep(3 * time.Millisecond)
+		}
+	}
+	put(1)
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for g := 2; g < 60; g++ {
+			put(g)
+		}
+	}()
+	for range 3 {
+		if err := CopyDir(dst, src); err != nil {
+			t.Fatal(err)
+		}
+		var sizes []int64
+		for _, n := range names {
+			rel, _ := filepath.Rel(src, n)
+			info, err := os.Stat(filepath.Join(dst, rel))
+			if err != nil {
+				t.Fatal(err)
+			}
+			sizes = append(sizes, info.Size())
+		}
+		if sizes[0]-sizes[2] > 1 || sizes[0] < sizes[1] || sizes[1] < sizes[2] {
+			t.Errorf("sizes %v are of no one moment", sizes)
+		}
+	}
+	<-done
+}

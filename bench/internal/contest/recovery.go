@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"path/filepath"
 	"time"
 
 	"github.com/hybridlog/hybridlog/bench/internal/report"
@@ -134,49 +133,4 @@ func (c Recovery) reopenCopy(e *Entry, image string, key uint32) (took time.Dura
 		err = errors.Join(err, twin.Engine.Close())
 	}
 	return took, err
-}
-
-// CopyDir copies the regular files below src to dst, which is made. What the store does to src meanwhile shows in the copy or not, as
-// in a crash.
-func CopyDir(dst, src string) error {
-	if err := os.RemoveAll(dst); err != nil {
-		return err
-	}
-	return filepath.WalkDir(src, func(path string, d os.DirEntry, err error) error {
-		if errors.Is(err, os.ErrNotExist) {
-			return nil // removed meanwhile
-		}
-		if err != nil {
-			return err
-		}
-		rel, err := filepath.Rel(src, path)
-		if err != nil {
-			return err
-		}
-		if d.IsDir() {
-			return os.MkdirAll(filepath.Join(dst, rel), 0o755)
-		}
-		if !d.Type().IsRegular() {
-			return nil
-		}
-		err = copyFile(filepath.Join(dst, rel), path)
-		if errors.Is(err, os.ErrNotExist) {
-			return nil
-		}
-		return err
-	})
-}
-
-func copyFile(dst, src string) (err error) {
-	in, err := os.Open(src)
-	if err != nil {
-		return err
-	}
-	defer in.Close()
-	out, err := os.OpenFile(dst, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644)
-	if err != nil {
-		return err
-	}
-	_, err = io.Copy(out, in)
-	return errors.Join(err, out.Close())
 }
