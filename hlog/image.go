@@ -109,8 +109,9 @@ func (w *imageWriter) wait() {
 	}
 }
 
-// claim reserves an id for an image of a version that ends at cut, if one is due.
-func (w *imageWriter) claim(cut uint64) (id uint64, retired int, due bool) {
+// claim reserves an id for an image of a version that ends at cut, if one is due; least is the
+// lowest that it may have.
+func (w *imageWriter) claim(cut, least uint64) (id uint64, retired int, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.writing != 0 {
@@ -123,7 +124,7 @@ func (w *imageWriter) claim(cut uint64) (id uint64, retired int, due bool) {
 	if grown < max(uint64(size), w.minLog) {
 		return 0, 0, false
 	}
-	w.nextID = max(w.nextID, 1)
+	w.nextID = max(w.nextID, least)
 	w.writing = w.nextID
 	w.nextID++
 	return w.writing, w.retired, true
@@ -151,7 +152,7 @@ func (s *Store) writeImageIfDue() {
 		return
 	}
 	s.purgeMu.Lock() // a collection that is under way does not know of images that are claimed meanwhile
-	id, retired, due := s.images.claim(m.Cut)
+	id, retired, due := s.images.claim(m.Cut, s.versions.NextImageID(m.Cut))
 	s.purgeMu.Unlock()
 	if !due {
 		return

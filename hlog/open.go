@@ -137,13 +137,39 @@ func (s *Store) recover() error {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
 	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly)
-	cur := s.versions.Current()
+	cur, err := s.versionToOpen()
+	if err != nil {
+		return err
+	}
 	if !s.readOnly {
 		if err := s.tidy(); err != nil {
 			return err
 		}
 	}
-	return s.recoverAt(cur)
+	err = s.recoverAt(cur)
+	if errors.Is(err, ErrCorrupt) && s.copies.mirror != nil {
+		s.logger.Warn("the newest version is damaged and is repaired from the remote", "err", err)
+		if _, fetchErr := s.copies.mirror.Fetch(s.background, cur.Version, checkpoint.FetchOptions{Repair: true}); fetchErr != nil {
+			return errors.Join(err, fetchErr)
+		}
+		err = s.recoverAt(cur)
+	}
+	return err
+}
+
+// versionToOpen returns the version to open at, nil for the empty store. Options.Version is a rollback, durable like
+// that of Restore; a read-only store only reads it.
+func (s *Store) versionToOpen() (*checkpoint.Manifest, error) {
+	cur := s.versions.Current()
+	v := s.opts.Version
+	if v == 0 || cur != nil && cur.Version == v {
+		return cur, nil
+	}
+	m, err := s.versions.Manifest(v)
+	if err != nil || s.readOnly {
+		return m, err
+	}
+	return m, s.versions.SetHead(v)
 }
 
 func (s *Store) openVersions() error {

@@ -66,6 +66,11 @@ type Options struct {
 	// from. It is ignored by a read-only store.
 	Remote checkpoint.Remote
 
+	// Version opens the store at this version instead of the newest: a rollback like Restore, and the way back when
+	// damage keeps the newest version from being opened. 0 is the newest. ErrVersionNotFound when there is no such
+	// version; nothing is changed then.
+	Version checkpoint.Version
+
 	// ReadOnly opens an existing store without writing a single byte. Several processes may do so at once.
 	ReadOnly bool
 

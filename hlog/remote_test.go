@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -215,4 +216,71 @@ func TestRemote_DownWhileCheckpointing(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// damageLog flips a byte in the last record of the log that holds needle.
+func damageLog(t *testing.T, dir, needle string) {
+	t.Helper()
+	segments, _ := filepath.Glob(filepath.Join(dir, "log", "*"))
+	for _, name := range segments {
+		b, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if i := bytes.LastIndex(b, []byte(needle)); i >= 0 {
+			b[i] ^= 1
+			if err := os.WriteFile(name, b, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			return
+		}
+	}
+	t.Fatalf("%q is not in the log", needle)
+}
+
+func TestOpen_DamagedTail(t *testing.T) {
+	ctx := context.Background()
+	remote, err := checkpoint.NewDirRemote(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	s, err := Open(dir, &Options{Remote: remote})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for v := 1; v <= 3; v++ {
+		s.Set([]byte("k"), fmt.Appendf(nil, "value-%d", v))
+		if _, err := s.Checkpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	damageLog(t, dir, "value-3")
+	var c *CorruptionError
+	if _, err := Open(dir, nil); !errors.As(err, &c) || filepath.Base(c.File) != "000000000000.seg" {
+		t.Fatalf("damaged: %v", err)
+	}
+	if _, err := Open(dir, &Options{Version: 9}); !errors.Is(err, ErrVersionNotFound) {
+		t.Fatalf("a version that never was: %v", err)
+	}
+	get := func(o *Options, want string) {
+		t.Helper()
+		s, err := Open(dir, o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if got, err := s.Get(nil, []byte("k")); err != nil || string(got) != want {
+			t.Fatalf("%q, %v, want %s", got, err, want)
+		}
+	}
+	get(&Options{Version: 2, ReadOnly: true}, "value-2")
+	get(&Options{Remote: remote}, "value-3") // repaired
+	get(nil, "value-3")
+	damageLog(t, dir, "value-3")
+	get(&Options{Version: 2}, "value-2")
+	get(nil, "value-2")
 }

@@ -52,6 +52,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
+	s.lastID = max(s.lastID, s.versions.MaxID()) // m may have been fetched
 	s.gate(pausedBit, 0)
 	defer s.gate(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
