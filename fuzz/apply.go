@@ -441,7 +441,6 @@ func (r *Runner) settle() error {
 			if info.Version != e.id || string(info.Cookie) != e.cookie || e.sure && info.Parent != e.parent {
 				return disagree("version %d (parent %d) is described as %+v", e.id, e.parent, info)
 			}
-			m.retained(r.keep())
 		case r.tolerable(err):
 			m.failed()
 		default:
@@ -451,13 +450,6 @@ func (r *Runner) settle() error {
 	}
 	r.pending = nil
 	return nil
-}
-
-func (r *Runner) keep() int {
-	if r.opts.KeepVersions == 0 {
-		return hlog.DefaultKeepVersions
-	}
-	return r.opts.KeepVersions
 }
 
 // versions compares the list of versions with the model.

@@ -82,11 +82,12 @@ type Model struct {
 	gone    map[Version]*entry // of heads or listed: retention may have removed them
 	unnamed *entry             // a checkpoint whose id the store chooses
 	faults  bool               // checkpoints may fail
+	keep    int                // how many versions are retained
 }
 
 // NewModel returns the model of an empty directory.
 func NewModel() *Model {
-	return &Model{live: State{}, sure: true, listed: map[Version]*entry{}, doubt: map[Version]*entry{},
+	return &Model{live: State{}, sure: true, keep: 1 << 30, listed: map[Version]*entry{}, doubt: map[Version]*entry{},
 		heads: map[Version]*entry{}, gone: map[Version]*entry{}}
 }
 
@@ -113,11 +114,12 @@ func (m *Model) begin(id Version, cookie string) *entry {
 	}
 	if id == 0 {
 		m.unnamed = e
-		return e
+	} else {
+		m.maxID = max(m.maxID, id)
+		m.tip = id
+		m.pending = append(m.pending, e)
 	}
-	m.maxID = max(m.maxID, id)
-	m.tip = id
-	m.pending = append(m.pending, e)
+	m.retained()
 	return e
 }
 
@@ -151,6 +153,7 @@ func (m *Model) committed() {
 	m.current = e.id
 	m.listed[e.id] = e
 	m.settled()
+	m.retained()
 }
 
 // failed notes that the oldest pending checkpoint failed.
@@ -179,11 +182,16 @@ func (m *Model) restored(v Version) {
 	m.settled()
 }
 
-// retained notes that retention with keep versions may have removed some.
-func (m *Model) retained(keep int) {
+// retained notes which versions retention may remove from now on: it runs in the background, and whatever has been
+// begun may have been committed.
+func (m *Model) retained() {
 	ids := m.ids()
-	for _, id := range ids[:max(0, len(ids)-keep)] {
-		if id != m.current {
+	more := len(m.pending)
+	if m.unnamed != nil {
+		more++
+	}
+	for _, id := range ids[:max(0, min(len(ids), len(ids)+more-m.keep))] {
+		if id != m.current || more > 0 {
 			m.gone[id] = m.listed[id]
 		}
 	}
@@ -205,7 +213,7 @@ func (m *Model) pick(b byte) Version {
 // decided.
 func (m *Model) adopt(cur *entry, found map[Version]*entry) {
 	*m = Model{live: State{}, seq: m.seq, sure: true, maxID: m.maxID, listed: found, doubt: map[Version]*entry{},
-		heads: map[Version]*entry{}, gone: map[Version]*entry{}, faults: m.faults}
+		heads: map[Version]*entry{}, gone: map[Version]*entry{}, faults: m.faults, keep: m.keep}
 	if cur != nil {
 		m.live = maps.Clone(cur.state)
 		m.current, m.tip = cur.id, cur.id
@@ -213,6 +221,7 @@ func (m *Model) adopt(cur *entry, found map[Version]*entry) {
 	for id := range found {
 		m.maxID = max(m.maxID, id)
 	}
+	m.retained()
 }
 
 // diff returns the first difference between what a store showed and what it should have.

@@ -113,9 +113,10 @@ func Key(i int) []byte {
 	return b[:n]
 }
 
-// sizeClasses are the lengths of values: none, around a word, around the largest of a small record (2,040), and up to
-// what a page of 16 KiB holds.
-var sizeClasses = [...]int{0, 1, 7, 8, 9, 16, 24, 100, 500, 2033, 2040, 2041, 4096, 7000, 12000, 16000}
+// sizeClasses are the lengths of values: none, around a word, around the largest of a small record (2,040), up to what a
+// page of 16 KiB holds exactly with a key of 8 bytes (16,352), and beyond: what fits into one store's page does not fit
+// into that of the next.
+var sizeClasses = [...]int{0, 1, 7, 8, 9, 16, 24, 100, 500, 2033, 2040, 2041, 4096, 7000, 12000, 16000, 16352, 16353, 40000, 120000}
 
 // sizeOf returns the length that class c stands for.
 func sizeOf(c byte) int { return sizeClasses[int(c)%len(sizeClasses)] }

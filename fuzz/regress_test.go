@@ -76,3 +76,21 @@ func TestSegment_CreationReportedAsFailed(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// TestCompact_RecordLargerThanAPage: a value that was written with larger pages stays where it is, and readable, and
+// what lies before it can still be compacted.
+func TestCompact_RecordLargerThanAPage(t *testing.T) {
+	large, little := small, small
+	large.PageBytes, large.SegmentBytes = 128<<10, 256<<10
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{large, little}}
+	err := within(func() error {
+		return r.Play(Tape{
+			{OpSet, 1, 3, 0}, {OpSet, 2, 19, 0}, {OpSet, 3, 18, 0}, {OpCheckpoint, 1, 0, 0}, {OpReopen, 1, 0, 0},
+			{OpCompact, 0, 0, 0}, {OpCheckpoint, 1, 0, 0}, {OpDelete, 2, 0, 0}, {OpCompact, 0, 0, 0}, {OpReopen, 1, 0, 0},
+			{OpReopen, 0, 0, 0}, {OpCompact, 0, 0, 0}, {OpReopen, 1, 0, 0}})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}

@@ -114,6 +114,12 @@ func (r *Runner) open(set byte, expected *Outcome) error {
 	if r.table, err = hlog.NewTable[uint64, uint64](r.session); err != nil {
 		return err
 	}
+	if r.opts.PageBytes == 0 {
+		r.opts.PageBytes = s.Metrics().PageBytes
+	}
+	if r.model.keep = r.opts.KeepVersions; r.model.keep == 0 {
+		r.model.keep = hlog.DefaultKeepVersions
+	}
 	cur, found, err := expected.match(s)
 	if err != nil {
 		return err

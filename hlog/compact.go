@@ -138,7 +138,8 @@ func (s *Store) liveEstimate() int64 {
 	return max(entries*(bytes+1)/(records+1), s.compactor.live.Load())
 }
 
-// compactTo empties the log below target, which lies at or below the cut of the current version.
+// compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
+// record that an earlier opening with larger pages has written and that no page of this one could take.
 func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
@@ -160,7 +161,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		}
 		skip := recordSkip(e)
 		err := w.walk(ctx, e.Start, e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
-			if uint64(a) >= target {
+			if uint64(a) >= target || !s.log.holds(sh) {
 				target = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
 			}

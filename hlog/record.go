@@ -39,6 +39,11 @@ func shapeFor(keyLen, valueLen, capacity int) shape {
 	return sh
 }
 
+// holds reports whether a page has room for a record of the same key and value as one of shape sh.
+func (l *hybridLog) holds(sh shape) bool {
+	return shapeFor(sh.keyLen, sh.valueLen, 0).size <= int(l.pageBytes)
+}
+
 // shapeOf returns the shape of a record from its words; z is read only if the record is large.
 func shapeOf(l word.Link, s word.State, z word.Sizes) shape {
 	sh := shape{large: l.Large()}
