@@ -1,0 +1,75 @@
+package fuzz
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// settings are option sets that must all give the same answers, in any order from one opening to the next. The least
+// segment is 256 KiB, so that every page fits.
+var settings = func() []hlog.Options {
+	base := hlog.Options{MemoryBytes: 4 << 20, PageBytes: 16 << 10, SegmentBytes: 256 << 10, KeepVersions: 1000}
+	with := func(change func(o *hlog.Options)) hlog.Options {
+		o := base
+		change(&o)
+		return o
+	}
+	return []hlog.Options{
+		base,
+		with(func(o *hlog.Options) { o.PageBytes = 32 << 10 }),
+		with(func(o *hlog.Options) { o.PageBytes = 64 << 10 }),
+		with(func(o *hlog.Options) { o.PageBytes = 128 << 10 }),
+		with(func(o *hlog.Options) { o.PageBytes, o.MemoryBytes = 256<<10, 8<<20 }),
+		with(func(o *hlog.Options) { o.PageBytes = 0 }),
+		with(func(o *hlog.Options) { o.MemoryBytes = 5<<20 + 123 }),
+		with(func(o *hlog.Options) { o.MemoryBytes = 32 << 20 }),
+		with(func(o *hlog.Options) { o.MutableFraction = 0.001 }),
+		with(func(o *hlog.Options) { o.MutableFraction = 0.25 }),
+		with(func(o *hlog.Options) { o.MutableFraction = 0.95 }),
+		with(func(o *hlog.Options) { o.SegmentBytes = 1 << 20 }),
+		with(func(o *hlog.Options) { o.SegmentBytes = 64 << 20 }),
+		with(func(o *hlog.Options) { o.NoReadCache = true }),
+		with(func(o *hlog.Options) { o.NoCompaction = true }),
+		with(func(o *hlog.Options) { o.NoReadCache, o.MutableFraction, o.PageBytes = true, 0.01, 64<<10 }),
+		with(func(o *hlog.Options) { o.KeepVersions = 1 }),
+		with(func(o *hlog.Options) { o.KeepVersions = 2 }),
+		with(func(o *hlog.Options) { o.KeepVersions = 5 }),
+		with(func(o *hlog.Options) { o.KeepVersions, o.MutableFraction = 3, 0.01 }),
+		with(func(o *hlog.Options) { o.PageBytes, o.MemoryBytes, o.KeepVersions = 64<<10, 6<<20, 4 }),
+		with(func(o *hlog.Options) { o.MemoryBytes, o.MutableFraction, o.NoReadCache = 64<<20, 0.5, true }),
+	}
+}()
+
+// TestOptions_ChangeFromOneOpenToTheNext plays tapes that open the store with ever other settings.
+func TestOptions_ChangeFromOneOpenToTheNext(t *testing.T) {
+	for seed := range uint64(60) {
+		for _, direct := range []bool{false, true} {
+			disk := fsx.NewCrash(fsx.CrashOptions{Direct: direct})
+			r := &Runner{FS: disk, Disk: disk, Options: settings}
+			if err := within(func() error { return r.Play(randomTape(seed+1000, 120)) }); err != nil {
+				t.Errorf("seed %d, direct %v: %v", seed, direct, err)
+			}
+		}
+	}
+}
+
+// TestOptions_SameAnswers plays one tape under every option set: all of them must end in the same state.
+func TestOptions_SameAnswers(t *testing.T) {
+	for seed := range uint64(6) {
+		tape := randomTape(seed+2000, 120)
+		for i, o := range settings {
+			disk := fsx.NewCrash(fsx.CrashOptions{Direct: i%2 == 0})
+			r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{o}}
+			if err := within(func() error { return r.Play(tape) }); err != nil {
+				t.Errorf("seed %d, options %+v: %v", seed, o, err)
+			}
+		}
+	}
+}
+
+var _ = errors.New
+var _ = fmt.Sprint
