@@ -44,8 +44,7 @@ func asChild() bool {
 	return true
 }
 
-// run does what the arguments ask for. An experiment that fails does not keep the others from running, nor the report
-// from being written; it makes the program fail at its end.
+// run does what the arguments ask for.
 func run(ctx context.Context, args []string) error {
 	e, err := parse(args, os.Stdout, os.Stderr)
 	if err != nil {
@@ -61,6 +60,12 @@ func run(ctx context.Context, args []string) error {
 	if err != nil {
 		return err
 	}
+	return e.runAll(ctx, todo, args)
+}
+
+// runAll runs the experiments and writes the report. An experiment that fails does not keep the others from running, nor the
+// report from being written; it makes the program fail at its end.
+func (e *env) runAll(ctx context.Context, todo []experiment, args []string) error {
 	r := &report.Report{Title: "HybridLog, measured", Created: e.began, Facts: e.facts(args)}
 	var failed []error
 	for i, x := range todo {
