@@ -44,6 +44,7 @@ type PendingCheckpoint struct {
 	done       chan struct{}
 	info       checkpoint.Info // of done
 	err        error           // of done
+	local      error           // of the commit queue: what the commit came to, whatever becomes of the copy
 }
 
 // Version returns the id that the version will have.
@@ -145,8 +146,13 @@ func (s *Store) takeCut(p *PendingCheckpoint) {
 }
 
 // alignTail moves the tail to a block boundary, filling the gap, and returns it. moved reports whether anything was
-// allocated above from before.
+// allocated above from before. It does so inside the epoch, as every allocation: the pager flushes no page, and no
+// walk reads one, before what was allocated in it is written.
 func (l *hybridLog) alignTail(from uint64) (cut uint64, moved bool) {
+	g := l.epochs.Register()
+	defer g.Release()
+	g.Enter()
+	defer g.Exit()
 	for {
 		t := l.tail.Load()
 		cut := alignBlock(t)
@@ -168,23 +174,24 @@ func (s *Store) commitLoop() {
 			return
 		}
 		<-p.cutDone
-		p.info, p.err = s.commit(p)
+		info, err := s.commit(p)
+		p.info, p.err, p.local = info, err, err
 		elapsed := time.Since(p.began)
-		if p.err != nil {
+		if err != nil {
 			s.counters.checkpointErrors.Add(1)
-			s.logger.Error("checkpoint failed", "version", p.version, "err", p.err)
-			s.opts.Events.checkpointFailed(p.version, p.err)
+			s.logger.Error("checkpoint failed", "version", p.version, "err", err)
+			s.opts.Events.checkpointFailed(p.version, err)
 		} else {
 			s.counters.checkpoints.Add(1)
 			s.counters.checkpointNanos.Store(int64(elapsed))
-			s.opts.Events.checkpointDurable(p.info, elapsed)
+			s.opts.Events.checkpointDurable(info, elapsed)
 		}
-		if p.err == nil && s.copies.mirror != nil {
+		if err == nil && s.copies.mirror != nil {
 			s.copies.add(p) // which closes p.done
 		} else {
 			close(p.done)
 		}
-		if p.err == nil {
+		if err == nil {
 			s.kickMaintenance()
 		}
 	}

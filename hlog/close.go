@@ -9,24 +9,42 @@ import "errors"
 // When the last version cannot be committed Close says so and releases everything all the same: the directory then
 // opens at the version before.
 func (s *Store) Close() error {
-	s.cutMu.Lock()
-	defer s.cutMu.Unlock()
-	if err := s.check(); err != nil {
-		return err
+	first, err := s.shut()
+	if !first {
+		return ErrClosed
 	}
-	s.settleCut()
-	s.gate(closedBit, 0)
-	s.epochs.Synchronize() // no operation changes anything from here on
-	err := s.lastVersion()
 	s.cancel()
 	s.commits.close()
 	s.log.stopPager()
+	s.tableMu.Lock()
+	s.tableShut = true // loading it starts background work: not from here on
+	s.tableMu.Unlock()
 	s.workers.Wait()
 	s.copies.finish()
 	s.closeViews()
+	s.tableMu.Lock()
 	openedIndex{s.index(), s.imageFile}.Close()
+	s.tableMu.Unlock()
 	s.epochs.Close()
+	if s.cache != nil {
+		s.cache.resize(0)
+	}
 	return errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+}
+
+// shut lets no operation begin any more and commits the last version; first is false when the store was closed
+// before. Whoever waits for a lock that is held here, the background included, finds the store closed.
+func (s *Store) shut() (first bool, err error) {
+	s.cutMu.Lock()
+	defer s.cutMu.Unlock()
+	if s.check() != nil {
+		return false, nil
+	}
+	s.settleCut()
+	s.log.gone.Store(true)
+	s.gate(closedBit, 0)
+	s.epochs.Synchronize() // no operation changes anything from here on
+	return true, s.lastVersion()
 }
 
 // lastVersion waits for the checkpoints that are under way and commits what they do not hold. The caller holds
@@ -42,8 +60,8 @@ func (s *Store) lastVersion() error {
 			return err
 		}
 		s.commits.drain()
-		if p.err != nil {
-			return p.err
+		if p.local != nil {
+			return p.local
 		}
 	}
 	s.images.wait()

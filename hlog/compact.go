@@ -144,6 +144,8 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
 	began := time.Now()
+	_, _, release := s.hold() // versions may go meanwhile, and their log with them
+	defer release()
 	m, live := s.lineage()
 	if m == nil || len(m.Extents) == 0 || target <= m.Extents[0].Start || target <= s.compactor.begin.Load() {
 		return nil
@@ -161,14 +163,18 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		}
 		skip := recordSkip(e)
 		err := w.walk(ctx, e.Start, e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
-			if uint64(a) >= target || !s.log.holds(sh) {
+			if uint64(a) >= target {
 				target = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
 			}
-			c.seen += int64(sh.size)
 			if skip(a, rec) {
 				return true, nil
 			}
+			if stuck, err := c.stuck(a, rec, sh); stuck || err != nil {
+				target = uint64(a)
+				return false, err
+			}
+			c.seen += int64(sh.size)
 			return true, c.visit(ctx, a, rec, sh)
 		})
 		if err != nil {
@@ -195,6 +201,19 @@ type compaction struct {
 
 	dropped []uint64 // hashes of tombstones that were not moved
 	probes  prober
+}
+
+// stuck reports whether the record at a is the newest of its key but fits into no page as they are now. Compaction ends
+// there; a dead record of that kind is passed over.
+func (c *compaction) stuck(a word.Address, rec image, sh shape) (bool, error) {
+	if c.s.log.holds(sh) {
+		return false, nil
+	}
+	from, err := c.leaves(rec.key(sh), a)
+	if err != nil || from < a {
+		return false, err
+	}
+	return c.probes.follow(&coldReader{log: c.s.log}, &probe{a: a, from: from, rec: rec, sh: sh})
 }
 
 // visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.

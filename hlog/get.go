@@ -45,6 +45,8 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 			return value, nil
 		case s.log.begin.Load() != begin:
 			continue // compaction may have moved the record away from where we looked
+		case err != nil && s.chainMoved(key, h, a):
+			continue // a restore has led the chain elsewhere, and what it abandoned may be gone
 		case err != nil:
 			return dst, err
 		}
@@ -62,6 +64,12 @@ func (s *Session) getCold(dst, key []byte, a word.Address, begin uint64) ([]byte
 	}
 	value := rec.value(sh)
 	return append(slices.Grow(dst, len(value)), value...), true, nil
+}
+
+// chainMoved reports whether the chain of key no longer leaves memory at a.
+func (s *Session) chainMoved(key []byte, h uint64, a word.Address) bool {
+	now, err := s.coldHead(key, h)
+	return err != nil || now != a
 }
 
 // findCold follows a chain on disk from a to the newest record of key; nil when it has none. The image is valid

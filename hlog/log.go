@@ -55,6 +55,7 @@ type hybridLog struct {
 	lastErr  error  // of waitMu: the last failure
 	closed   bool   // of waitMu
 
+	gone   atomic.Bool // the store closes: walks, which do not ask it, must not touch the frames any more
 	kicks  chan struct{}
 	stop   chan struct{}
 	done   chan struct{}

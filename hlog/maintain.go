@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -42,7 +43,11 @@ func (s *Store) maintenanceLoop() {
 // retain purges the versions beyond Options.KeepVersions.
 func (s *Store) retain() error {
 	for _, v := range s.versions.Retain(s.opts.KeepVersions) {
-		if _, err := s.versions.Purge(v); err != nil {
+		_, err := s.versions.Purge(v)
+		if errors.Is(err, ErrVersionInUse) || errors.Is(err, ErrVersionNotFound) {
+			continue // somebody was faster to open it, or to purge it
+		}
+		if err != nil {
 			return fmt.Errorf("purge version %d: %w", v, err)
 		}
 	}

@@ -60,11 +60,11 @@ func (s *Store) Metrics() Metrics {
 	}
 	m.DiskBytes, m.DeadBytes = s.diskUse()
 	m.FrameBytes = int64(l.limit.Load() - l.pageStart(m.LogHead))
-	if s.check() != nil {
-		return m
-	}
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
+	if s.tableShut {
+		return m
+	}
 	x := s.index().Stats()
 	m.IndexBuckets, m.IndexOverflow, m.IndexEntries = x.Buckets, x.OverflowBuckets, x.Entries
 	m.IndexLoad, m.IndexChainMax, m.IndexGrowthCount = x.Load, x.LongestChain, uint64(x.Growths)

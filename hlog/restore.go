@@ -53,6 +53,10 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 		return checkpoint.Info{}, err
 	}
 	s.lastID = max(s.lastID, s.versions.MaxID()) // m may have been fetched
+	if m, err = s.versions.Pin(m.Version); err != nil { // against the retention of the versions so far
+		return checkpoint.Info{}, err
+	}
+	defer s.versions.Unpin(m.Version)
 	s.gate(pausedBit, 0)
 	defer s.gate(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
@@ -106,8 +110,8 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.flushed.Store(tail)
 	s.log.durable.Store(tail)
 	s.log.flushMu.Unlock()
-	s.log.begin.Store(uint64(logBegin(m)))
 	s.commitMu.Lock()
+	s.log.begin.Store(uint64(logBegin(m)))
 	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
 	s.commitMu.Unlock()
 	s.images.adopt(m)
@@ -172,7 +176,10 @@ func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uin
 	r := &rewinder{follower: s.newFollower(m), s: s, index: s.index()}
 	r.known = map[word.Address]older{}
 	defer r.guard.Release()
-	for _, span := range s.changedSince(r.of.fuzzy, tail) {
+	s.commitMu.Lock()
+	spans := s.changedSince(r.of.fuzzy, tail)
+	s.commitMu.Unlock()
+	for _, span := range spans {
 		w := walker{log: s.log, guard: r.guard}
 		if err := w.walk(ctx, span.Start, span.End, r.visit); err != nil {
 			return nil, err
@@ -184,10 +191,8 @@ func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uin
 	return r.apply, nil
 }
 
-// changedSince returns the stretches of the current log at or above a.
+// changedSince returns the stretches of the current log at or above a. The caller holds commitMu.
 func (s *Store) changedSince(a, tail uint64) []checkpoint.Range {
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
 	var set checkpoint.ExtentSet
 	if s.committed.parent != nil {
 		for _, e := range s.committed.parent.Extents {

@@ -81,7 +81,7 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 				}
 				continue
 			}
-			old, retry, err := s.readColdForUpdate(m, c, key, a, begin)
+			old, retry, err := s.readColdForUpdate(m, c, key, h, a, begin)
 			if retry {
 				continue
 			}
@@ -108,13 +108,13 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 }
 
 // readColdForUpdate is readForUpdate where the chain leaves memory at a. retry asks to start over.
-func (s *Session) readColdForUpdate(m *modification, c control, key []byte, a word.Address, begin uint64) (old []byte, retry bool, err error) {
+func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h uint64, a word.Address, begin uint64) (old []byte, retry bool, err error) {
 	*m = modification{c: c &^ contendedBit, cold: a}
 	if uint64(a) < begin {
 		m.cold = word.None
 	}
 	value, found, err := s.getCold(s.scratch[:0], key, a, begin)
-	if !found && s.log.begin.Load() != begin {
+	if !found && (s.log.begin.Load() != begin || err != nil && s.chainMoved(key, h, a)) {
 		return nil, true, nil
 	}
 	if err != nil || !found {

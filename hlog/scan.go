@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -17,18 +18,17 @@ import (
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	x := s.NewSession()
 	defer x.Close()
-	if _, err := x.enter(); err != nil {
+	restores, err := x.settled()
+	if err != nil {
 		return err
 	}
-	x.guard.Exit()
-	from, to, release := s.hold()
+	ranges, to, release := s.hold()
 	defer release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	w := walker{log: s.log, guard: s.epochs.Register()}
 	defer w.guard.Release()
-	restores := s.counters.restores.Load()
-	for _, r := range s.changedSince(from, to) {
+	for _, r := range ranges {
 		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec image, sh shape, memory bool) (bool, error) {
 			if err := s.scannable(restores); err != nil {
 				return false, err
@@ -46,7 +46,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 			return cmp.Or(s.scannable(restores), err)
 		}
 	}
-	err := sc.flush(ctx)
+	err = sc.flush(ctx)
 	return cmp.Or(s.scannable(restores), err)
 }
 
@@ -58,16 +58,33 @@ func (s *Store) scannable(restores uint64) error {
 	return s.check()
 }
 
-// hold keeps the log from being collected from its beginning on, and returns its bounds: every record below to is
-// complete.
-func (s *Store) hold() (from, to uint64, release func()) {
+// settled waits until no restore goes on and returns how many there have been.
+func (s *Session) settled() (restores uint64, err error) {
+	for {
+		restores = s.store.counters.restores.Load()
+		if _, err := s.enter(); err != nil {
+			return 0, err
+		}
+		s.guard.Exit()
+		if s.store.counters.restores.Load() == restores {
+			return restores, nil
+		}
+	}
+}
+
+// hold keeps the log as it is now from being collected, and returns the stretches it consists of and its end: every
+// record below that is complete.
+func (s *Store) hold() (ranges []checkpoint.Range, to uint64, release func()) {
+	s.commitMu.Lock() // a commit moves the beginning, and changes the stretches, at once
+	from := s.log.begin.Load()
 	s.holdMu.Lock()
-	from = s.log.begin.Load()
 	s.holds[from]++
 	s.holdMu.Unlock()
 	to = s.log.tail.Load()
+	ranges = s.changedSince(from, to)
+	s.commitMu.Unlock()
 	s.epochs.Synchronize()
-	return from, to, func() {
+	return ranges, to, func() {
 		s.holdMu.Lock()
 		if s.holds[from]--; s.holds[from] == 0 {
 			delete(s.holds, from)

@@ -24,8 +24,9 @@ type segments struct {
 	size     uint64
 	readOnly bool
 
-	mu   sync.RWMutex
-	open map[uint64]*segment
+	mu     sync.RWMutex
+	open   map[uint64]*segment
+	closed bool
 	// dirDirty tells that a file was created and its directory not yet synced.
 	dirDirty bool
 }
@@ -60,6 +61,9 @@ func (s *segments) acquire(n uint64, create bool) (*segment, error) {
 func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed // a read that has outlived the store
+	}
 	if g := s.open[n]; g != nil {
 		g.refs.Add(1)
 		return g, nil
@@ -248,6 +252,7 @@ func (s *segments) shorten(n, size uint64) error {
 func (s *segments) close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.closed = true
 	for n, g := range s.open {
 		delete(s.open, n)
 		g.release()

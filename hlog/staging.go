@@ -43,6 +43,8 @@ func stage[K keyed](s *Session, keys K, from, to int) error {
 		s.staged = &staging{index: map[word.Address]image{}}
 	}
 	g := s.staged
+	// A call that ended early has left records behind, in the memory that is about to be used again.
+	clear(g.index)
 	g.wants, g.keys = g.wants[:0], g.keys[:0]
 	for i := from; i < to; i += multiGroup {
 		end := min(i+multiGroup, to)

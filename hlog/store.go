@@ -40,6 +40,7 @@ type Store struct {
 	unlock   func() error
 
 	tableMu    sync.RWMutex // held by those who use the index outside the epoch
+	tableShut  bool         // of tableMu: the store closes
 	imageFile  fsx.File     // of tableMu: what the index may still have to read from
 	precedence precedence
 	gateMu     sync.Mutex // of the paused and closed bits
@@ -92,6 +93,9 @@ func (s *Store) index() *index.Index { return s.table.Load() }
 func (s *Store) loadIndex(h uint64) error {
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
+	if s.tableShut {
+		return ErrClosed
+	}
 	return s.imageFault(s.index().Load(h))
 }
 

@@ -72,15 +72,15 @@ func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
 	b := mem.AsBytes(v)
 	got, err := t.s.get(b[:0], key, t.s.store.hash(key))
 	switch {
+	case err == nil && len(got) == len(b):
+		return true, nil
+	case err == nil:
+		err = ErrValueSize
 	case err == ErrNotFound:
-		return false, nil
-	case err != nil:
-		return false, err
-	case len(got) != len(b):
-		clear(b)
-		return false, ErrValueSize
+		err = nil
 	}
-	return true, nil
+	clear(b) // a read that was disturbed has left something behind
+	return false, err
 }
 
 // Set makes v the value of k.

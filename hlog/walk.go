@@ -95,32 +95,33 @@ func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 func (w *walker) fetch(from, to uint64, n int) chunk {
 	size := w.log.segments.size
 	end := min(from+uint64(n), to, (from/size+1)*size)
-	for w.guard != nil {
-		if c, ok := w.fetchMemory(from, end); ok {
+	if w.guard != nil {
+		c, head := w.fetchMemory(from, end)
+		if from >= head {
 			return c
 		}
-		// Above head, disk may not have the log yet. Warming lowers head: then what is at from has come into memory.
-		if head := w.log.head.Load(); head > from {
-			end = min(end, head)
-			break
-		}
+		end = min(end, head) // above it, disk may not have the log yet; head is read once, since warming lowers it
 	}
 	return w.fetchDisk(from, end)
 }
 
-// fetchMemory copies [from, end), or what the page of from holds of it, out of the frames.
-func (w *walker) fetchMemory(from, end uint64) (chunk, bool) {
+// fetchMemory copies [from, end), or what the page of from holds of it, out of the frames, if from is not below head,
+// which it returns.
+func (w *walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
 	l := w.log
 	end = min(end, l.pageEnd(from))
 	w.grow(int(end - from))
 	b := w.buf[:end-from]
 	w.guard.Enter()
 	defer w.guard.Exit()
-	if from < l.head.Load() {
-		return chunk{}, false
+	if l.gone.Load() {
+		return chunk{from: from, err: ErrClosed}, 0
+	}
+	if head = l.head.Load(); from < head {
+		return chunk{}, head
 	}
 	mem.CopyOut(b, l.at(word.Address(from)))
-	return chunk{b: b, from: from, memory: true}, true
+	return chunk{b: b, from: from, memory: true}, head
 }
 
 func (w *walker) fetchDisk(from, end uint64) chunk {

@@ -1,0 +1,280 @@
+package hlog
+
+import (
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// A scan whose callback closes the store, at whatever record, ends with ErrClosed: the walk must not read on in
+// memory that has been given back.
+func TestScan_StoreClosedByCallback(t *testing.T) {
+	const keys = 1000 // of 32 bytes: the log's first page, which begins with an empty block, holds 384 of them
+	for stop := 1; stop <= keys; stop++ {
+		if stop%97 != 0 && (stop+512-384+8)%512 > 16 {
+			continue // pages end elsewhere
+		}
+		s := mustOpen(t, "/store", tiny())
+		x := s.NewSession()
+		for i := range keys {
+			must(t, x.Set(key8(i), key8(i)))
+		}
+		n := 0
+		err := s.Scan(context.Background(), func(k, v []byte) bool {
+			if n++; n == stop {
+				must(t, s.Close())
+			}
+			return true
+		})
+		if n != stop || !errors.Is(err, ErrClosed) && !(stop == keys && err == nil) {
+			t.Fatalf("closed at record %d: visited %d, %v", stop, n, err)
+		}
+	}
+}
+
+// Scans and compactions that begin and end at any moment of a Close.
+func TestClose_WhileLogIsWalked(t *testing.T) {
+	rounds := 60
+	if testing.Short() {
+		rounds = 10
+	}
+	for range rounds {
+		s := mustOpen(t, "/store", tiny())
+		x := s.NewSession()
+		for i := range 3000 {
+			must(t, x.Set(key8(i), key8(i)))
+		}
+		commit(t, s)
+		var wg sync.WaitGroup
+		for _, walk := range []func() error{
+			func() error { return s.Scan(context.Background(), func(k, v []byte) bool { return true }) },
+			func() error { return s.Compact(context.Background()) },
+			func() error { s.Metrics(); return s.check() },
+		} {
+			wg.Go(func() {
+				for {
+					if err := walk(); err != nil {
+						if !errors.Is(err, ErrClosed) {
+							t.Errorf("%v", err)
+						}
+						return
+					}
+				}
+			})
+		}
+		runtime.Gosched()
+		must(t, s.Close())
+		within(t, "a walk", wg.Wait)
+	}
+}
+
+// The background is about to begin a checkpoint, and waits for the lock that Close holds.
+func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
+	o := tiny()
+	o.CheckpointEvery = time.Millisecond
+	s := mustOpen(t, "/store", o)
+	must(t, s.Set([]byte("key"), nil))
+	s.cutMu.Lock()
+	closed := make(chan struct{})
+	go func() {
+		defer close(closed)
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	}()
+	time.Sleep(20 * time.Millisecond) // Close waits first, the background behind it: who waited longer goes first
+	s.cutMu.Unlock()
+	within(t, "Close", func() { <-closed })
+}
+
+// A restore holds compaction off and waits for the lock that Close holds; the background waits for the restore.
+func TestClose_RestoreIsWaiting(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	must(t, s.Set([]byte("key"), nil))
+	v := commit(t, s)
+	s.cutMu.Lock()
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := s.Close(); err != nil {
+			t.Errorf("close: %v", err)
+		}
+	})
+	time.Sleep(10 * time.Millisecond)
+	wg.Go(func() {
+		if _, err := s.Restore(context.Background(), v); err != nil && !errors.Is(err, ErrClosed) {
+			t.Errorf("restore: %v", err)
+		}
+	})
+	time.Sleep(10 * time.Millisecond)
+	s.kickMaintenance()
+	time.Sleep(10 * time.Millisecond)
+	s.cutMu.Unlock()
+	within(t, "Close", wg.Wait)
+}
+
+// Operations of all kinds, cold ones and those that load the index among them, under way while the store closes.
+func TestClose_DuringOperations(t *testing.T) {
+	rounds := 30
+	if testing.Short() {
+		rounds = 6
+	}
+	o := tiny()
+	s := mustOpen(t, "/store", o)
+	x := s.NewSession()
+	const keys = 20000
+	for i := range keys {
+		must(t, x.Set(key8(i), key8(i)))
+	}
+	for round := range rounds {
+		var wg sync.WaitGroup
+		for g := range 4 {
+			wg.Go(func() {
+				x := s.NewSession()
+				var batch [][]byte
+				for i := g; ; i += 7919 {
+					k := key8(i % keys)
+					batch = append(batch, k)
+					var err error
+					switch i % 5 {
+					case 0:
+						err = x.Set(k, k)
+					case 1:
+						err = s.RMW(k, func(old []byte) []byte { return old })
+					case 2:
+						if len(batch) > 64 {
+							err = x.MultiGet(batch, func(int, []byte, error) {})
+							batch = batch[:0]
+						}
+					default:
+						var v []byte
+						if v, err = s.Get(nil, k); err == nil && binary.BigEndian.Uint64(v) != uint64(i%keys) {
+							t.Errorf("key %d is %x", i%keys, v)
+						}
+					}
+					if errors.Is(err, ErrClosed) {
+						return
+					}
+					must(t, err)
+				}
+			})
+		}
+		time.Sleep(time.Duration(round%4) * time.Millisecond)
+		must(t, s.Close())
+		within(t, "an operation", wg.Wait)
+		s = mustOpen(t, "/store", o)
+	}
+}
+
+// What a thousand stores took from the process they have given back: goroutines, descriptors, mappings.
+func TestClose_GivesEverythingBack(t *testing.T) {
+	t.Run("memory", func(t *testing.T) {
+		rounds := 1000
+		if testing.Short() || raceEnabled {
+			rounds = 60
+		}
+		openAndClose(t, "/store", tiny().FS, rounds)
+	})
+	t.Run("disk", func(t *testing.T) { openAndClose(t, t.TempDir(), fsx.OS(), 20) })
+}
+
+func openAndClose(t *testing.T, dir string, fs fsx.FS, rounds int) {
+	o := tiny()
+	o.FS, o.KeepVersions = fs, 2
+	cycle := func(i int) {
+		s, err := Open(dir, o)
+		must(t, err)
+		must(t, s.Set(key8(i), make([]byte, 2000)))
+		if i%20 == 0 { // spill: a read cache, a descriptor per segment
+			x := s.NewSession()
+			evict(t, s)
+			if _, err := x.Get(nil, key8(i)); err != nil {
+				t.Fatal(err)
+			}
+			w, err := s.OpenVersion(context.Background(), commit(t, s))
+			must(t, err)
+			if _, err := w.Get(nil, key8(i)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		must(t, s.Close())
+	}
+	for i := range 2 {
+		cycle(i) // what the runtime itself takes for good is taken now
+	}
+	goroutines, files, mapped := resources(t)
+	for i := range rounds {
+		cycle(i)
+	}
+	for try := 0; ; try++ { // goroutines that have been told to end may take a moment
+		g, f, m := resources(t)
+		if g <= goroutines && f <= files && m <= mapped+MinMemoryBytes {
+			return
+		}
+		if try == 100 {
+			t.Fatalf("goroutines %d, then %d; descriptors %d, then %d; bytes mapped %d, then %d", goroutines, g, files, f, mapped, m)
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+// resources returns what the process holds: mapped is what is mapped for writing beside what the Go runtime has taken.
+func resources(t *testing.T) (goroutines, files int, mapped int64) {
+	runtime.GC()
+	goroutines = runtime.NumGoroutine()
+	if runtime.GOOS != "linux" {
+		return goroutines, 0, 0
+	}
+	fds, err := os.ReadDir("/proc/self/fd")
+	must(t, err)
+	if raceEnabled { // the detector maps as it likes
+		return goroutines, len(fds), 0
+	}
+	maps, err := os.ReadFile("/proc/self/maps")
+	must(t, err)
+	for line := range strings.Lines(string(maps)) {
+		var from, to int64
+		var mode string
+		if n, _ := fmt.Sscanf(line, "%x-%x %s", &from, &to, &mode); n == 3 && strings.HasPrefix(mode, "rw") {
+			mapped += to - from
+		}
+	}
+	var m runtime.MemStats
+	runtime.ReadMemStats(&m)
+	return goroutines, len(fds), mapped - int64(m.Sys)
+}
+
+func TestClose_Twice(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	must(t, s.Close())
+	if err := s.Close(); !errors.Is(err, ErrClosed) {
+		t.Errorf("the second Close returned %v", err)
+	}
+	var wg sync.WaitGroup
+	s = mustOpen(t, "/store", tiny())
+	must(t, s.Set([]byte("key"), nil))
+	results := make([]error, 8)
+	for i := range results {
+		wg.Go(func() { results[i] = s.Close() })
+	}
+	within(t, "Close", wg.Wait)
+	first := 0
+	for _, err := range results {
+		if err == nil {
+			first++
+		} else if !errors.Is(err, ErrClosed) {
+			t.Errorf("close: %v", err)
+		}
+	}
+	if first != 1 {
+		t.Errorf("%d calls of Close closed the store", first)
+	}
+}

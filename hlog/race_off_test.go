@@ -1,0 +1,6 @@
+//go:build !race
+
+package hlog
+
+// raceEnabled says that tests run some ten times slower.
+const raceEnabled = false

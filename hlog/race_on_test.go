@@ -1,0 +1,5 @@
+//go:build race
+
+package hlog
+
+const raceEnabled = true

@@ -1,0 +1,148 @@
+package hlog
+
+import (
+	"context"
+	"encoding/binary"
+	"fmt"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// tiny returns the smallest store there is, in a file system in memory: it spills after some thousand records.
+func tiny() *Options {
+	return &Options{
+		MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, SegmentBytes: 256 << 10,
+		FS: fsx.NewCrash(fsx.CrashOptions{Direct: true}),
+	}
+}
+
+// mustOpen opens a store that is closed with the test.
+func mustOpen(t testing.TB, dir string, o *Options) *Store {
+	t.Helper()
+	s, err := Open(dir, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := s.Close(); err != nil && err != ErrClosed {
+			t.Errorf("close: %v", err)
+		}
+	})
+	return s
+}
+
+func must(t testing.TB, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// key8 returns the i-th key of 8 bytes.
+func key8(i int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(i)) }
+
+// spilled counts the keys of spill, of which no two are the same.
+var spilled atomic.Uint64
+
+// spill writes that many bytes of log under keys of its own.
+func spill(t testing.TB, x *Session, bytes int) {
+	t.Helper()
+	v := make([]byte, MinPageBytes/4-100)
+	for ; bytes > 0; bytes -= MinPageBytes / 4 {
+		must(t, x.Set(fmt.Appendf(nil, "spilled %d", spilled.Add(1)), v[:min(bytes, len(v))]))
+	}
+}
+
+// evict writes until nothing that was written before is in memory.
+func evict(t testing.TB, s *Store) {
+	t.Helper()
+	x := s.NewSession()
+	defer x.Close()
+	for tail := s.log.tail.Load(); s.log.head.Load() < tail; {
+		spill(t, x, MinPageBytes)
+	}
+}
+
+// commit makes a version.
+func commit(t testing.TB, s *Store, opts ...CheckpointOption) checkpoint.Version {
+	t.Helper()
+	info, err := s.Checkpoint(context.Background(), opts...)
+	must(t, err)
+	return info.Version
+}
+
+// colliding returns groups of n keys of 8 bytes that share one entry of an index as small as it begins: they agree in
+// the bits that name the bucket and in all bits of the tag.
+func colliding(t testing.TB, s *Store, groups, n int) [][][]byte {
+	t.Helper()
+	const bits = 6 + 17
+	byEntry := map[uint64][][]byte{}
+	var found [][][]byte
+	for i := 0; len(found) < groups; i++ {
+		k := key8(1<<40 + i)
+		e := s.hash(k) & (1<<bits - 1)
+		byEntry[e] = append(byEntry[e], k)
+		if len(byEntry[e]) == n {
+			found = append(found, byEntry[e])
+		}
+		if i == 1<<24 {
+			t.Fatalf("only %d groups of %d keys", len(found), n)
+		}
+	}
+	return found
+}
+
+// within fails the test with the message if f has not returned after a minute: a limit on hanging, not on speed.
+func within(t testing.TB, what string, f func()) {
+	t.Helper()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		f()
+	}()
+	select {
+	case <-done:
+	case <-time.After(time.Minute):
+		t.Fatalf("%s hangs", what)
+	}
+}
+
+// readHookFS calls a hook before each read of a file, once it is set.
+type readHookFS struct {
+	fsx.FS
+	hook atomic.Pointer[func(name string)]
+}
+
+func (h *readHookFS) Open(name string, f fsx.Flag) (fsx.File, error) {
+	file, err := h.FS.Open(name, f)
+	if err != nil {
+		return nil, err
+	}
+	return &readHookFile{File: file, fs: h, name: name}, nil
+}
+
+// set replaces the hook; nil is none.
+func (h *readHookFS) set(f func(name string)) {
+	if f == nil {
+		h.hook.Store(nil)
+		return
+	}
+	h.hook.Store(&f)
+}
+
+type readHookFile struct {
+	fsx.File
+	fs   *readHookFS
+	name string
+}
+
+func (f *readHookFile) ReadAt(p []byte, off int64) (int, error) {
+	if hook := f.fs.hook.Load(); hook != nil {
+		(*hook)(f.name)
+	}
+	return f.File.ReadAt(p, off)
+}
