@@ -53,6 +53,17 @@ func (m *Model) stepPager(s *State) (ok bool, bad string) {
 	return true, bad
 }
 
+// stepWarm reads the newest record below head back into its frame and lowers head over it (hybridLog.warm).
+func (m *Model) stepWarm(s *State) (ok bool) {
+	if !m.cfg.Warm || s.head == 0 || s.head != s.gone || s.pager.pc == pageReuse || s.head > s.start {
+		return false
+	}
+	s.word[s.head] &^= busyBits
+	s.head--
+	s.gone--
+	return true
+}
+
 // cut is a checkpoint (checkpoint.go).
 type cut struct {
 	pc         uint8
@@ -61,6 +72,7 @@ type cut struct {
 	logVersion uint8
 	empty      uint8 // what compaction had emptied when it began
 	end        uint8
+	filler     uint8
 	split      uint8 // the index was the finer one at the cut
 	begin      uint8 // where the version's log begins, once it is committed
 	returned   uint8 // operations that had returned before BeginCheckpoint was called
@@ -71,22 +83,35 @@ type cut struct {
 const (
 	cutBegin  = iota // note the tail
 	cutBump          // begin the next version
-	cutTake          // wait for the operations of the old one; the tail is the cut
+	cutTake          // wait for the operations of the old one; move the tail to a block boundary: that is the cut
+	cutFill          // write the filler that covers the gap
 	cutShift         // raise readOnly
 	cutCommit        // wait; raise safeReadOnly, flush, write the manifest, raise begin
 	cutDone
 )
 
-var cutNames = [...]string{"notes the tail", "begins the next version", "takes the cut", "raises readOnly", "flushes and commits", ""}
+var cutNames = [...]string{"notes the tail", "begins the next version", "takes the cut", "covers the gap", "raises readOnly", "flushes and commits", ""}
 
+// stepCut is one step of checkpoint i. Without a pager nobody could notice the gap while it is open, so that a coarse
+// model fills it at once.
 func (m *Model) stepCut(s *State, i int) (ok bool, bad string) {
+	ok, bad = m.stepCheckpoint(s, i)
+	if ok && bad == "" && m.fillsAtOnce() && s.cut[i].pc == cutFill {
+		return m.stepCheckpoint(s, i)
+	}
+	return ok, bad
+}
+
+func (m *Model) fillsAtOnce() bool { return !m.cfg.Fine && m.cfg.Passes == 0 }
+
+func (m *Model) stepCheckpoint(s *State, i int) (ok bool, bad string) {
 	c := &s.cut[i]
 	switch c.pc {
 	case cutBegin:
 		if i >= int(m.cfg.Checkpoints) || s.restore.pc != restoreBegin && s.restore.pc != restoreDone {
 			return false, ""
 		}
-		if i > 0 && (s.cut[i-1].pc <= cutBump || s.cut[i-1].pc == cutTake && m.cfg.Plant != NoSettle) {
+		if i > 0 && (s.cut[i-1].pc <= cutBump || s.cut[i-1].pc < cutShift && m.cfg.Plant != NoSettle) {
 			return false, ""
 		}
 		c.fuzzy, c.logVersion, c.empty = s.tail, s.control, s.empty
@@ -98,11 +123,18 @@ func (m *Model) stepCut(s *State, i int) (ok bool, bad string) {
 		c.wait = m.synchronize(s, NoCutWait)
 		c.pc = cutTake
 	case cutTake:
-		if c.wait != 0 || i > 0 && s.cut[i-1].pc == cutTake {
+		if c.wait != 0 || i > 0 && s.cut[i-1].pc < cutShift {
 			return false, ""
 		}
-		c.end = s.tail
+		if s.tail == maxRecords {
+			return true, "the model's log is too small"
+		}
 		c.split = bit(s.growth.pc != growthIdle)
+		c.filler = m.openGap(s, guardCut+i)
+		c.end = s.tail
+		c.pc = cutFill
+	case cutFill:
+		s.closeGap(&c.filler, guardCut+i)
 		c.pc = cutShift
 	case cutShift:
 		if i > 0 && s.cut[i-1].pc != cutDone {
@@ -123,6 +155,23 @@ func (m *Model) stepCut(s *State, i int) (ok bool, bad string) {
 		return false, ""
 	}
 	return true, bad
+}
+
+// openGap moves the tail to a block boundary (alignTail). Until closeGap has written the filler there is nothing
+// that could be flushed or walked over: whoever does this is inside the epoch.
+func (m *Model) openGap(s *State, guard int) (filler uint8) {
+	if m.cfg.Plant != FillOutside {
+		s.enter(guard)
+	}
+	return s.allocate(noKey, 0, none, 0)
+}
+
+// closeGap writes the filler. Nobody looks at it any more, so it goes like what was abandoned.
+func (s *State) closeGap(filler *uint8, guard int) {
+	s.leave(guard)
+	a := *filler
+	*filler = 0
+	s.abandon(a)
 }
 
 // commit writes the manifest of checkpoint i: a child of the current version.
@@ -219,19 +268,29 @@ type restore struct {
 	returned uint8
 	called   uint8
 	cuts     uint8 // checkpoints that came before it
+	filler   uint8
 }
 
 const (
 	restoreBegin  = iota // pause the store
-	restoreDrain         // wait; make everything read-only
+	restoreDrain         // wait; move the tail to a block boundary
+	restoreFill          // cover the gap; make everything read-only
 	restoreApply         // rewind the entries, go on from the version
 	restoreResume        // begin the next log version, let operations in
 	restoreDone
 )
 
-var restoreNames = [...]string{"pauses the store", "waits and makes everything read-only", "rewinds the entries", "bumps the log version and resumes", ""}
+var restoreNames = [...]string{"pauses the store", "waits, aligns the tail", "covers the gap, makes everything read-only", "rewinds the entries", "bumps the log version and resumes", ""}
 
 func (m *Model) stepRestore(s *State) (ok bool, bad string) {
+	ok, bad = m.stepRollback(s)
+	if ok && bad == "" && m.fillsAtOnce() && s.restore.pc == restoreFill {
+		return m.stepRollback(s)
+	}
+	return ok, bad
+}
+
+func (m *Model) stepRollback(s *State) (ok bool, bad string) {
 	r := &s.restore
 	switch r.pc {
 	case restoreBegin:
@@ -254,6 +313,12 @@ func (m *Model) stepRestore(s *State) (ok bool, bad string) {
 		if r.wait != 0 {
 			return false, ""
 		}
+		if s.tail == maxRecords {
+			return true, "the model's log is too small"
+		}
+		r.filler = m.openGap(s, guardRestore)
+	case restoreFill:
+		s.closeGap(&r.filler, guardRestore)
 		s.readOnly, s.safe = s.tail, s.tail
 	case restoreApply:
 		if s.growth.pc > growthIdle && s.growth.pc < growthMoved {

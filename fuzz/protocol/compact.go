@@ -10,7 +10,6 @@ type compaction struct {
 	entry   uint8
 	slot    uint8
 	stop    uint8
-	safe    uint8
 	seen    uint8 // where the chain left memory when the record was found to be the newest of its key
 	fresh   uint8
 }
@@ -32,9 +31,6 @@ var compactNames = [...]string{
 	"takes the next record", "loads entry and head", "follows the chain", "enters", "loads the entry again",
 	"decides and allocates", "swaps the entry", "undoes the copy", "frees an entry", "",
 }
-
-// guardCompact is the compactor's bit among the guards.
-const guardCompact = sessions
 
 // compacting reports whether a compaction is under way.
 func (s *State) compacting() bool {

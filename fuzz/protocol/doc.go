@@ -10,12 +10,14 @@
 //	keys        two, whose records share one chain
 //	log         up to 12 records, each on a page of its own; an address is a record's number
 //	pager       raises readOnly, waits, raises safeReadOnly and flushes, raises head, waits, reuses the frames
-//	checkpoint  up to two: notes the tail, begins the next version, waits, takes the cut, raises readOnly, waits,
-//	            flushes and commits, which raises begin
+//	warming     of what is only on disk: lowers head
+//	checkpoint  up to two: notes the tail, begins the next version, waits, moves the tail to the cut and covers the
+//	            gap, raises readOnly, waits, flushes and commits, which raises begin
 //	compaction  of the current version, whichever that is; conditional copies, dropped tombstones, freed entries
 //	growth      publishes a table, claims the bucket, freezes it, moves its entries, waits, gives the old table back;
 //	            the entry goes to one bucket, or is a catch-all and goes to two
-//	restore     pauses, waits, rewinds the entries, goes on from a version of the base or from a checkpoint
+//	restore     pauses, waits, makes all read-only, rewinds the entries, goes on from a version of the base or from a
+//	            checkpoint
 //
 // Not modelled: keys whose entries are being made by two sessions (package index explores that by itself), images,
 // errors of the disk, restores to another branch (they rebuild the index and share nothing with the old one).
@@ -56,17 +58,17 @@
 //	    returned when BeginCheckpoint was called comes before that moment, nothing that was called after it had
 //	    returned does.
 //
-// In P5 an operation that has changed nothing (a get, a deletion of what is absent) must come after what it has seen, but may come
-// after what it has not seen as well. More cannot be had without waiting: an operation of the old version may
-// take effect after BeginCheckpoint has returned, and whoever looks in between sees the store without it although
-// the version holds it. So a version is closed under causes, and is a moment in the history of all updates; it is not
-// a moment in the history of all reads.
+// In P5 an operation that has changed nothing (a get, a deletion of what is absent) must come after what it has seen,
+// but may come after what it has not seen as well. More cannot be had without waiting: an operation of the old
+// version may take effect after BeginCheckpoint has returned, and whoever looks in between sees the store without it
+// although the version holds it. So a version is closed under causes, and is a moment in the history of all updates; it
+// is not a moment in the history of all reads.
 //
 // # Planted mistakes
 //
 // A search that finds nothing proves something only if it would have found it. Each [Plant] leaves out one measure of
-// the protocol and must be caught; three of them are bugs that the engine once had and that this model was the reason to
-// look for. One mistake is none: a restore need not begin a new log version. An update that has read
+// the protocol and must be caught; some are bugs that the engine has had. One mistake is none: a restore need not
+// begin a new log version. An update that has read
 // before the restore and writes after it finds its record by an address that is never used again, compares its
 // state, and would write to a record only if it held the same value in both worlds.
 package protocol

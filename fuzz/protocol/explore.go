@@ -141,6 +141,8 @@ func (m *Model) describe(before, after *State, actor int) string {
 		fmt.Fprintf(&b, "index: %s", growthNames[before.growth.pc])
 	case actorRestore:
 		fmt.Fprintf(&b, "restore: %s", restoreNames[before.restore.pc])
+	case actorWarm:
+		b.WriteString("warming: reads a record back, lowers head over it")
 	}
 	after.changes(&b, before)
 	return b.String()

@@ -10,6 +10,7 @@ const (
 	maxOps      = sessions * opsEach
 	checkpoints = 2
 
+	noKey     = 2  // of a filler
 	none      = 0  // the address of nothing
 	freeSlot  = 14 // a slot of the index that holds no entry
 	frozen    = 15 // a slot whose entry has moved to the next table
@@ -67,7 +68,7 @@ type State struct {
 }
 
 // stateSlack makes State a multiple of four bytes, so that it has no padding, whose bytes would be undefined.
-const stateSlack = 3
+const stateSlack = 1
 
 type session struct {
 	pc      uint8
@@ -122,6 +123,7 @@ type Config struct {
 	Base     []Base
 	Versions []uint8 // cuts of the committed versions: how many records of Base each covers
 	Evicted  bool    // the committed records are on disk only
+	Warm     bool    // and are being read back, from the newest on
 
 	Passes      uint8 // of the pager
 	Evict       bool  // they drop pages from memory, too
@@ -206,6 +208,7 @@ const (
 	actorCut1
 	actorGrowth
 	actorRestore
+	actorWarm
 	actors
 )
 
@@ -223,9 +226,18 @@ func (m *Model) step(s *State, actor int) (ok bool, bad string) {
 		return m.stepCut(s, actor-actorCut0)
 	case actorGrowth:
 		return m.stepGrowth(s)
+	case actorRestore:
+		return m.stepRestore(s)
 	}
-	return m.stepRestore(s)
+	return m.stepWarm(s), ""
 }
+
+// Guards of the epoch; a session's is its number.
+const (
+	guardCompact = sessions
+	guardCut     = guardCompact + 1
+	guardRestore = guardCut + checkpoints
+)
 
 // enter puts a guard inside the epoch; leave takes it out, which those who wait for it see.
 func (s *State) enter(guard int) { s.inside |= 1 << guard }
@@ -335,7 +347,7 @@ func (s *State) addresses(fn func(*uint8)) {
 	for _, p := range []*uint8{
 		&s.tail, &s.readOnly, &s.safe, &s.flushed, &s.head, &s.gone, &s.begin, &s.start, &s.empty,
 		&s.pager.target, &s.growth.entry,
-		&s.compact.at, &s.compact.entry, &s.compact.stop, &s.compact.safe, &s.compact.seen, &s.compact.fresh,
+		&s.restore.filler, &s.compact.at, &s.compact.entry, &s.compact.stop, &s.compact.seen, &s.compact.fresh,
 	} {
 		fn(p)
 	}
@@ -349,7 +361,7 @@ func (s *State) addresses(fn func(*uint8)) {
 	}
 	for i := range s.cut {
 		c := &s.cut[i]
-		for _, p := range []*uint8{&c.fuzzy, &c.empty, &c.end, &c.begin} {
+		for _, p := range []*uint8{&c.fuzzy, &c.empty, &c.end, &c.begin, &c.filler} {
 			fn(p)
 		}
 	}

@@ -24,6 +24,7 @@ const (
 	DropTombstone           // compaction drops a tombstone that a version does not share
 	NoFreeze                // growth copies entries without freezing the old ones
 	CoarseIndex             // recovery replays into a coarser index than the log was written with
+	FillOutside             // * the filler at a cut is written outside the epoch
 	NoRestoreDrain          // a restore does not wait for operations that are inside
 	NoBump                  // a restore does not begin a new log version
 	plants
@@ -35,7 +36,7 @@ var plantNames = [...]string{
 	"no skip of newer records at recovery", "store instead of compare-and-swap of the entry", "update keeps its version",
 	"stale update of a read-only record", "cold read loads begin late", "unconditional copy in compaction",
 	"compaction skips the fuzzy end", "tombstone dropped above an older value", "growth without freezing",
-	"recovery into a coarser index", "restore without a drain", "restore without a new version",
+	"recovery into a coarser index", "filler written outside the epoch", "restore without a drain", "restore without a new version",
 }
 
 // String returns what the mistake is.

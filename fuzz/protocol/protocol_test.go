@@ -40,6 +40,8 @@ var scenarios = []Config{
 	{Name: "few frames", Ops: ops(do(update(0), enlarge(0)), do(enlarge(1), update(0))), Base: two, Passes: 2, Evict: true, Window: 3},
 	{Name: "compaction", Ops: ops(do(update(0)), do(remove(1))), Base: two, Versions: []uint8{2}, Evicted: true, Checkpoints: 1, Compact: true},
 	{Name: "compaction under cold reads", Ops: ops(do(take(0)), do(get(1))), Base: two, Versions: []uint8{2}, Evicted: true, Checkpoints: 1, Compact: true},
+	{Name: "warming", Ops: ops(do(update(0), update(0)), do(take(1), get(0))), Base: two, Versions: []uint8{2}, Evicted: true, Warm: true, Checkpoints: 1},
+	{Name: "warming and compaction", Ops: ops(do(update(0)), do(get(1))), Base: two, Versions: []uint8{2}, Evicted: true, Warm: true, Checkpoints: 1, Compact: true},
 	{Name: "compaction of a fuzzy end", Ops: ops(do(update(0)), do(update(0))), Base: one, Checkpoints: 2, Compact: true},
 	{Name: "compaction of a deletion", Ops: ops(do(update(0)), do(update(1))), Base: deletion, Versions: []uint8{2}, Checkpoints: 1, Compact: true},
 	{Name: "compaction of a deletion, and a restore to before it", Ops: ops(do(update(0)), do(get(0))), Base: deletion, Versions: []uint8{1, 2}, Checkpoints: 1, Compact: true, Restore: true},
@@ -51,8 +53,6 @@ var scenarios = []Config{
 	{Name: "restore of a version with a fuzzy end", Ops: ops(do(update(0)), do(update(0))), Base: two, Restore: true, Checkpoints: 2},
 	{Name: "restore and eviction", Ops: ops(do(update(0), get(1)), do(update(1), update(0))), Base: two, Versions: []uint8{1}, Restore: true, Passes: 1, Evict: true},
 	{Name: "restore and compaction", Ops: ops(do(update(0)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Evicted: true, Restore: true, Compact: true, Checkpoints: 1},
-	{Name: "growth, four operations", Ops: ops(do(update(0), update(0)), do(set(1), update(0))), Base: two, Grow: true, CatchAll: true, Checkpoints: 1},
-	{Name: "restore and a checkpoint, four operations", Ops: ops(do(update(0), update(0)), do(set(1), update(0))), Base: two, Versions: []uint8{1, 2}, Restore: true, Checkpoints: 1},
 }
 
 // large are explored in long runs only, to the end as far as millionsOfStates allow.
@@ -62,8 +62,11 @@ var large = []Config{
 	{Name: "eviction, a checkpoint, a deletion", Ops: ops(do(update(0)), do(update(0), take(1))), Base: two, Passes: 1, Evict: true, Checkpoints: 1},
 	{Name: "eviction, a checkpoint, four operations", Ops: ops(do(update(0), take(1)), do(update(0), get(1))), Base: two, Passes: 1, Evict: true, Checkpoints: 1},
 	{Name: "compaction, four operations", Ops: ops(do(update(0), get(1)), do(take(1), set(0))), Base: two, Versions: []uint8{2}, Evicted: true, Checkpoints: 1, Compact: true},
+	{Name: "growth, four operations", Ops: ops(do(update(0), update(0)), do(set(1), update(0))), Base: two, Grow: true, CatchAll: true, Checkpoints: 1},
+	{Name: "restore and a checkpoint, four operations", Ops: ops(do(update(0), update(0)), do(set(1), update(0))), Base: two, Versions: []uint8{1, 2}, Restore: true, Checkpoints: 1},
 	{Name: "compaction of a fuzzy end, two keys", Ops: ops(do(update(0)), do(update(0))), Base: two, Checkpoints: 2, Compact: true},
 	{Name: "compaction of a fuzzy end, four operations", Ops: ops(do(update(0), update(1)), do(update(0), remove(1))), Base: one, Checkpoints: 2, Compact: true},
+	{Name: "warming and compaction, four operations", Ops: ops(do(update(0), get(1)), do(take(1), set(0))), Base: two, Versions: []uint8{2}, Evicted: true, Warm: true, Checkpoints: 1, Compact: true},
 	{Name: "compaction and eviction", Ops: ops(do(update(0)), do(remove(1), get(0))), Base: two, Versions: []uint8{2}, Compact: true, Checkpoints: 1, Passes: 1, Evict: true},
 	{Name: "growth and compaction, a deletion", Ops: ops(do(update(0)), do(take(1))), Base: two, Versions: []uint8{2}, Compact: true, Checkpoints: 1, Grow: true, CatchAll: true},
 	{Name: "restore of a version with a fuzzy end, four operations", Ops: ops(do(update(0), update(1)), do(update(0), set(1))), Base: two, Restore: true, Checkpoints: 2},
@@ -133,6 +136,7 @@ func TestProtocol_CatchesPlantedMistakes(t *testing.T) {
 		DropTombstone:     "compaction of a deletion, and a restore to before it",
 		NoFreeze:          "growth",
 		CoarseIndex:       "growth that splits a catch-all",
+		FillOutside:       "sets, deletes, a checkpoint, a read-only shift",
 		NoRestoreDrain:    "restore and a checkpoint",
 	}
 	for p := Sound + 1; p < plants; p++ {
