@@ -262,7 +262,8 @@ func (r *rewinder) apply() {
 		for done := false; !done; {
 			g.Enter()
 			slot, e, status := r.index.Find(w.hash)
-			done = status == index.Found && (uint64(e.Address()) < r.of.fuzzy || e.Address() <= w.to || slot.CompareAndSwap(e, w.to))
+			// Growth leaves entries without a chain behind; one that has to lead somewhere cannot vanish.
+			done = status == index.Absent && w.to == word.None || status == index.Found && (uint64(e.Address()) < r.of.fuzzy || e.Address() <= w.to || slot.CompareAndSwap(e, w.to))
 			g.Exit()
 		}
 	}
