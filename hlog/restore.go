@@ -52,7 +52,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
-	s.lastID = max(s.lastID, s.versions.MaxID()) // m may have been fetched
+	s.lastID = max(s.lastID, s.versions.MaxID())        // m may have been fetched
 	if m, err = s.versions.Pin(m.Version); err != nil { // against the retention of the versions so far
 		return checkpoint.Info{}, err
 	}
