@@ -312,10 +312,12 @@ func ExampleStore_Checkpoint() {
 	store, err = hlog.Open(dir, nil)
 	check(err)
 	defer store.Close()
+	at, _ := store.Current()
+	fmt.Printf("open at version %d, cookie %q\n", at.Version, at.Cookie)
 	versions, err := store.Versions()
 	check(err)
 	for _, v := range slices.Backward(versions) {
-		if len(v.Cookie) > 0 { // the newest version that knows
+		if len(v.Cookie) > 0 { // the newest version that knows its offset
 			_, err := store.Restore(ctx, v.Version)
 			check(err)
 			for _, letter := range input[v.Cookie[0]:] {
@@ -331,6 +333,7 @@ func ExampleStore_Checkpoint() {
 	}
 	// Output:
 	// letters 6 of them in a version with its offset 4
+	// open at version 2, cookie ""
 	// m 1  i 4  s 4  p 2
 }
 
@@ -568,19 +571,24 @@ func ExampleEvents() {
 	// restored version 1
 }
 
-// Damage is an error that says where, never a wrong value. Here Open meets it, because it replays the end of the log.
+// Damage is an error that says where, never a wrong value. Here Open meets it, because it replays the end of the log;
+// an older version that is whole can be opened all the same. With a remote the damage would have been repaired.
 func ExampleCorruptionError() {
 	dir, remove := temporary()
 	defer remove()
 	store, err := hlog.Open(dir, nil)
 	check(err)
-	check(store.Set([]byte("fragile"), []byte("intact")))
+	for _, value := range []string{"sound", "fragile"} {
+		check(store.Set([]byte("k"), []byte(value)))
+		_, err := store.Checkpoint(context.Background())
+		check(err)
+	}
 	check(store.Close())
 
 	segment := filepath.Join(dir, "log", "000000000000.seg")
 	data, err := os.ReadFile(segment)
 	check(err)
-	copy(data[strings.Index(string(data), "intact"):], "forged")
+	copy(data[strings.Index(string(data), "fragile"):], "forged!")
 	check(os.WriteFile(segment, data, 0o644))
 
 	_, err = hlog.Open(dir, nil)
@@ -589,7 +597,14 @@ func ExampleCorruptionError() {
 		fmt.Println(filepath.Base(damage.File), damage.Offset, damage.Reason)
 	}
 	fmt.Println(errors.Is(err, hlog.ErrCorrupt))
+
+	store, err = hlog.Open(dir, &hlog.Options{Version: 1})
+	check(err)
+	defer store.Close()
+	value, err := store.Get(nil, []byte("k"))
+	fmt.Printf("%s %v\n", value, err)
 	// Output:
-	// 000000000000.seg 4096 record fails its checksum
+	// 000000000000.seg 8192 record fails its checksum
 	// true
+	// sound <nil>
 }
