@@ -320,7 +320,7 @@ func (r *Runner) multiRMW(o Op) error {
 		return nil
 	}
 	for _, k := range ks {
-		if len(k)+maxModified+100 > r.opts.PageBytes {
+		if len(k)+maxModified+100 > r.opts.PageBytes || !r.fits(k, len(r.model.live[string(k)])) {
 			return nil
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -24,6 +25,10 @@ type Runner struct {
 	Disk *fsx.CrashFS
 	// Wrap makes the FS of a disk that OpCrash leaves; nil: the disk itself.
 	Wrap func(*fsx.CrashFS) fsx.FS
+	// NewDisk, if set, is told of each disk that OpCrash leaves.
+	NewDisk func(*fsx.CrashFS)
+	// HashSeed, if it is not 0, seeds the hashes of the store's keys, so that a tape meets the same collisions every time.
+	HashSeed uint64
 	// Options are the sets that OpReopen and OpCrash choose from; the store is first opened with the first.
 	Options []hlog.Options
 	// Faults says that calls may fail. What they return must still be true.
@@ -65,6 +70,9 @@ func (r *Runner) Play(t Tape) error {
 	r.model = NewModel()
 	r.model.faults = r.Faults
 	r.publish()
+	if err := r.create(); err != nil {
+		return err
+	}
 	if err := r.open(0, r.model.outcome()); err != nil || r.store == nil {
 		return err
 	}
@@ -86,6 +94,24 @@ func (r *Runner) Play(t Tape) error {
 		return fmt.Errorf("at the end: %w", err)
 	}
 	return r.close()
+}
+
+// create makes an empty store with a hash seed of ours.
+func (r *Runner) create() error {
+	if r.HashSeed == 0 {
+		return nil
+	}
+	if err := r.FS.MkdirAll(storeDir); err != nil {
+		return err
+	}
+	for _, dir := range []string{"/", "/data", storeDir} {
+		if err := r.FS.SyncDir(dir); err != nil {
+			return err
+		}
+	}
+	size := r.Options[0].SegmentBytes
+	_, err := checkpoint.OpenDir(r.FS, storeDir, checkpoint.Identity{StoreID: [16]byte{1}, HashSeed: r.HashSeed, SegmentBytes: size}, false)
+	return err
 }
 
 // abandon gives up the store after a disagreement.
@@ -199,6 +225,9 @@ func (r *Runner) crash(o Op) error {
 	r.store, r.Disk, r.FS = nil, left, left
 	if r.Wrap != nil {
 		r.FS = r.Wrap(left)
+	}
+	if r.NewDisk != nil {
+		r.NewDisk(left)
 	}
 	return r.open(o.C, allowed)
 }

@@ -85,6 +85,7 @@ const (
 // Verify opens the store on disk, which it changes, and compares it with what may be found there.
 func Verify(disk fsx.FS, opts hlog.Options, o *Outcome, depth Depth) (err error) {
 	opts.FS = disk
+	opts.KeepVersions = 1 << 20 // retention would take away what is compared
 	s, err := hlog.Open(storeDir, &opts)
 	if err != nil {
 		return err
@@ -165,11 +166,15 @@ func verifyOn(s *hlog.Store, cur *entry, found map[Version]*entry) (*Outcome, er
 			return err
 		}
 		delete(m.live, string(Key(5)))
-		m.maxID++
-		m.begin(m.maxID, "")
-		if _, err := s.Checkpoint(ctx, hlog.WithVersion(m.maxID)); err != nil {
+		m.begin(0, "")
+		info, err := s.Checkpoint(ctx)
+		if err != nil {
 			return err
 		}
+		if info.Version <= m.maxID {
+			return disagree("version %d comes after %d", info.Version, m.maxID)
+		}
+		m.named(info.Version)
 		m.committed()
 		return nil
 	}
