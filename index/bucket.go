@@ -136,18 +136,45 @@ func matchEach(b mem.Ptr, q word.Query) (m uint64) {
 	return m
 }
 
+// occupied returns a bit for every slot of b that is not free.
+func occupied(b mem.Ptr) (m uint64) {
+	if mem.Load(b) != 0 {
+		m = 1
+	}
+	if mem.Load(slotOf(b, 1)) != 0 {
+		m |= 1 << 1
+	}
+	if mem.Load(slotOf(b, 2)) != 0 {
+		m |= 1 << 2
+	}
+	if mem.Load(slotOf(b, 3)) != 0 {
+		m |= 1 << 3
+	}
+	if mem.Load(slotOf(b, 4)) != 0 {
+		m |= 1 << 4
+	}
+	if mem.Load(slotOf(b, 5)) != 0 {
+		m |= 1 << 5
+	}
+	if mem.Load(slotOf(b, 6)) != 0 {
+		m |= 1 << 6
+	}
+	return m
+}
+
 // find returns the owner of h: hit, miss, or again if it is tentative or was moved.
 func (t *table) find(h uint64) (mem.Ptr, word.Entry, result) {
 	q := word.MakeQuery(h, t.bits)
 	b := t.bucket(h & t.mask)
 	m := matches(b, q)
 	step()
-	for ; m != 0; m &= m - 1 {
+	if m != 0 && mem.Load(slotOf(b, bits.TrailingZeros64(m))) == 0 {
+		// Most often nothing is there but free slots. How many is as unpredictable as the rest.
+		m &= occupied(b)
+	}
+	if m != 0 {
 		p := slotOf(b, bits.TrailingZeros64(m))
 		e := word.Entry(mem.Load(p))
-		if e == 0 {
-			continue
-		}
 		if e.Tag() <= word.CatchAll || e.Tentative() || !q.Matches(e.Tag()) {
 			return t.findSlowly(b, q)
 		}
