@@ -73,7 +73,7 @@ func parse(args []string) (settings, error) {
 	fl.StringVar(&s.engines, "engines", "", "of "+strings.Join(names, ", ")+" (empty: all)")
 	fl.StringVar(&s.only, "experiment", "inmemory,larger,snapshot,recovery", "what to run")
 	fl.StringVar(&s.dir, "dir", "", "directory for the stores (empty: the system's temporary one)")
-	fl.StringVar(&s.report, "report", "peers-report", "directory of the report")
+	fl.StringVar(&s.report, "report", "../../bench-report/peers", "directory of the report")
 	if err := fl.Parse(args); err != nil {
 		return s, err
 	}
