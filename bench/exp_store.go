@@ -354,8 +354,8 @@ func (d *direct) rollbacks(ctx context.Context, rounds int, measured func(n int,
 
 // runColdRead measures point reads of keys that are not in memory against random reads of the device itself.
 func runColdRead(ctx context.Context, e *env) (*report.Section, error) {
-	memory := e.engineMemory(32 << 20)
 	keys, value := or(e.keys, e.n(3_000_000)), or(e.valueBytes, 100)
+	memory := e.engineMemory(max(8<<20, int64(keys)*int64(value+32)/4)) // room for the index, and little for records
 	_, each := e.round(1, 2*time.Second)
 	s := &report.Section{Name: "coldread", Title: "Cold point reads", Settings: fmt.Sprintf(
 		"%s keys of 8 + %d bytes, memory %s, uniform Session.Get from as many goroutines as the depth; the device alone: direct reads of 4 KiB at random offsets of a file of the same size.",

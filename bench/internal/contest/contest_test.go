@@ -262,7 +262,8 @@ func TestCopyDir_IsOfOneMoment(t *testing.T) {
 	names := []string{filepath.Join(src, "a"), filepath.Join(src, "sub", "b"), filepath.Join(src, "z")}
 	put := func(generation int) {
 		for _, n := range names {
-			if err := os.WriteFile(n, []byte(strings.Repeat("x", generation)), 0o644); err != nil {
+			err := os.WriteFile(n+".new", []byte(strings.Repeat("x", generation)), 0o644)
+			if err = errors.Join(err, os.Rename(n+".new", n)); err != nil { // never half written
 				t.Error(err)
 			}
 			time.Sleep(3 * time.Millisecond)
