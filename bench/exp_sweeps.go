@@ -23,6 +23,7 @@ type sweep struct {
 	writes              func(point float64) int // measured writes; nil = twice the keys
 	dist                string
 	reads               bool
+	maxReads            int  // measured reads; 0 = twice the keys
 	memory, disk        bool // show what the engine holds too
 	settings            string
 }
@@ -142,7 +143,7 @@ func (w sweep) once(ctx context.Context, e *env, line sweepSeries, point float64
 	m.write = append(m.write, float64(res.All.Mean())/1e3)
 	m.writeP99 = append(m.writeP99, float64(res.All.Quantile(.99))/1e3)
 	if w.reads {
-		plan = workload.NewPlan(dist, workload.Mix{}, shape.Keys, min(2*shape.Keys, 1<<20), seed+100)
+		plan = workload.NewPlan(dist, workload.Mix{}, shape.Keys, min(2*shape.Keys, or(w.maxReads, 1<<20)), seed+100)
 		if res = workload.Run(ctx, workload.Config{Ops: plan.Len()}, plan, entry.Driver.Do); res.Err != nil {
 			return res.Err
 		}
@@ -203,7 +204,7 @@ const logRecord = 16 + 8
 func regionSweeps() []sweep {
 	const memory = 4 << 20
 	mutable := sweep{name: "hybridlog-mutable", title: "HybridLog: mutable region", xlabel: "mutable region (records)", keys: 200_000,
-		keyBytes: 4, valueBytes: 4, reads: true, settings: "Memory 4 MiB; what is not mutable of the log in memory is read-only."}
+		keyBytes: 4, valueBytes: 4, reads: true, maxReads: 20_000, settings: "Memory 4 MiB; what is not mutable of the log in memory is read-only."}
 	for _, share := range through(0.1, 0.9, 5) {
 		mutable.points = append(mutable.points, share*memory/2/logRecord)
 	}
