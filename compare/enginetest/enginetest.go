@@ -24,6 +24,10 @@ type Subject struct {
 	Kind string
 	// Remote says that the engine takes Options.Remote.
 	Remote bool
+	// RefusesDivergence says that a directory that has gone another way than its remote does not open, instead of giving
+	// way. Retries says that the engine tries again by itself, with pauses, when the remote fails: too slow to break it
+	// here at every call; package checkpoint does.
+	RefusesDivergence, Retries bool
 	// Incremental says that a snapshot writes less than the state.
 	Incremental bool
 	// DiskSlack is how many bytes of garbage the engine does not care about.

@@ -36,5 +36,5 @@ func TestMemOnly(t *testing.T) {
 func TestHybridLog(t *testing.T) {
 	o := small()
 	o.PageBytes, o.SegmentBytes = 16<<10, 1<<20
-	Run(t, Subject{Kind: "hybridlog", Incremental: true, DiskSlack: 16 << 20, Options: o})
+	Run(t, Subject{Kind: "hybridlog", Remote: true, RefusesDivergence: true, Retries: true, Incremental: true, DiskSlack: 16 << 20, Options: o})
 }

@@ -1,17 +1,17 @@
 // Package hybridlog puts the store of package hlog behind the common interface. It adds nothing to the store: an operation
 // is one call of it.
 //
-// The store numbers its versions itself and commits one at every Close; the common interface leaves the numbers to the
-// caller. So the caller's number travels in the version's cookie, and versions without one are those of a Close. The store
-// is asked to keep two versions more than wanted, for these.
+// The store commits a version of its own at every Close; the common interface leaves the numbers to the caller. So the
+// caller's version v is the store's version v<<16, which leaves room behind it for those of closes. The store is asked to
+// keep two versions more than wanted, for these.
 package hybridlog
 
 import (
 	"context"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"math"
+	"slices"
 	"sync"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -71,6 +71,12 @@ func Open(dir string, opts Options) (*Store, error) {
 	return s, nil
 }
 
+// closeBits is the room behind a caller's version for the versions of closes.
+const closeBits = 16
+
+// maxNumber is the highest number a caller's version can have.
+const maxNumber = math.MaxUint64 >> closeBits
+
 // start finds the highest number and purges the versions of earlier closes, which would push numbered ones out.
 func (s *Store) start() error {
 	infos, err := s.store.Versions()
@@ -78,9 +84,9 @@ func (s *Store) start() error {
 		return translate(err)
 	}
 	for _, info := range infos {
-		if number, ok := numberOf(info); ok {
-			s.highest = max(s.highest, number)
-		} else if !info.Current {
+		number, byCaller := numberOf(info.Version)
+		s.highest = max(s.highest, number)
+		if !byCaller && !info.Current {
 			if err := s.store.Purge(context.Background(), info.Version); err != nil {
 				return translate(err)
 			}
@@ -89,33 +95,25 @@ func (s *Store) start() error {
 	return nil
 }
 
-// numberOf returns the caller's number of a version; that of a close has none.
-func numberOf(info checkpoint.Info) (uint64, bool) {
-	if len(info.Cookie) != 8 {
-		return 0, false
-	}
-	return binary.LittleEndian.Uint64(info.Cookie), true
+// numberOf returns the caller's number of a version, or the last number before it if it is that of a close.
+func numberOf(id checkpoint.Version) (number uint64, byCaller bool) {
+	return uint64(id >> closeBits), id&(1<<closeBits-1) == 0
 }
 
-// version is a version of the store that has a number of the caller's.
-type version struct {
-	number uint64
-	id     checkpoint.Version
-}
-
-// versions returns the numbered versions that are kept, oldest first.
-func (s *Store) versions() ([]version, error) {
+// numbers returns the numbered versions that are here, oldest first, those included that are kept for closes' sake.
+func (s *Store) numbers() ([]uint64, error) {
 	infos, err := s.store.Versions()
 	if err != nil {
 		return nil, translate(err)
 	}
-	var named []version
+	var numbers []uint64
 	for _, info := range infos {
-		if number, ok := numberOf(info); ok {
-			named = append(named, version{number, info.Version})
+		if number, byCaller := numberOf(info.Version); byCaller {
+			numbers = append(numbers, number)
 		}
 	}
-	return named[max(0, len(named)-s.keep):], nil
+	slices.Sort(numbers)
+	return numbers, nil
 }
 
 // Get returns a copy of key's value, or nil when it is absent.
@@ -157,44 +155,45 @@ func (s *Store) Snapshot(number uint64) error {
 	if _, err := s.store.Versions(); err != nil {
 		return translate(err) // closed
 	}
-	if number <= s.highest {
-		return fmt.Errorf("%w: %d, must be above %d", base.ErrVersionOrder, number, s.highest)
+	if number <= s.highest || number > maxNumber {
+		return fmt.Errorf("%w: %d, must be above %d and at most %d", base.ErrVersionOrder, number, s.highest, uint64(maxNumber))
 	}
 	s.highest = number
-	_, err := s.store.Checkpoint(context.Background(), hlog.WithCookie(binary.LittleEndian.AppendUint64(nil, number)))
+	_, err := s.store.Checkpoint(context.Background(), hlog.WithVersion(checkpoint.Version(number<<closeBits)))
 	return translate(err)
 }
 
-// Versions returns the kept versions, oldest first.
+// Versions returns the kept versions that are here, oldest first.
 func (s *Store) Versions() []uint64 {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	named, err := s.versions()
+	numbers, err := s.numbers()
 	if err != nil {
 		return nil // closed
 	}
-	numbers := make([]uint64, len(named))
-	for i, v := range named {
-		numbers[i] = v.number
-	}
-	return numbers
+	return numbers[max(0, len(numbers)-s.keep):]
 }
 
-// Restore brings back a version, 0 the newest.
+// Restore brings back a version, 0 the newest; from the remote, if only that has it.
 func (s *Store) Restore(number uint64) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	named, err := s.versions()
+	numbers, err := s.numbers()
 	if err != nil {
 		return err
 	}
-	for i := len(named) - 1; i >= 0; i-- {
-		if number == 0 || named[i].number == number {
-			_, err := s.store.Restore(context.Background(), named[i].id)
-			return translate(err)
+	if number == 0 {
+		number = s.highest
+		if len(numbers) > 0 {
+			number = numbers[len(numbers)-1]
 		}
 	}
-	return fmt.Errorf("%w: %d", base.ErrVersionNotFound, number)
+	i, _ := slices.BinarySearch(numbers, number)
+	if number == 0 || number > maxNumber || len(numbers)-i > s.keep {
+		return fmt.Errorf("%w: %d", base.ErrVersionNotFound, number)
+	}
+	_, err = s.store.Restore(context.Background(), checkpoint.Version(number<<closeBits))
+	return translate(err)
 }
 
 // Close commits what is not committed, without a number, and gives the directory back.
