@@ -15,14 +15,17 @@ import (
 // newest of their keys when the copy is published; the rest is dead. The new beginning takes effect with the next
 // version, whose manifest leaves the emptied part out; its files go when no version, view or scan needs them.
 //
-// Tombstones are dropped, with their index entries, below the address up to which every retained version shares the
-// log; above it they are copied like live records, for a version that was forked off below them must not see the
-// deleted value again.
+// Tombstones are not copied: what they hide is older, and leaves with them. Their index entries go once a version begins
+// above them. Older versions are not harmed: they have log and images of their own, and a restore to one of them opens
+// the index anew instead of rewinding one that has forgotten keys (K3).
 
 // compactState is what compaction hands to the next version.
 type compactState struct {
 	begin atomic.Uint64 // the log below it is empty; 0: as the current version has it
 	live  atomic.Int64  // estimate of the log's live bytes, from what the last compaction found
+
+	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
+	logBytes    atomic.Int64 // size of the log then
 
 	mu      sync.Mutex
 	dropped []uint64 // of mu: hashes of tombstones below begin, whose entries may go once it is the log's
@@ -36,9 +39,9 @@ func (c *compactState) drop(hashes []uint64) {
 	c.dropped = append(c.dropped, hashes...)
 }
 
-// reset forgets a compaction that no version has published: the store has been opened or restored. It returns below
-// which address entries are missing in the index, fresh if that was made anew, for a log that begins at begin.
-func (c *compactState) reset(begin uint64, fresh bool) (cleared uint64) {
+// reset forgets a compaction that no version has published: the store has been opened or restored, with an index that
+// was made anew, for a log that begins at begin, if fresh is set.
+func (c *compactState) reset(begin uint64, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin.Store(0)
@@ -46,6 +49,12 @@ func (c *compactState) reset(begin uint64, fresh bool) (cleared uint64) {
 	if fresh {
 		c.cleared = begin
 	}
+}
+
+// forgotten returns the address below which log may be missing from the index.
+func (c *compactState) forgotten() uint64 {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	return c.cleared
 }
 
@@ -90,8 +99,8 @@ func (s *Store) clearEntries() {
 const (
 	// spaceBudget is how many bytes of log, beyond the live ones, the store tolerates per live byte before it compacts.
 	spaceBudget = 2
-	// minCompactBytes is the least log that is worth compacting.
-	minCompactBytes = 16 << 20
+	// minCompactSegments is the least log that is worth compacting, in segments.
+	minCompactSegments = 2
 )
 
 // Compact empties the log of the current version: what is live in it moves to the tail. The next version is the first
@@ -118,8 +127,11 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 		return nil
 	}
 	logBytes := m.LogBytes()
-	if logBytes < minCompactBytes || logBytes <= (1+spaceBudget)*s.liveEstimate() {
+	if logBytes < minCompactSegments*int64(s.segments.size) || logBytes <= (1+spaceBudget)*s.liveEstimate() {
 		return nil
+	}
+	if c := &s.compactor; c.mostlyAlive.Load() && logBytes < c.logBytes.Load()/8*9 {
+		return nil // the estimate was wrong: the last round found little that was dead
 	}
 	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
 	begin := m.Extents[0].Start
@@ -127,15 +139,18 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	return s.compactTo(ctx, min(begin+step, m.Cut)/s.segments.size*s.segments.size)
 }
 
-// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index times the mean size of
-// the records that were flushed. Keys may share an entry where memory is short, so what the last compaction found
-// alive counts too.
+// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index, without those of
+// tombstones, times the mean size of the records that were flushed. Where memory is short and keys share entries, what
+// the last compaction found alive counts too.
 func (s *Store) liveEstimate() int64 {
 	s.tableMu.RLock()
-	entries := s.index().Stats().Entries
+	x := s.index().Stats()
 	s.tableMu.RUnlock()
 	records, bytes := s.log.flushedRecords.Load(), s.log.flushedBytes.Load()
-	return max(entries*(bytes+1)/(records+1), s.compactor.live.Load())
+	if x.CatchAlls > 0 {
+		return max(x.Entries*(bytes+1)/(records+1), s.compactor.live.Load())
+	}
+	return max(x.Entries-s.log.tombstones.Load(), 0) * (bytes + 1) / (records + 1)
 }
 
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
@@ -151,7 +166,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		return nil
 	}
 	target = min(target, m.Cut)
-	c := &compaction{s: s, x: s.NewSession(), floor: s.versions.MinDivergence(m)}
+	c := &compaction{s: s, x: s.NewSession()}
 	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
 	defer c.x.Close()
 	w := walker{log: s.log, guard: s.epochs.Register()}
@@ -175,6 +190,9 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 				return false, err
 			}
 			c.seen += int64(sh.size)
+			if rec.state().Tombstone() {
+				s.log.tombstones.Add(-1)
+			}
 			return true, c.visit(ctx, a, rec, sh)
 		})
 		if err != nil {
@@ -186,6 +204,8 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	}
 	s.compactor.drop(c.dropped)
 	s.compactor.begin.Store(target)
+	s.compactor.mostlyAlive.Store(c.moved > c.seen/3*2)
+	s.compactor.logBytes.Store(m.LogBytes())
 	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))
 	s.opts.Events.compacted(target, c.moved, time.Since(began))
 	return nil
@@ -195,9 +215,8 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 type compaction struct {
 	s     *Store
 	x     *Session
-	floor uint64 // tombstones below it are dropped
-	seen  int64  // bytes of records looked at
-	moved int64  // bytes of records copied
+	seen  int64 // bytes of records looked at
+	moved int64 // bytes of records copied
 
 	dropped []uint64 // hashes of tombstones that were not moved
 	probes  prober
@@ -273,8 +292,7 @@ func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
 	}
 }
 
-// move copies the record at a to the tail, or drops it with its index entry if it is a tombstone that hides nothing
-// from any version. seen is where its chain left memory when it was found to be the newest of its key (K1); when the
+// move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when it was found to be the newest of its key (K1); when the
 // chain has changed since, the question is asked again.
 func (c *compaction) move(a, seen word.Address, rec image, sh shape) error {
 	key := rec.key(sh)
@@ -323,14 +341,13 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh 
 	case at != seen && at != a:
 		return done, true
 	}
-	tombstone := rec.state().Tombstone()
-	if tombstone && uint64(a) < c.floor {
+	if rec.state().Tombstone() {
 		// It goes with the log below it. Its entry has to wait until then (K3).
 		c.dropped = append(c.dropped, h)
 		return done, false
 	}
 	value := rec.value(sh)
-	o = c.x.publish(ctl, slot, e, source{}, key, value, tombstone)
+	o = c.x.publish(ctl, slot, e, source{}, key, value, false)
 	if o == done {
 		c.moved += int64(sh.size)
 		c.s.counters.compactedBytes.Add(int64(sh.size))

@@ -83,8 +83,9 @@
 //	    and the swap fails if the chain has changed since. A move never covers anything newer and never revives a
 //	    delete.
 //	K2  The emptied log leaves the lineage with the next manifest, and the disk when no version, view or scan needs it.
-//	K3  A tombstone is dropped only below the address up to which all retained versions share the log
-//	    (checkpoint.Dir.MinDivergence); everything it hides is older, and leaves with it.
+//	K3  A tombstone below the new beginning is dropped: what it hides is older, and leaves with it. Its index entry
+//	    goes after the commit. A version that begins below the log that the index has forgotten so is restored by
+//	    opening its own index, never by rewinding this one.
 //
 // # Memory
 //

@@ -79,10 +79,11 @@ func (l *hybridLog) writePiece(from, to uint64, buf []byte) error {
 
 // sealPiece gives every record of a copied piece of log its checksum and clears what fillers cover.
 func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
-	records, bytes := int64(0), int64(0)
+	records, bytes, tombstones := int64(0), int64(0), int64(0)
 	defer func() {
 		l.flushedRecords.Add(records)
 		l.flushedBytes.Add(bytes)
+		l.tombstones.Add(tombstones)
 	}()
 	for off := 0; off < len(buf); {
 		m := image(buf[off:])
@@ -104,6 +105,9 @@ func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 		}
 		off += sh.size
 		records++
+		if m.state().Tombstone() {
+			tombstones++
+		}
 		bytes += int64(sh.size)
 	}
 	return nil

@@ -64,13 +64,6 @@ func (w *imageWriter) adopt(m *checkpoint.Manifest) {
 	}
 }
 
-// disown keeps new versions from using the image that was adopted.
-func (w *imageWriter) disown() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.newest = nil
-}
-
 // source returns the image that the index was opened from.
 func (w *imageWriter) source() *checkpoint.ImageRef {
 	w.mu.Lock()

@@ -62,6 +62,7 @@ type hybridLog struct {
 	stalls atomic.Uint64 // operations that waited for a page
 
 	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
+	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
 }
 
 type logConfig struct {

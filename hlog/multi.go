@@ -28,12 +28,12 @@ type byteKeys [][]byte
 func (k byteKeys) len() int        { return len(k) }
 func (k byteKeys) at(i int) []byte { return k[i] }
 
-// window prepares keys [from, to): their hashes, and their cold records.
-func window[K keyed](s *Session, keys K, from, to int) error {
+// window prepares keys [from, to): their hashes, and their cold records if the operations read.
+func window[K keyed](s *Session, keys K, from, to int, reads bool) error {
 	for i := from; i < to; i++ {
 		s.hashes[i-from] = s.store.hash(keys.at(i))
 	}
-	if s.log.head.Load() <= s.log.begin.Load() {
+	if !reads || s.log.head.Load() <= s.log.begin.Load() {
 		return nil
 	}
 	return stage(s, keys, from, to)
@@ -59,11 +59,11 @@ func (s *Session) touch(hashes []uint64) error {
 }
 
 // each runs op for every key, in order, with its hash, after having prepared its group.
-func each[K keyed](s *Session, keys K, op func(i int, h uint64) error) error {
+func each[K keyed](s *Session, keys K, reads bool, op func(i int, h uint64) error) error {
 	n := keys.len()
 	for from := 0; from < n; from += multiWindow {
 		to := min(from+multiWindow, n)
-		if err := window(s, keys, from, to); err != nil {
+		if err := window(s, keys, from, to, reads); err != nil {
 			return err
 		}
 		for g := from; g < to; g += multiGroup {
@@ -98,7 +98,7 @@ func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error
 	if err := checkKeys(keys); err != nil {
 		return err
 	}
-	return each(s, byteKeys(keys), func(i int, h uint64) error {
+	return each(s, byteKeys(keys), true, func(i int, h uint64) error {
 		value, err := s.get(s.scratch[:0], keys[i], h)
 		if err == ErrClosed {
 			return err
@@ -123,7 +123,7 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 			return err
 		}
 	}
-	return each(s, byteKeys(keys), func(i int, h uint64) error {
+	return each(s, byteKeys(keys), false, func(i int, h uint64) error {
 		return s.set(keys[i], values[i], h)
 	})
 }
@@ -135,7 +135,7 @@ func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) err
 			return err
 		}
 	}
-	return each(s, byteKeys(keys), func(i int, h uint64) error {
+	return each(s, byteKeys(keys), true, func(i int, h uint64) error {
 		m := &s.rmw
 		for tries := 0; ; tries++ {
 			old, err := s.readForUpdate(m, keys[i], h)
@@ -165,7 +165,7 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if len(values) != len(keys) || len(found) != len(keys) {
 		return ErrLength
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
 		b := mem.AsBytes(&values[i])
 		if t.words {
 			if value, ok := t.s.getWord(mem.Load64(mem.AsBytes(&keys[i])), h); ok {
@@ -198,7 +198,7 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, false, func(i int, h uint64) error {
 		if t.words && t.s.setWord(mem.Load64(mem.AsBytes(&keys[i])), mem.Load64(mem.AsBytes(&values[i])), h) {
 			return nil
 		}
@@ -211,7 +211,7 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
 		key := t.bytes(&keys[i])
 		if t.words {
 			if value, ok := t.s.readWordForUpdate(&t.s.rmw, mem.Load64(key), h); ok {

@@ -23,7 +23,7 @@ const (
 	MinPageBytes = 16 << 10
 	MaxPageBytes = 1 << word.MaxPageBits
 	// DefaultSegmentBytes is the size of a segment file when none is given.
-	DefaultSegmentBytes = 64 << 20
+	DefaultSegmentBytes = 16 << 20
 	// MaxSegmentBytes bounds a segment file.
 	MaxSegmentBytes = 1 << 40
 	// DefaultKeepVersions is how many committed versions are retained when no number is given.
@@ -52,7 +52,7 @@ type Options struct {
 	PageBytes int
 
 	// SegmentBytes is the size of a log segment file, the unit in which disk space is given back: a power of two,
-	// at least one page. Default 64 MiB. A directory keeps the size it was created with.
+	// at least one page. Default 16 MiB. A directory keeps the size it was created with.
 	SegmentBytes int64
 
 	// KeepVersions is how many committed versions are retained; older ones are purged after each commit. Default 8.

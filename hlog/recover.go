@@ -179,19 +179,22 @@ func recordSkip(e checkpoint.Extent) func(word.Address, image) bool {
 //	0       4     bits of the index when the version was cut: it had 2^bits buckets
 //	4       8     records that were flushed so far, in all
 //	12      8     their bytes
+//	20      8     tombstones among them that compaction has not met
 func (l *hybridLog) makeAux(bits uint) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(bits))
 	b = binary.LittleEndian.AppendUint64(b, uint64(l.flushedRecords.Load()))
-	return binary.LittleEndian.AppendUint64(b, uint64(l.flushedBytes.Load()))
+	b = binary.LittleEndian.AppendUint64(b, uint64(l.flushedBytes.Load()))
+	return binary.LittleEndian.AppendUint64(b, uint64(l.tombstones.Load()))
 }
 
-const auxBytes = 20
+const auxBytes = 28
 
 // adoptAux takes over the totals of a version.
 func (l *hybridLog) adoptAux(aux []byte) {
 	if len(aux) >= auxBytes {
 		l.flushedRecords.Store(int64(binary.LittleEndian.Uint64(aux[4:])))
 		l.flushedBytes.Store(int64(binary.LittleEndian.Uint64(aux[12:])))
+		l.tombstones.Store(int64(binary.LittleEndian.Uint64(aux[20:])))
 	}
 }
 

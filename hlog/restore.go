@@ -64,7 +64,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	s.log.shiftReadOnly(tail)
 
 	var apply func()
-	rebuild := !s.isAncestor(m)
+	rebuild := !s.isAncestor(m) || s.compactor.forgotten() > uint64(logBegin(m)) // K3
 	if rebuild {
 		apply, err = s.planRebuild(ctx, m)
 	} else {
@@ -115,10 +115,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
 	s.commitMu.Unlock()
 	s.images.adopt(m)
-	if s.compactor.reset(uint64(logBegin(m)), rebuilt) > uint64(logBegin(m)) {
-		// The index lacks entries that the version's image has, and may have finer ones in their place (R1).
-		s.images.disown()
-	}
+	s.compactor.reset(uint64(logBegin(m)), rebuilt)
 	s.newest = nil
 	s.control.Add(1) // an update that read before the restore does not write after it
 }
@@ -136,7 +133,8 @@ func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 	return c != nil && c.Version == m.Version
 }
 
-// planRebuild prepares to replace the index by that of a version on another branch, the way Open would.
+// planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has made
+// the index forget, the way Open would.
 func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply func(), err error) {
 	x, err := s.openIndex(ctx, m, s.indexConfig())
 	if err != nil {

@@ -86,11 +86,29 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 		f.Close()
 		return nil, err
 	}
+	s.closeSome()
 	g := &segment{file: f, name: name}
 	g.size.Store(uint64(size))
 	g.refs.Store(2)
 	s.open[n] = g
 	return g, nil
+}
+
+// maxOpen bounds how many segment files are kept open.
+const maxOpen = 256
+
+// closeSome closes files that nobody is using when many are open. Those that were written wait for their sync. The
+// caller holds mu: nobody else takes a reference.
+func (s *segments) closeSome() {
+	for n, g := range s.open {
+		if len(s.open) < maxOpen {
+			return
+		}
+		if g.refs.Load() == 1 && !g.dirty.Load() {
+			delete(s.open, n)
+			g.release()
+		}
+	}
 }
 
 func (g *segment) release() {

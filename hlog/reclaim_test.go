@@ -1,0 +1,68 @@
+package hlog
+
+import (
+	"context"
+	"testing"
+)
+
+// Most keys are deleted; what is left is updated and committed again and again. Log and index come down to what is
+// alive, whether the store compacts by itself or is told to.
+func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
+	for _, manual := range []bool{false, true} {
+		s, err := Open(t.TempDir(), &Options{MemoryBytes: 64 << 20, SegmentBytes: 1 << 20, PageBytes: 64 << 10, KeepVersions: 2, NoCompaction: manual})
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx := context.Background()
+		const keys, left, most = 300_000, 500, 4 << 20
+		x := s.NewSession()
+		for i := range uint64(keys) {
+			x.Set(k8(i), make([]byte, 100))
+		}
+		if _, err := s.Checkpoint(ctx); err != nil {
+			t.Fatal(err)
+		}
+		for i := range uint64(keys) {
+			if i >= left {
+				x.Delete(k8(i))
+			}
+		}
+		before := s.index().Stats().Entries
+		var logBytes int64
+		for round := range 60 {
+			for i := range uint64(left) {
+				x.Set(k8(i), make([]byte, 100))
+			}
+			info, err := s.Checkpoint(ctx)
+			if err != nil {
+				t.Fatal(err)
+			}
+			logBytes = info.LogBytes
+			if manual {
+				err = s.Compact(ctx)
+			} else {
+				s.kickMaintenance()
+				err = s.compactIfDue(ctx)
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			s.clearEntries()
+			if s.index().Stats().Entries < before/10 && logBytes < most {
+				t.Logf("manual %v: reclaimed after %d versions", manual, round)
+				break
+			}
+		}
+		if n := s.index().Stats().Entries; n > before/10 || logBytes > most {
+			t.Errorf("manual %v: %d entries of %d, log of %d bytes for %d keys", manual, n, before, logBytes, left)
+		}
+		for i := range uint64(keys) {
+			if _, err := x.Get(nil, k8(i)); (err == nil) != (i < left) {
+				t.Fatalf("key %d: %v", i, err)
+			}
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
