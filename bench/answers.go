@@ -81,7 +81,7 @@ const openGap = 1.5
 // matches collects every comparison of the run that has the hybrid log and somebody else in it.
 func (f findings) matches() []match {
 	var out []match
-	for _, name := range []string{"headtohead", "mixes", "larger"} {
+	for _, name := range []string{"headtohead", "mixes", "larger", "tokens"} {
 		s := f[name]
 		if s == nil {
 			continue

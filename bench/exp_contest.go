@@ -203,3 +203,27 @@ func runSnapshotStatic(ctx context.Context, e *env) (*report.Section, error) {
 		Contestants: e.contestants(compare.Options{MemoryBytes: memory}), Shape: s, Memory: memory, Steps: 20, Writes: 1000,
 		Dist: e.distributions("uniform")[0], Dir: e.dir, Out: e.out, Step: e.progress.Step, At: e.progress.At}.Run(ctx)
 }
+
+// runTokens is the token stream of the main job as a load for every engine: one read-modify-write for each token and pair.
+func runTokens(ctx context.Context, e *env) (*report.Section, error) {
+	paths, suffixes, err := e.input()
+	if err != nil {
+		return nil, err
+	}
+	src, err := workload.OpenSource(paths, suffixes)
+	if err != nil {
+		return nil, err
+	}
+	e.progress.Step("tokens: reading")
+	picks, keys, err := src.Trace(e.pairs, e.n(4_000_000))
+	if err != nil {
+		return nil, err
+	}
+	s := contest.Shape{Keys: keys, KeyBytes: or(e.keyBytes, 16), ValueBytes: or(e.valueBytes, 8)}
+	memory := e.engineMemory(max(8<<20, int64(keys)*40))
+	rounds, each := e.round(3, time.Second)
+	return contest.Throughput{Name: "tokens", Title: "The token stream of source text",
+		Contestants: e.contestants(compare.Options{MemoryBytes: memory}), Shape: s, Memory: memory, NoPageCache: true,
+		Dists: []workload.Dist{{Kind: "trace", Trace: picks}}, Mixes: e.operations("rmw"), Goroutines: e.goroutines,
+		Rounds: rounds, Each: each, Dir: e.dir, Out: e.out, Step: e.progress.Step, At: e.progress.At}.Run(ctx)
+}

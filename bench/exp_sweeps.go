@@ -230,7 +230,7 @@ func regionSweeps() []sweep {
 func latencySweeps() []sweep {
 	var out []sweep
 	for _, dist := range []string{"uniform", "zipf"} {
-		w := sweep{title: "Write latency, " + dist, xlabel: "measured writes", points: through(10_000, 90_000, 5),
+		w := sweep{title: "All engines, " + dist, xlabel: "measured writes", points: through(10_000, 90_000, 5),
 			keys: 100_000, keyBytes: 5, valueBytes: 5, dist: dist, writes: func(p float64) int { return int(p) }}
 		for _, fit := range []bool{false, true} {
 			v := w

@@ -13,6 +13,7 @@ var experiments = func() []experiment {
 		{"headtohead", "short comparison of all engines, state in memory", runHeadToHead},
 		{"micro", "single and grouped operations in memory against xsync.MapOf and a sharded map", runMicro},
 		{"mixes", "every mix and distribution on all engines, state in memory", runMixes},
+		{"tokens", "the main job's token stream as a load for all engines, memory for less than the state", runTokens},
 		{"larger", "memory for a quarter of the data", runLarger},
 		{"stalls", "latency at a fixed rate while a snapshot is taken every second", runStalls},
 		{"recovery", "recovery time over bytes written", runRecovery},

@@ -76,22 +76,10 @@ func runMainJob(ctx context.Context, e *env) (*report.Section, error) {
 
 func (j *mainJob) prepare() error {
 	e := j.env
-	paths, suffixes := e.texts, e.suffixes
-	if len(paths) == 0 {
-		src, err := workload.GoSource()
-		if err != nil {
-			return err
-		}
-		paths, suffixes = []string{src}, ".go"
+	paths, suffixes, err := e.input()
+	if err != nil {
+		return err
 	}
-	for i, p := range paths {
-		abs, err := filepath.Abs(p)
-		if err != nil {
-			return err
-		}
-		paths[i] = abs
-	}
-	var err error
 	if j.source, err = workload.OpenSource(paths, suffixes); err != nil {
 		return err
 	}
@@ -120,6 +108,22 @@ func (j *mainJob) prepare() error {
 		j.spec.Every = e.every / 10
 	}
 	return nil
+}
+
+// input is what the flags say is to be read: absolute paths and the suffixes of files, the Go source when they say nothing.
+func (e *env) input() (paths []string, suffixes string, err error) {
+	if len(e.texts) == 0 {
+		src, err := workload.GoSource()
+		return []string{src}, ".go", err
+	}
+	for _, p := range e.texts {
+		abs, err := filepath.Abs(p)
+		if err != nil {
+			return nil, "", err
+		}
+		paths = append(paths, abs)
+	}
+	return paths, e.suffixes, nil
 }
 
 // defaultJobMemory is the store's memory in the main job with pairs: well below what two million counters need.

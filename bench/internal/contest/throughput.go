@@ -66,7 +66,11 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", mix.Name, t.Shape, report.Bytes(t.Memory)),
 			XLabel: "distribution of keys", YLabel: "operations per second", LogY: true}
 		for _, d := range t.Dists {
-			scores, err := t.compete(ctx, entries, workload.NewPlan(d, mix, t.Shape.Keys, 1<<20, 1), func() {
+			n := 1 << 20
+			if len(d.Trace) > 0 {
+				n = len(d.Trace)
+			}
+			scores, err := t.compete(ctx, entries, workload.NewPlan(d, mix, t.Shape.Keys, n, 1), func() {
 				done++
 				t.At(done, total, mix.Name+" "+d.String())
 			})

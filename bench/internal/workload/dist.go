@@ -8,14 +8,15 @@ import (
 
 // Dist says which keys a load picks. The zero value of a field means its default.
 type Dist struct {
-	Kind   string  // "uniform", "zipf" or "hotset"
-	Theta  float64 // zipf: the skew; default 0.99
-	Share  float64 // hotset: the part of the keys that is hot; default 0.2
-	Hot    float64 // hotset: the part of the picks that goes there; default 0.9
-	Rotate int     // hotset: picks after which the window moves on; default 100,000
+	Kind   string   // "uniform", "zipf", "hotset" or "trace"
+	Theta  float64  // zipf: the skew; default 0.99
+	Share  float64  // hotset: the part of the keys that is hot; default 0.2
+	Hot    float64  // hotset: the part of the picks that goes there; default 0.9
+	Rotate int      // hotset: picks after which the window moves on; default 100,000
+	Trace  []uint32 // trace: the picks themselves, again from the start when they run out
 }
 
-// Kinds lists the distributions, in the order in which reports show them.
+// Kinds lists the distributions that can be named, in the order in which reports show them.
 func Kinds() []string { return []string{"uniform", "zipf", "hotset"} }
 
 // String returns the name that benchmarks and reports use: zipf, uniform, hotset.
@@ -42,6 +43,8 @@ func (d Dist) withDefaults() Dist {
 func (d Dist) Validate() error {
 	d = d.withDefaults()
 	switch {
+	case d.Kind == "trace" && len(d.Trace) > 0:
+		return nil
 	case d.Kind != "uniform" && d.Kind != "zipf" && d.Kind != "hotset":
 		return fmt.Errorf("bench: distribution %q is none of %v", d.Kind, Kinds())
 	case d.Theta <= 0 || d.Theta >= 1:
@@ -73,6 +76,10 @@ func (d Dist) Picks(keys, count int, seed uint64) []uint32 {
 		z := newZipf(uint64(keys), d.Theta)
 		for i := range out {
 			out[i] = uint32(scatter(z.rank(r.Float64()), uint64(keys)))
+		}
+	case "trace":
+		for i := range out {
+			out[i] = d.Trace[i%len(d.Trace)] % uint32(keys)
 		}
 	case "hotset":
 		w := max(1, int(d.Share*float64(keys)))

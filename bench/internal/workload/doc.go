@@ -9,6 +9,7 @@
 //	uniform   every key equally likely
 //	zipf      rank r with weight 1/r^0.99, in the form of YCSB (Gray et al., SIGMOD 1994), ranks scattered over the keys
 //	hotset    90 % of the picks in a window of a fifth of the keys, which moves on by its own width every so many picks
+//	trace     picks that were recorded, such as the tokens of a text ([Trace])
 //
 // # Two ways to drive
 //

@@ -190,3 +190,30 @@ func Pair(dst, a, b []byte) []byte {
 
 // IsPair tells the key of a pair from that of a token.
 func IsPair(key []byte) bool { return bytes.IndexByte(key, ' ') >= 0 }
+
+// Trace turns the counters that a source's texts add to into picks: each distinct key gets the next number when it is
+// met first. It ends after limit picks, 0 for none, and returns the number of distinct keys besides.
+func (s *Source) Trace(pairs bool, limit int) (picks []uint32, keys int, err error) {
+	ids := map[string]uint32{}
+	for _, f := range s.Files {
+		text, err := os.ReadFile(f.Path)
+		if err != nil {
+			return nil, 0, err
+		}
+		Counts(text, pairs, func(key []byte) {
+			if limit > 0 && len(picks) == limit {
+				return
+			}
+			id, ok := ids[string(key)]
+			if !ok {
+				id = uint32(len(ids))
+				ids[string(key)] = id
+			}
+			picks = append(picks, id)
+		})
+		if limit > 0 && len(picks) == limit {
+			break
+		}
+	}
+	return picks, len(ids), nil
+}

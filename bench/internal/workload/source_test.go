@@ -120,3 +120,25 @@ func TestGoSource_HoldsTheStandardLibrary(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestTrace_NumbersKeysInOrderOfAppearance(t *testing.T) {
+	dir := t.TempDir()
+	write(t, filepath.Join(dir, "1"), "a b a")
+	write(t, filepath.Join(dir, "2"), "b c")
+	s, err := OpenSource([]string{dir}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	picks, keys, err := s.Trace(false, 0)
+	if want := []uint32{0, 1, 0, 1, 2}; err != nil || keys != 3 || !reflect.DeepEqual(picks, want) {
+		t.Errorf("tokens: %v, %d keys, %v", picks, keys, err)
+	}
+	picks, keys, err = s.Trace(true, 4) // a, b, "a b", a
+	if want := []uint32{0, 1, 2, 0}; err != nil || keys != 3 || !reflect.DeepEqual(picks, want) {
+		t.Errorf("with pairs, four picks: %v, %d keys, %v", picks, keys, err)
+	}
+	again := Dist{Kind: "trace", Trace: picks}.Picks(3, 6, 0)
+	if want := []uint32{0, 1, 2, 0, 0, 1}; !reflect.DeepEqual(again, want) {
+		t.Errorf("six picks of a trace of four: %v", again)
+	}
+}
