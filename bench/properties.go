@@ -16,7 +16,7 @@ func properties(sections []*report.Section) *report.Section {
 	}
 	t := &report.Table{Name: "properties", Title: "What each kind is, and what this run measured of it",
 		Header: append([]string{"property"}, engineNames...)}
-	for _, row := range [][]string{
+	t.Rows = append(t.Rows, [][]string{
 		{"incremental snapshots", "yes", "yes", "yes", "no: the whole state each time"},
 		{"rollback to any kept version", "yes", "yes", "yes", "yes"},
 		{"state larger than memory", "yes", "yes", "values; keys stay in memory", "no"},
@@ -24,9 +24,7 @@ func properties(sections []*report.Section) *report.Section {
 		{"snapshot stops writers", "no", "while the memtable is written", "while the file is synced", "while the state is encoded"},
 		{"merges", "in the background", "in the write that fills a level", "in the write that fills a level", "none"},
 		{"order of keys", "none", "sorted inside, not offered", "none", "none"},
-	} {
-		t.Rows = append(t.Rows, row)
-	}
+	}...)
 	for _, want := range []string{"headtohead, update, uniform", "headtohead, update, zipf", "headtohead, mixed, zipf", "headtohead, read, zipf",
 		"headtohead, larger-update, zipf", "headtohead, larger-getrmw, zipf", "larger, getrmw, zipf", "latency during snapshots, p99.9", "recovery after a close, most keys", "recovery after a crash, most keys",
 		"snapshot of a large state, little changed", "resident memory, most keys"} {

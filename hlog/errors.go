@@ -45,6 +45,10 @@ var (
 	// ErrFormat reports a directory written in a newer format, or by something else. Nothing in it was touched.
 	ErrFormat = checkpoint.ErrFormat
 
+	// ErrLogFull reports that the addresses of the log, 2^48 bytes over the lifetime of a directory, are used up. What is
+	// there can be read; to go on, copy it to a new directory.
+	ErrLogFull = errors.New("hlog: log addresses are used up")
+
 	// ErrOptions reports an option out of its range; the message names the field, its value and the bound.
 	ErrOptions = errors.New("hlog: invalid options")
 )

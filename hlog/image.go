@@ -29,7 +29,6 @@ type imageWriter struct {
 	minLog  uint64    // least log that is worth an image
 	newest  *checkpoint.ImageRef
 	opened  *checkpoint.ImageRef // what adopt was last told
-	bits    uint                 // of the index in it
 	nextID  uint64               // above every image that exists
 	writing uint64               // id of the one being written; 0: none
 	retired int                  // counts restores: an image begun before one is of no use after it

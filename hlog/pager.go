@@ -1,6 +1,10 @@
 package hlog
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/internal/word"
+)
 
 // The pager moves the regions of the log as its tail moves: it makes old pages read-only, writes them, drops them
 // from memory and opens new ones. It is the only place where frames change hands. One pass:
@@ -16,6 +20,10 @@ const (
 	minAheadPages = 2
 	maxAheadPages = 4
 	minWindow     = 4
+
+	// lastLimit is where pages are no longer opened: far enough below the last address for the cuts of versions and for
+	// the log of a restore.
+	lastLimit = uint64(word.MaxAddress) - 16*MaxPageBytes
 )
 
 // windowPages returns how many pages may be resident.
@@ -71,6 +79,10 @@ func (l *hybridLog) pass() (moved bool, err error) {
 	defer l.pageMu.Unlock()
 	l.evict(min(wantHead, l.pageStart(l.flushed.Load())), window)
 	limit := min(wantLimit, l.pageStart(l.head.Load())+window*l.pageBytes)
+	limit = min(limit, lastLimit)
+	if l.tail.Load() >= lastLimit-2*l.pageBytes {
+		return false, ErrLogFull
+	}
 	if old := l.limit.Load(); limit > old {
 		for a := old; a < limit; a += l.pageBytes {
 			l.region.Prefault(int(a&l.ringMask), int(l.pageBytes))

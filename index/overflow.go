@@ -11,8 +11,8 @@ import (
 )
 
 const (
-	// chunkShare is the size of a chunk of overflow buckets: this fraction of the main buckets.
-	chunkShare = 8
+	// chunkShareBits is the size of a chunk of overflow buckets: the main buckets divided by 2 to this.
+	chunkShareBits = 3
 	// minChunkBits makes the smallest chunk one page of memory.
 	minChunkBits = 6
 	// maxChunks bounds a table's overflow buckets, at 64 times its main buckets.
@@ -90,7 +90,7 @@ func (t *table) takeForMove() (uint64, mem.Ptr) {
 // The lock is held or nobody else knows the index.
 func (x *Index) newTable(bits uint, held uint64, bounded bool) (*table, error) {
 	t := &table{mask: 1<<bits - 1, bits: bits}
-	t.chunkBits = max(minChunkBits, bits-min(bits, 3))
+	t.chunkBits = max(minChunkBits, bits-min(bits, chunkShareBits))
 	n := (held + 1<<t.chunkBits/2 + 1<<t.chunkBits - 1) >> t.chunkBits
 	if n > maxChunks {
 		return nil, fmt.Errorf("index: %d overflow buckets are too many for 2^%d buckets", held, bits)

@@ -227,12 +227,14 @@ func (c *CrashFS) Open(name string, f Flag) (File, error) {
 	if err := c.look("open", name); err != nil {
 		return nil, err
 	}
-	dir, base, n, err := c.find(name)
+	_, _, n, err := c.find(name)
 	if err == nil && n == nil && f&Create != 0 {
 		c.mu.Unlock()
 		if err := c.begin(OpCreate, name); err != nil {
 			return nil, err
 		}
+		var dir *node
+		var base string
 		if dir, base, n, err = c.find(name); err == nil && n == nil {
 			n = c.newNode(false)
 			c.link(dir, base, n)
@@ -264,12 +266,14 @@ func (c *CrashFS) MkdirAll(dir string) error {
 		if err := c.look("mkdir", dir); err != nil {
 			return err
 		}
-		parent, base, n, err := c.find(name)
+		_, _, n, err := c.find(name)
 		if err == nil && n == nil {
 			c.mu.Unlock()
 			if err := c.begin(OpCreate, name); err != nil {
 				return err
 			}
+			var parent *node
+			var base string
 			if parent, base, n, err = c.find(name); err == nil && n == nil {
 				n = c.newNode(true)
 				c.link(parent, base, n)

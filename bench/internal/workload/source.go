@@ -117,7 +117,8 @@ func GoSource() (string, error) {
 		roots = append(roots, strings.TrimSpace(string(out)))
 	}
 	// What the toolchain wrote into the program; right as long as the program runs where it was built.
-	roots = append(roots, runtime.GOROOT()) //nolint:staticcheck // the two better ways come first
+	//lint:ignore SA1019 the two better ways come first
+	roots = append(roots, runtime.GOROOT())
 	for _, r := range roots {
 		src := filepath.Join(r, "src")
 		if r == "" {
