@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"sync"
 	"testing"
@@ -14,14 +13,11 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// crash cuts the power at every write-class call of a script.
+// crash cuts the power at the write-class calls of a script: at all of them with HLOG_FUZZ=long, else at every few, and
+// at others with each seed.
 func (s Subject) crash(t *testing.T) {
-	seeds := 2
-	if os.Getenv("HLOG_FUZZ") == "long" {
-		seeds = 40
-	}
-	for seed := range seeds {
-		t.Run(fmt.Sprintf("EveryCall/%d", seed), func(t *testing.T) { s.crashEverywhere(t, uint64(seed)) })
+	for seed := range scaled(2) {
+		t.Run(fmt.Sprintf("AtCalls/%d", seed), func(t *testing.T) { s.crashEverywhere(t, uint64(seed)) })
 	}
 }
 
@@ -92,7 +88,7 @@ func (s Subject) check(w *witness, fsys fsx.FS, keys []string) error {
 
 const crashDir = "/data/store"
 
-// crashEverywhere runs a script once and looks at what the power loss would leave at each call, in four ways.
+// crashEverywhere runs a script once and looks at what the power loss would leave at its calls, in four ways.
 func (s Subject) crashEverywhere(t *testing.T, seed uint64) {
 	fsys := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
 	keys := names(40)
@@ -102,7 +98,7 @@ func (s Subject) crashEverywhere(t *testing.T, seed uint64) {
 	look := func(c fsx.Call) {
 		w.mu.Lock()
 		defer w.mu.Unlock()
-		if failed != nil || testing.Short() && (c.N+int64(seed))%5 != 0 {
+		if failed != nil || (c.N+int64(seed))%max(1, int64(12/scaled(5))) != 0 {
 			return
 		}
 		points++

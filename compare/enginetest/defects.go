@@ -192,7 +192,7 @@ func (s Subject) nothingGrows(t *testing.T) {
 	e, m, keys := s.openWith(t, dir, o), state{}, names(100)
 	var memory, disk int64
 	for round := range 60 {
-		for i := range scaled(1000) {
+		for i := range min(scaled(500), 1000) {
 			k := keys[i%len(keys)]
 			set(t, e, m, k, value(k, round, 40))
 		}
@@ -222,7 +222,7 @@ func (s Subject) deletedAreReclaimed(t *testing.T) {
 	var gone []string
 	written := int64(0)
 	for round := range 40 {
-		keys := make([]string, scaled(500))
+		keys := make([]string, min(scaled(500), 1000))
 		for i := range keys {
 			keys[i] = fmt.Sprintf("wave %d key %d", round, i)
 			set(t, e, m, keys[i], value(keys[i], i, size))
@@ -282,7 +282,7 @@ func (s Subject) flippedBytes(t *testing.T) {
 	flips, refused, partly := 0, 0, 0
 	for _, name := range slices.Sorted(maps.Keys(original)) {
 		data := original[name]
-		most := scaled(1500)
+		most := scaled(500)
 		for at := 0; at < len(data); at += max(1, len(data)/most) {
 			flips++
 			damaged := slices.Clone(data)
@@ -419,7 +419,7 @@ func (s Subject) remoteGarbage(t *testing.T) {
 	closeEngine(t, e)
 	e = s.openWith(t, t.TempDir(), o)
 	verify(t, e, m, keys)
-	if err := e.Restore(28); !errors.Is(err, compare.ErrVersionNotFound) {
+	if err := e.Restore(20); !errors.Is(err, compare.ErrVersionNotFound) {
 		t.Errorf("restore of a version that is no longer kept: %v", err)
 	}
 	restore(t, e, 29)

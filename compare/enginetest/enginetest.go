@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"slices"
 	"testing"
 
@@ -46,9 +47,12 @@ func (s Subject) durable(fsys fsx.FS) compare.Options {
 	return o
 }
 
-// scaled returns n, or less in a short run.
+// scaled returns n, less in a short run, and much more with HLOG_FUZZ=long.
 func scaled(n int) int {
-	if testing.Short() {
+	switch {
+	case os.Getenv("HLOG_FUZZ") == "long":
+		return 20 * n
+	case testing.Short():
 		return max(1, n/5)
 	}
 	return n

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"strconv"
 	"testing"
 
@@ -142,11 +141,7 @@ func (s Subject) otherSettings(t *testing.T) {
 
 // model runs random operations against a plain map.
 func (s Subject) model(t *testing.T) {
-	seeds := scaled(6)
-	if os.Getenv("HLOG_FUZZ") == "long" {
-		seeds = 200
-	}
-	for seed := range seeds {
+	for seed := range scaled(5) {
 		t.Run(strconv.Itoa(seed), func(t *testing.T) { s.randomRun(t, uint64(seed)) })
 	}
 }
@@ -162,7 +157,7 @@ func (s Subject) randomRun(t *testing.T, seed uint64) {
 	o.NoCompaction = r.IntN(4) == 0
 	e, m, keys := s.openWith(t, dir, o), state{}, append(names(150), binaryKeys(50)...)
 	was, next, order := map[uint64]state{}, uint64(0), []uint64(nil)
-	for step := range scaled(6000) {
+	for step := range min(scaled(6000), 20_000) {
 		k := keys[min(r.IntN(len(keys)), r.IntN(len(keys)))]
 		switch c := r.IntN(1000); {
 		case c < 500:
