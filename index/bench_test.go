@@ -1,7 +1,9 @@
 package index
 
 import (
+	"bytes"
 	"fmt"
+	"io"
 	"math/rand/v2"
 	"os"
 	"strconv"
@@ -125,4 +127,45 @@ func BenchmarkGrow(b *testing.B) {
 		buckets += float64(uint64(1) << from)
 	}
 	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/buckets, "ns/bucket")
+}
+
+// BenchmarkImage writes an image of the large table to nowhere, and loads one from memory.
+func BenchmarkImage(b *testing.B) {
+	n := benchEntries(b)
+	f := filled(b, n)
+	var image bytes.Buffer
+	info, err := f.WriteImage(b.Context(), &image, 0, nil)
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Run(fmt.Sprintf("entries=%d/op=write", n), func(b *testing.B) {
+		b.SetBytes(info.Bytes)
+		for b.Loop() {
+			if _, err := f.WriteImage(b.Context(), io.Discard, 0, nil); err != nil {
+				b.Fatal(err)
+			}
+		}
+	})
+	b.Run(fmt.Sprintf("entries=%d/op=open", n), func(b *testing.B) {
+		for b.Loop() {
+			x, err := OpenImage(Config{Epoch: f.m}, bytes.NewReader(image.Bytes()), info.Bytes, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			x.Close()
+		}
+	})
+	b.Run(fmt.Sprintf("entries=%d/op=load", n), func(b *testing.B) {
+		b.SetBytes(info.Bytes)
+		for b.Loop() {
+			x, err := OpenImage(Config{Epoch: f.m}, bytes.NewReader(image.Bytes()), info.Bytes, 0)
+			if err != nil {
+				b.Fatal(err)
+			}
+			if err := x.LoadAll(b.Context()); err != nil {
+				b.Fatal(err)
+			}
+			x.Close()
+		}
+	})
 }

@@ -20,8 +20,8 @@ const (
 // Seven entries and a link fill the bucket exactly.
 const _ = uint(bucketBytes-linkOffset-mem.WordBytes) + uint(1<<bucketShift-bucketBytes)
 
-// link is the last word of a bucket: the overflow bucket that follows it, and in a table that is being replaced how far the
-// bucket has been moved.
+// link is the last word of a bucket: the overflow bucket that follows it, and in a table that is being replaced how
+// far the bucket has been moved.
 //
 //	63      62        61        48 47                    0
 //	+-------+---------+-----------+-----------------------+
@@ -101,9 +101,10 @@ func slotOf(b mem.Ptr, i int) mem.Ptr { return mem.Add(b, uintptr(i)*mem.WordByt
 
 func loadLink(b mem.Ptr) link { return link(mem.Load(mem.Add(b, linkOffset))) }
 
-// matches returns a bit for every slot of b that q matches; free and frozen ones are among them. There is no branch in it: a branch on
-// what a cache miss will bring is mispredicted, and keeps the CPU from starting on the next operation's miss. The slots
-// are read in order (I3).
+// matches returns a bit for every slot of b that q matches; free and frozen ones are among them. There is no branch
+// in it: a branch on what a cache miss will bring is mispredicted, and keeps the CPU from starting on the next
+// operation's miss. The order in which the slots are read does not matter: who finds a catch-all here scans the bucket
+// again (I3).
 func matches(b mem.Ptr, q word.Query) uint64 {
 	if mem.HasMatchTags {
 		return mem.MatchTags(b, uint64(q))

@@ -53,11 +53,14 @@ func readRef(b []byte) blockRef {
 // WriteImage writes the index to w, without the entries whose address is less than drop, while operations go on. Each
 // entry is written as it is at some moment between call and return, so everything since the call has to be replayed
 // ([Index.Replay]) into what [OpenImage] makes of the image. The table does not grow meanwhile. What is missing of the
-// image that the index was opened with is loaded first. On error, of ctx or w among others, what was written is useless.
+// image that the index was opened with is loaded first. After an error, be it that of ctx or of w, what was written is
+// useless.
 //
 // Every address goes through resolve, if that is not nil, outside the epoch: what it returns is written. It is for
 // images of an earlier state, whose addresses the caller can find by following chains.
-func (x *Index) WriteImage(ctx context.Context, w io.Writer, drop word.Address, resolve func(word.Address) (word.Address, error)) (ImageInfo, error) {
+func (x *Index) WriteImage(
+	ctx context.Context, w io.Writer, drop word.Address, resolve func(word.Address) (word.Address, error),
+) (ImageInfo, error) {
 	if err := x.LoadAll(ctx); err != nil {
 		return ImageInfo{}, err
 	}
@@ -200,8 +203,8 @@ func current(entries []word.Entry) []word.Entry {
 	}
 }
 
-// prune removes the entries of a bucket whose address is less than drop, or [word.None]. With a catch-all that stays the others
-// stay too, and lose only the address (I10).
+// prune removes the entries of a bucket whose address is less than drop, or [word.None]. With a catch-all that stays
+// the others stay too, and lose only the address (I10).
 func prune(entries []word.Entry, drop word.Address) []word.Entry {
 	dead := func(e word.Entry) bool { return e.Address() < drop || e.Address() == word.None }
 	if len(entries) > 0 && entries[0].Tag() == word.CatchAll {

@@ -217,9 +217,11 @@ func TestImage_WhileOperationsRun(t *testing.T) {
 	}{{1 << 62, 0}, {1 << 20, 0}, {1 << 12, 0}, {1 << 12, 40 << 10}} {
 		for round := range 3 {
 			t.Run(fmt.Sprintf("hashes=%#x/limit=%d/round=%d", c.hashes, c.limit, round), func(t *testing.T) {
-				const goroutines, each = 3, 3000
+				const goroutines = 3
+				each := 3000
 				cfg := Config{}
 				if c.limit > 0 {
+					each = 1000 // chains are long
 					cfg.MaxBytes = func() int64 { return c.limit }
 				}
 				f := newTiny(t, cfg, 0)
@@ -235,7 +237,7 @@ func TestImage_WhileOperationsRun(t *testing.T) {
 						}
 					})
 				}
-				for l.tail.Load() < int64(1000*(1+round)) {
+				for l.tail.Load() < int64(700*(1+round)) {
 					(&waiter{}).wait()
 				}
 				from := l.end()
@@ -506,7 +508,7 @@ func TestWriteImage_GrowthWaits(t *testing.T) {
 	r := rand.New(rand.NewPCG(4, 4))
 	var image bytes.Buffer
 	w := writerFunc(func(p []byte) (int, error) {
-		for range 20_000 {
+		for range 5_000 {
 			h := r.Uint64()
 			model[h] = l.append(t, f.Index, f.g, h)
 		}

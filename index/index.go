@@ -124,8 +124,8 @@ func (s Slot) CompareAndSwap(old word.Entry, a word.Address) bool {
 // address to [word.None] instead.
 //
 // The caller promises that nothing of the chain is alive, and that every version that is cut from now on is opened
-// with a drop greater than the address of old. Otherwise an older image would bring back the entry, whose tag may be shorter
-// than those of entries that have been made in its place since, and I9 would not hold.
+// with a drop greater than the address of old. Otherwise an older image would bring back the entry, whose tag may be
+// shorter than those of entries that have been made in its place since, and I9 would not hold.
 func (s Slot) Clear(old word.Entry) bool {
 	return old.Tag() != word.CatchAll && mem.Word(s.p).CompareAndSwap(uint64(old), 0)
 }
@@ -228,8 +228,9 @@ func (x *Index) Bits() uint { return x.table.Load().bits }
 func (x *Index) Bytes() int64 { return x.bytes.Load() }
 
 // Range calls fn for every entry until fn returns false or ctx ends, whose error it returns then. Each entry that
-// is there from beginning to end is visited once; the others perhaps. The table does not grow meanwhile. Range loads what is missing of the image first, and enters
-// the epoch by itself: fn is called inside, must not wait, and may use the slot until it returns.
+// is there from beginning to end is visited once; the others perhaps. The table does not grow meanwhile. Range loads
+// what is missing of the image first, and enters the epoch by itself: fn is called inside, must not wait, and may use
+// the slot until it returns.
 func (x *Index) Range(ctx context.Context, fn func(s Slot, e word.Entry) bool) error {
 	const batch = 64 // buckets per stay in the epoch
 	if err := x.LoadAll(ctx); err != nil {

@@ -59,9 +59,10 @@ func (im *image) buckets() uint64           { return 1 << im.shift }
 func (r blockRef) overflow(b uint64) uint64 { return uint64(r.length)/bucketBytes - b }
 
 // OpenImage returns an index with the entries that were written to the image r of size bytes, except those whose
-// address is less than drop. It reads only what describes the image; blocks follow on demand, see [Index.Load] and [Index.LoadAll].
-// r is used until all blocks are loaded or the index is closed. The table gets at least 2^Config.InitialBits buckets (I9). Memory is taken even if Config
-// does not allow it, but no more than size and what InitialBits asks for.
+// address is less than drop. It reads only what describes the image; blocks follow on demand, see [Index.Load] and
+// [Index.LoadAll]. r is used until all blocks are loaded or the index is closed. The table gets at least
+// 2^Config.InitialBits buckets (I9). Memory is taken even if Config does not allow it, but no more than follows from
+// size and InitialBits.
 //
 // Errors are *[CorruptError], [ErrFormat], and those of r.
 func OpenImage(cfg Config, r io.ReaderAt, size int64, drop word.Address) (*Index, error) {
@@ -105,8 +106,8 @@ func readImage(r io.ReaderAt, size int64) (*image, error) {
 		return nil, fmt.Errorf("%w: %d, known is %d", ErrFormat, f, imageFormat)
 	}
 	im := &image{r: r, bits: uint(binary.LittleEndian.Uint32(header[12:])), pending: map[uint64][]replayed{}}
-	if mem.Load64(header[sumOffset:]) != xxh3.Hash(header[:sumOffset]) || binary.LittleEndian.Uint32(header[8:]) != imageFormat ||
-		im.bits > maxBits {
+	if mem.Load64(header[sumOffset:]) != xxh3.Hash(header[:sumOffset]) ||
+		binary.LittleEndian.Uint32(header[8:]) != imageFormat || im.bits > maxBits {
 		return nil, &CorruptError{0, "header does not fit its checksum"}
 	}
 	at := size - trailerBytes
@@ -366,9 +367,9 @@ func (t *table) place(b uint64, bits uint, entries []word.Entry) {
 }
 
 // Replay makes a the address of h's entry unless that has a greater one, and makes the entry if there is none. For a
-// hash whose block is missing this happens when the block is loaded. It is for recovery: records are replayed in the order of
-// their addresses, into a table that is fine enough (I9). It takes the memory it needs even if Config does not allow it; the error
-// is that of the system when there is none. It is called outside the epoch.
+// hash whose block is missing this happens when the block is loaded. It is for recovery, into a table that is fine
+// enough (I9). It takes the memory it needs even if Config does not allow it; the error is that of the system when
+// there is none. It is called outside the epoch.
 func (x *Index) Replay(h uint64, a word.Address) error {
 	if im := x.table.Load().image.Load(); im != nil {
 		if b := im.blockOf(h); im.postpone(b, h, a) {

@@ -170,7 +170,7 @@ func TestOverlap_AgreesWithStrings(t *testing.T) {
 // TestGrow_TagsLoseAllBits lets a table grow from one bucket until the tags made first have lost all their bits and
 // are in both halves, with entries made, and catch-alls forced, on the way.
 func TestGrow_TagsLoseAllBits(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(2) {
 		f := newTiny(t, Config{Spawn: func(func()) {}, MaxBytes: func() int64 { return 0 }}, 0)
 		l := newTestLog(200_000)
 		model := map[uint64]word.Address{}
@@ -193,7 +193,7 @@ func TestGrow_TagsLoseAllBits(t *testing.T) {
 			if seed%2 == 0 && bits >= 2+uint(seed) {
 				// Nothing more is allowed than the main buckets: those that are full get catch-alls.
 				f.table.Load().overflow.held = f.table.Load().overflow.mapped
-				add(min(6<<bits, 2000))
+				add(min(6<<bits, 1000))
 			} else {
 				add(r.IntN(30))
 			}
