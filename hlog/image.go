@@ -219,5 +219,8 @@ func imageError(name string, err error) error {
 	if errors.As(err, &c) {
 		return &CorruptionError{File: name, Offset: c.Offset, Reason: c.Reason}
 	}
+	if errors.Is(err, index.ErrFormat) {
+		return fmt.Errorf("%w: index image %s: %v", ErrFormat, name, err)
+	}
 	return fmt.Errorf("index image %s: %w", name, err)
 }

@@ -246,7 +246,7 @@ func (r *rewinder) entry(h uint64) (word.Entry, error) {
 			return e, nil
 		}
 		if err := r.index.Load(h); err != nil {
-			return 0, err
+			return 0, r.s.imageFault(err)
 		}
 	}
 }
