@@ -26,15 +26,28 @@ type witness struct {
 	mu       sync.Mutex
 	may      []state          // any of these
 	versions map[uint64]state // certainly restorable
+	dropped  map[uint64]state // kept no longer; restorable if the store says so
 }
 
-func newWitness() *witness { return &witness{may: []state{{}}, versions: map[uint64]state{}} }
+func newWitness() *witness {
+	return &witness{may: []state{{}}, versions: map[uint64]state{}, dropped: map[uint64]state{}}
+}
 
 // begin says that a state is on its way to the disk: both what was and what will be are right.
 func (w *witness) begin(target state) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.may = append(w.may, maps.Clone(target))
+}
+
+// drop says that only the newest versions need be kept from now on.
+func (w *witness) drop(keep int) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range slices.Sorted(maps.Keys(w.versions))[:max(0, len(w.versions)-keep)] {
+		w.dropped[v] = w.versions[v]
+		delete(w.versions, v)
+	}
 }
 
 // end says that the commit is durable.
@@ -64,7 +77,13 @@ func (s Subject) check(w *witness, fsys fsx.FS, keys []string) error {
 			difference(got, w.may[len(w.may)-1], keys))
 	}
 	highest := uint64(0)
-	for v, want := range w.versions {
+	must := maps.Clone(w.versions)
+	for _, v := range e.(compare.Versioned).Versions() {
+		if want, ok := w.dropped[v]; ok {
+			must[v] = want
+		}
+	}
+	for v, want := range must {
 		highest = max(highest, v)
 		if err := e.Restore(v); err != nil {
 			return fmt.Errorf("restore %d: %w", v, err)
@@ -155,6 +174,9 @@ func (s Subject) script(fsys *fsx.CrashFS, w *witness, keys []string, seed uint6
 	r := rand.New(rand.NewPCG(seed, 3))
 	o := s.durable(fsys)
 	o.MaxRuns = 2 + r.IntN(2)
+	if seed%2 == 1 {
+		o.KeepVersions = 3
+	}
 	fsys.SetHook(look)
 	defer fsys.SetHook(nil)
 	e, err := compare.Open(s.Kind, crashDir, o)
@@ -164,6 +186,9 @@ func (s Subject) script(fsys *fsx.CrashFS, w *witness, keys []string, seed uint6
 	m, next := state{}, uint64(0)
 	commit := func(target state, version uint64, do func() error) error {
 		w.begin(target)
+		if version != 0 {
+			w.drop(o.KeepVersions - 1)
+		}
 		if err := do(); err != nil {
 			return err
 		}
