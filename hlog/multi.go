@@ -41,12 +41,12 @@ func window[K keyed](s *Session, keys K, from, to int, reads bool) error {
 
 // touch asks for the buckets and then for the newest records of up to multiGroup hashes.
 func (s *Session) touch(hashes []uint64) error {
-	x := s.store.index()
-	for _, h := range hashes {
-		x.Prefetch(h)
-	}
 	if _, err := s.enter(); err != nil {
 		return err
+	}
+	x := s.store.index() // inside the epoch: a restore replaces it
+	for _, h := range hashes {
+		x.Prefetch(h)
 	}
 	head := s.log.head.Load()
 	for _, h := range hashes {
