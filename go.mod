@@ -9,6 +9,9 @@ require (
 	golang.org/x/sys v0.47.0
 )
 
+// What only fuzz/ uses.
+require github.com/anishathalye/porcupine v1.3.1
+
 // What only bench/ uses.
 require (
 	github.com/HdrHistogram/hdrhistogram-go v1.4.0
