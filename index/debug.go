@@ -139,7 +139,7 @@ func overlap(entries []word.Entry) (i, j int, found bool) {
 	return 0, 0, false
 }
 
-// overlapOfMany is overlap in n log n steps: sorted low bits first, a tag and those that it is a prefix of lie together.
+// overlapOfMany is overlap in n log n steps: sorted low bits first, a tag and those it is a prefix of lie together.
 func overlapOfMany(entries []word.Entry) (i, j int, found bool) {
 	type place struct {
 		key uint32

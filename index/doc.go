@@ -86,25 +86,24 @@
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An
 // inserter that claimed its slot before the conversion may finish: whoever sees the catch-all scanned the first slot
 // after the conversion, reads the claimed slot later still, and therefore sees the claim and waits for its outcome.
-// One that claims after the conversion sees the catch-all when it looks through the chain, and withdraws.
-// Splitting: both halves get the catch-all, so that every hash keeps its owner. A tag of one bit that loses it becomes a catch-all by itself; by I2
-// it was the only specific entry of its half and owned all of the half's hashes, so the copy of the older catch-all
-// owns none there and is left out (its chain lives on in the other half).
+// One that claims after the conversion sees the catch-all when it looks through the chain, and withdraws. Splitting:
+// both halves get the catch-all, so that every hash keeps its owner. A tag of one bit that loses it becomes a
+// catch-all by itself; by I2 it was the only specific entry of its half and owned all of the half's hashes, so the
+// copy of the older catch-all owns none there and is left out (its chain lives on in the other half).
 //
 // Why moving does not run out of overflow buckets (I7). n entries take c(n) = max(0, ceil(n/7)-1) overflow buckets.
 // Splitting makes n+1 of n entries if there is a catch-all, else n. If one half gets all entries the other gets at
 // most one: c(n) suffices. Otherwise write the halves as 7a+r and 7b+s with r, s from 1 to 7: they take a+b, and n is
-// at least 7(a+b)+r+s-1 > 7(a+b), for which c(n) is at least a+b. A new table sets aside as many overflow buckets as the old
-// one has.
+// at least 7(a+b)+r+s-1 > 7(a+b), for which c(n) is at least a+b. A new table sets aside as many overflow buckets as
+// the old one has.
 //
-// Why granularity matters (I9). Two hashes that agree in the k+17 bits a fresh entry knows share a chain. If the table
-// had grown to k' > k when the records were written, they may have had a chain each; replayed with k, their one entry
-// keeps the newer of the two addresses and the other chain is lost. The other direction is harmless: a chain may be
-// reached from more owners than it needs. So [Index.Bits] belongs into what is remembered with a log, as it is after
-// the last of its records was written; Config.InitialBits and [Index.Grow] bring it back. For the same reason
+// Why granularity matters (I9). Two hashes that agree in the k+17 bits a fresh entry knows share a chain. If the
+// table had grown to k' > k when the records were written, they may have had a chain each; replayed with k, their one
+// entry keeps the newer of the two addresses and the other chain is lost. The other direction is harmless: a chain
+// may be reached from more owners than it needs. So [Index.Bits] belongs into what is remembered with a log, as it is
+// after the last of its records was written; Config.InitialBits and [Index.Grow] bring it back. For the same reason
 // [Index.Replay] makes no catch-all (it takes memory instead), and I10 holds: a replayed hash must not fall into a
-// catch-all that it was not in.
-// Lastly [Slot.Clear] asks for something: see there.
+// catch-all that it was not in. Lastly [Slot.Clear] asks for something: see there.
 //
 // # Image
 //

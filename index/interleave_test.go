@@ -213,7 +213,7 @@ func (w *world) put(h uint64) func() {
 	}
 }
 
-// clear returns a thread that clears the entry of h if it still leads to the one record of the beginning, which is dead.
+// clear returns a thread that clears the entry of h if it still leads to the one record of the beginning, now dead.
 func (w *world) clear(h uint64) func() {
 	_, old, _ := w.Find(h)
 	w.dead[h] = old.Address()
