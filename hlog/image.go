@@ -20,7 +20,7 @@ import (
 // version still be the newest when the image is finished, its manifest is amended; else its descendants refer to it.
 //
 // With little memory, so that the log is read back more slowly, a 16th of it replaces minImageLog.
-const minImageLog = 8 << 20
+const minImageLog = 2 << 20
 
 // imageWriter knows the newest index image and writes the next.
 type imageWriter struct {

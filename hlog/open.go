@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"math/bits"
 	"path/filepath"
 	"syscall"
 	"time"
@@ -133,6 +134,10 @@ func (s *Store) recover() error {
 	}
 	id := s.versions.Identity()
 	s.seed = id.HashSeed
+	if s.opts.pageChosen && int64(s.opts.PageBytes) > id.SegmentBytes {
+		s.opts.PageBytes = 1 << (bits.Len64(uint64(id.SegmentBytes)) - 1)
+		s.memory = newBudget(s.opts)
+	}
 	if int64(s.opts.PageBytes) > id.SegmentBytes {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}

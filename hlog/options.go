@@ -89,6 +89,8 @@ type Options struct {
 	// FS is the file system that every durable byte goes through. nil is the operating system's. It exists for
 	// fault injection; see package fuzz.
 	FS fsx.FS
+
+	pageChosen bool // PageBytes was 0
 }
 
 // withDefaults returns o with every zero field replaced, or the first field that is out of range.
@@ -116,6 +118,7 @@ func (o *Options) withDefaults() (Options, error) {
 		return Options{}, err
 	}
 	if r.PageBytes == 0 {
+		r.pageChosen = true
 		auto := r.MemoryBytes / pagesInBudget
 		auto = min(max(auto, autoPageMin), autoPageMax, r.SegmentBytes)
 		r.PageBytes = 1 << (bits.Len64(uint64(auto)) - 1)
