@@ -3,6 +3,7 @@
 package index
 
 import (
+	"math/rand/v2"
 	"os"
 	"slices"
 	"testing"
@@ -37,8 +38,8 @@ type thread struct {
 // maxSteps bounds a run: far more than any of them needs, unless the threads wait for each other for ever.
 const maxSteps = 5000
 
-// run runs the threads to their end. It returns how many steps there were at which another thread could have gone on.
-func (s *schedule) run(bodies []func()) (steps int) {
+// run runs the threads to their end.
+func (s *schedule) run(bodies []func()) {
 	for _, body := range bodies {
 		th := &thread{resume: make(chan struct{}), paused: make(chan struct{})}
 		s.threads = append(s.threads, th)
@@ -65,7 +66,7 @@ func (s *schedule) run(bodies []func()) (steps int) {
 		}
 		now = s.runnable(now)
 		if now < 0 {
-			return s.at
+			return
 		}
 		s.trace = append(s.trace, now)
 		s.current = s.threads[now]
@@ -102,25 +103,18 @@ func (s *schedule) runnable(i int) int {
 type scenario func(t testing.TB) (bodies []func(), check func(), end func())
 
 // explore runs a scenario in every order of steps that has at most the given number of switches, besides those that
-// waiting makes.
+// waiting makes, and then in some random orders with more.
 func explore(t *testing.T, switches int, sc scenario) {
 	t.Helper()
-	runs := 0
+	if testing.Short() {
+		switches--
+	}
+	runs, longest := 0, 0
 	var visit func(prefix []switchPoint)
 	visit = func(prefix []switchPoint) {
-		bodies, check, end := sc(t)
-		s := &schedule{switches: prefix, t: t}
-		failed := true
-		defer func() {
-			if failed {
-				t.Logf("in the order %v; switches %v", s.trace, prefix)
-			}
-		}()
-		steps := s.run(bodies)
-		check()
-		end()
-		failed = false
+		s, threads := runOnce(t, sc, prefix)
 		runs++
+		longest = max(longest, s.at)
 		if len(prefix) == switches {
 			return
 		}
@@ -128,8 +122,8 @@ func explore(t *testing.T, switches int, sc scenario) {
 		if len(prefix) > 0 {
 			from = prefix[len(prefix)-1].step + 1
 		}
-		for at := from; at < steps; at++ {
-			for th := range bodies {
+		for at := from; at < s.at; at++ {
+			for th := range threads {
 				if th != s.trace[at] {
 					visit(append(prefix[:len(prefix):len(prefix)], switchPoint{at, th}))
 				}
@@ -137,7 +131,42 @@ func explore(t *testing.T, switches int, sc scenario) {
 		}
 	}
 	visit(nil)
-	t.Logf("%d orders", runs)
+	r := rand.New(rand.NewPCG(uint64(runs), 1))
+	_, threads := runOnce(t, sc, nil)
+	for range randomOrders() {
+		var prefix []switchPoint
+		for at := r.IntN(longest); at < longest && len(prefix) < 10; at += 1 + r.IntN(longest/3+1) {
+			prefix = append(prefix, switchPoint{at, r.IntN(threads)})
+		}
+		runOnce(t, sc, prefix)
+	}
+	t.Logf("%d orders, and %d random ones", runs, randomOrders())
+}
+
+// randomOrders returns how many random orders to try per scenario.
+func randomOrders() int {
+	if os.Getenv("HLOG_FUZZ") == "long" {
+		return 50_000
+	}
+	return 1000
+}
+
+// runOnce runs a scenario in the order that the switches make, and checks what came of it.
+func runOnce(t *testing.T, sc scenario, switches []switchPoint) (s *schedule, threads int) {
+	t.Helper()
+	bodies, check, end := sc(t)
+	s = &schedule{switches: switches, t: t}
+	failed := true
+	defer func() {
+		if failed {
+			t.Logf("in the order %v; switches %v", s.trace, switches)
+		}
+	}()
+	s.run(bodies)
+	check()
+	end()
+	failed = false
+	return s, len(bodies)
 }
 
 // world is the state of a scenario: an index of one bucket, and a log.
@@ -304,17 +333,6 @@ func (w *world) end() {
 	w.Close()
 }
 
-// depthOf returns the number of switches to try: some seconds for all scenarios, and minutes in the long mode.
-func depthOf(switches int) int {
-	if os.Getenv("HLOG_FUZZ") == "long" {
-		return switches + 1
-	}
-	if testing.Short() {
-		return switches - 1
-	}
-	return switches
-}
-
 // TestInterleavings runs the protocol of inserting, growing, converting and writing images in every order of steps
 // with a few switches.
 func TestInterleavings(t *testing.T) {
@@ -399,7 +417,7 @@ func TestInterleavings(t *testing.T) {
 	}
 	for _, sc := range scenarios {
 		t.Run(sc.name, func(t *testing.T) {
-			explore(t, depthOf(sc.switches), func(t testing.TB) ([]func(), func(), func()) {
+			explore(t, sc.switches, func(t testing.TB) ([]func(), func(), func()) {
 				w, bodies := sc.world(t)
 				return bodies, w.check, w.end
 			})
@@ -431,7 +449,7 @@ func TestInterleavings_Image(t *testing.T) {
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
-			explore(t, depthOf(2), func(t testing.TB) ([]func(), func(), func()) {
+			explore(t, 2, func(t testing.TB) ([]func(), func(), func()) {
 				w, bodies := prepare(t)
 				var entries []word.Entry
 				from := w.l.end()
