@@ -193,5 +193,7 @@ func verifyOn(s *hlog.Store, cur *entry, found map[Version]*entry) (*Outcome, er
 	if err := goOn(); err != nil {
 		return nil, fmt.Errorf("going on after a restore: %w", err)
 	}
-	return m.outcome(), checkState(s, m.live)
+	err := checkState(s, m.live)
+	m.begin(0, "") // closing may commit what compaction has moved
+	return m.outcome(), err
 }
