@@ -114,6 +114,10 @@ func (l *Log) Get(key []byte) ([]byte, error) {
 		l.mu.RUnlock()
 		return nil, nil
 	}
+	if value := l.cache.Get(at.cached()); value != nil {
+		l.mu.RUnlock()
+		return bytes.Clone(value), nil
+	}
 	if l.active != nil && uint64(at.file) == l.active.Number() {
 		defer l.mu.RUnlock()
 		return l.fromActive(at)
@@ -134,14 +138,11 @@ func (l *Log) fromActive(at location) ([]byte, error) {
 	if err != nil {
 		return nil, &base.CorruptionError{File: fmt.Sprintf("active file %d", at.file), Offset: at.offset, Reason: err.Error()}
 	}
+	l.cache.Put(at.cached(), bytes.Clone(value))
 	return value, nil
 }
 
 func (l *Log) fromFile(f *fileset.File, key []byte, at location) ([]byte, error) {
-	place := cache.Key{File: f.Number, Place: at.offset}
-	if value := l.cache.Get(place); value != nil {
-		return bytes.Clone(value), nil
-	}
 	raw, err := f.Read(at.offset, int64(at.size))
 	if err != nil {
 		return nil, err
@@ -153,7 +154,7 @@ func (l *Log) fromFile(f *fileset.File, key []byte, at location) ([]byte, error)
 	if !bytes.Equal(k, key) {
 		return nil, f.Damaged(at.offset, "record of another key")
 	}
-	l.cache.Put(place, bytes.Clone(value))
+	l.cache.Put(at.cached(), bytes.Clone(value))
 	return value, nil
 }
 
@@ -192,7 +193,12 @@ func (l *Log) Set(key, value []byte) error {
 	if len(value) == 0 {
 		l.index.delete(key)
 	} else {
-		l.index.set(key, location{offset, uint32(l.active.Number()), uint32(len(l.raw))})
+		at := location{offset, uint32(l.active.Number()), uint32(len(l.raw))}
+		if before := l.index.set(key, at); l.cache.Take(before.cached()) != nil {
+			l.cache.Put(at.cached(), bytes.Clone(value)) // What is read often stays at hand.
+		} else {
+			l.cache.Offer(at.cached(), value)
+		}
 	}
 	l.dirty = true
 	return nil

@@ -1,11 +1,16 @@
 package appendlog
 
+import "github.com/hybridlog/hybridlog/compare/internal/cache"
+
 // location is where a record is.
 type location struct {
 	offset int64
 	file   uint32 // number
 	size   uint32 // bytes of the record
 }
+
+// cached is the name of the record's value in the cache.
+func (l location) cached() cache.Key { return cache.Key{File: uint64(l.file), Place: l.offset} }
 
 // index maps the keys that are present to their locations (A2). The map holds places in a slice instead of the
 // locations themselves, so that moving a key allocates nothing.
@@ -38,10 +43,11 @@ func (x *index) get(key []byte) (location, bool) {
 	return x.locations[i], true
 }
 
-func (x *index) set(key []byte, l location) {
+// set returns where the record was before, the zero location if the key is new.
+func (x *index) set(key []byte, l location) (before location) {
 	if i, ok := x.places[string(key)]; ok {
-		x.locations[i] = l
-		return
+		before, x.locations[i] = x.locations[i], l
+		return before
 	}
 	i := uint32(len(x.locations))
 	if n := len(x.free); n > 0 {
@@ -52,6 +58,7 @@ func (x *index) set(key []byte, l location) {
 	}
 	x.places[string(key)] = i
 	x.keyBytes += int64(len(key))
+	return location{}
 }
 
 func (x *index) delete(key []byte) {

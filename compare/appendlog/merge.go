@@ -98,6 +98,9 @@ func (l *Log) mergeFiles(first, level int) error {
 		n := min(batch, len(moves))
 		l.mu.Lock()
 		for _, m := range moves[:n] {
+			if value := l.cache.Take(l.index.locations[m.place].cached()); value != nil {
+				l.cache.Put(m.to.cached(), value)
+			}
 			l.index.locations[m.place] = m.to
 		}
 		l.mu.Unlock()

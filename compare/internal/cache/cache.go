@@ -2,7 +2,10 @@
 // leave over on what is read most. It is a second-chance ring per shard.
 package cache
 
-import "sync"
+import (
+	"bytes"
+	"sync"
+)
 
 const (
 	shards = 16
@@ -76,6 +79,20 @@ func (c *Cache) Put(k Key, data []byte) {
 		return
 	}
 	s.makeRoom(size)
+	s.insert(k, data)
+}
+
+// Offer keeps a copy of data if nothing has to go for it.
+func (c *Cache) Offer(k Key, data []byte) {
+	s := c.of(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if _, ok := s.byKey[k]; !ok && len(data) > 0 && s.bytes+int64(len(data)+len(data)/4)+overhead <= s.max {
+		s.insert(k, bytes.Clone(data))
+	}
+}
+
+func (s *shard) insert(k Key, data []byte) {
 	i := len(s.entries)
 	if n := len(s.free); n > 0 {
 		i, s.free = s.free[n-1], s.free[:n-1]
@@ -84,7 +101,29 @@ func (c *Cache) Put(k Key, data []byte) {
 	}
 	s.entries[i] = entry{key: k, data: data}
 	s.byKey[k] = i
-	s.bytes += size
+	s.bytes += int64(cap(data)) + overhead
+}
+
+// Take removes the bytes of k and returns them, or nil.
+func (c *Cache) Take(k Key) []byte {
+	s := c.of(k)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i, ok := s.byKey[k]
+	if !ok {
+		return nil
+	}
+	data := s.entries[i].data
+	s.remove(i)
+	return data
+}
+
+func (s *shard) remove(i int) {
+	e := &s.entries[i]
+	s.bytes -= int64(cap(e.data)) + overhead
+	delete(s.byKey, e.key)
+	*e = entry{}
+	s.free = append(s.free, i)
 }
 
 // makeRoom evicts until size more bytes fit.
@@ -96,10 +135,7 @@ func (s *shard) makeRoom(size int64) {
 		case e.used:
 			e.used = false
 		default:
-			s.bytes -= int64(cap(e.data)) + overhead
-			delete(s.byKey, e.key)
-			*e = entry{}
-			s.free = append(s.free, s.hand)
+			s.remove(s.hand)
 		}
 	}
 }

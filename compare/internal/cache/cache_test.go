@@ -26,9 +26,19 @@ func TestCache_StaysWithinItsBytesAndMixesNothingUp(t *testing.T) {
 				k := Key{r.Uint64N(4), r.Int64N(500)}
 				if got := c.Get(k); got == nil {
 					c.Put(k, data(k, 16+r.IntN(300)))
-				} else if string(got) != string(data(k, 16)) {
+				} else if string(got[:16]) != string(data(k, 16)) {
 					t.Errorf("key %v has the bytes of another", k)
 					return
+				}
+				if r.IntN(10) == 0 {
+					k := Key{r.Uint64N(4), r.Int64N(500)}
+					c.Offer(k, data(k, 16+r.IntN(300)))
+				}
+				if r.IntN(10) == 0 {
+					if got := c.Take(k); got != nil && string(got) != string(data(k, 16)) {
+						t.Errorf("key %v has the bytes of another", k)
+						return
+					}
 				}
 				if n := c.Bytes(); n > most {
 					t.Errorf("%d bytes, at most %d", n, most)
