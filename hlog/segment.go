@@ -41,7 +41,8 @@ type segment struct {
 }
 
 func newSegments(fsys fsx.FS, dir string, path func(uint64) string, size int64, readOnly bool) *segments {
-	return &segments{fs: fsys, dir: dir, path: path, size: uint64(size), readOnly: readOnly, open: map[uint64]*segment{}}
+	// A process that was killed may have created files without having synced their directory.
+	return &segments{fs: fsys, dir: dir, path: path, size: uint64(size), readOnly: readOnly, open: map[uint64]*segment{}, dirDirty: !readOnly}
 }
 
 // acquire returns segment n with a reference. It creates the file if create is set.
