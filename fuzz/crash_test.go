@@ -10,7 +10,7 @@ import (
 // TestCrash_EveryCall crashes random tapes at every write-class call.
 func TestCrash_EveryCall(t *testing.T) {
 	var sum Counts
-	for seed := range uint64(24) {
+	for seed := range scaled(1, 4, 200) {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
 		c := &Crasher{Options: []hlog.Options{small}, Outcome: r.Outcome, Every: 1, Subsets: 8, Again: 20, Depths: 10}

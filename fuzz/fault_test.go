@@ -36,7 +36,7 @@ func faulty(tape Tape, fault fsx.Fault) (fired int64, counts Counts, err error) 
 func TestFault_EveryCall(t *testing.T) {
 	var sum Counts
 	runs := 0
-	for seed := range uint64(6) {
+	for seed := range scaled(1, 1, 40) {
 		tape := versionsTape(seed+100, 20)
 		for class := range fsx.NumClasses {
 			for _, f := range []fsx.Fault{{}, {Sticky: true}, {After: true}, {Sticky: true, Err: syscall.ENOSPC}} {

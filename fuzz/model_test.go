@@ -21,7 +21,7 @@ func randomTape(seed uint64, n int) Tape {
 }
 
 func TestRandomTapes(t *testing.T) {
-	for seed := range uint64(200) {
+	for seed := range scaled(12, 60, 5000) {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
 		tape := randomTape(seed, 150)

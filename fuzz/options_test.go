@@ -46,7 +46,7 @@ var settings = func() []hlog.Options {
 
 // TestOptions_ChangeFromOneOpenToTheNext plays tapes that open the store with ever other settings.
 func TestOptions_ChangeFromOneOpenToTheNext(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range scaled(6, 20, 1000) {
 		for _, direct := range []bool{false, true} {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: direct})
 			r := &Runner{FS: disk, Disk: disk, Options: settings}
@@ -59,7 +59,7 @@ func TestOptions_ChangeFromOneOpenToTheNext(t *testing.T) {
 
 // TestOptions_SameAnswers plays one tape under every option set: all of them must end in the same state.
 func TestOptions_SameAnswers(t *testing.T) {
-	for seed := range uint64(6) {
+	for seed := range scaled(1, 2, 100) {
 		tape := randomTape(seed+2000, 120)
 		for i, o := range settings {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: i%2 == 0})
