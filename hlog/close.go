@@ -6,6 +6,9 @@ import "errors"
 // that are under way finish or return ErrClosed; nobody is waited for who is not inside one. Closing twice returns
 // ErrClosed.
 //
+// That version has no cookie, and is made even if only compaction has moved records since the newest one: an
+// application that goes on from cookies commits its own version first, and goes back to the newest that has one.
+//
 // When the last version cannot be committed Close says so and releases everything all the same: the directory then
 // opens at the version before.
 func (s *Store) Close() error {
