@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"context"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -28,45 +29,60 @@ type compactState struct {
 	logBytes    atomic.Int64 // size of the log then
 
 	mu      sync.Mutex
-	dropped []uint64 // of mu: hashes of tombstones below begin, whose entries may go once it is the log's
-	cleared uint64   // of mu: entries that led to log below it are missing in the index
+	dropped []droppedTombstone // of mu: their entries may go once the log begins above them
+	cleared uint64             // of mu: entries that led to log below it are missing in the index
 }
 
-// drop notes hashes whose entries lead only to what has been dropped.
-func (c *compactState) drop(hashes []uint64) {
+// droppedTombstone is a tombstone that compaction has not moved.
+type droppedTombstone struct {
+	hash uint64
+	at   uint64
+}
+
+// drop notes tombstones whose entries lead only to what has been dropped.
+func (c *compactState) drop(tombstones []droppedTombstone) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.dropped = append(c.dropped, hashes...)
+	c.dropped = append(c.dropped, tombstones...)
 }
 
-// reset forgets a compaction that no version has published: the store has been opened or restored, with an index that
-// was made anew, for a log that begins at begin, if fresh is set.
+// reset forgets a compaction that no version has published: the store has been opened or restored, for a log that
+// begins at begin, with an index that was made anew if fresh is set.
 func (c *compactState) reset(begin uint64, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.begin.Store(0)
-	c.dropped = nil
+	c.dropped = slices.DeleteFunc(c.dropped, func(d droppedTombstone) bool { return fresh || d.at >= begin })
 	if fresh {
 		c.cleared = begin
 	}
 }
 
-// forgotten returns the address below which log may be missing from the index.
-func (c *compactState) forgotten() uint64 {
+// forgotten returns the address below which log may be missing from the index, where the log begins now being begin.
+// That an entry has not been freed yet makes no difference once the tombstone it leads to is out of the log: no walk
+// over the log comes upon it.
+func (c *compactState) forgotten(begin uint64) uint64 {
 	c.mu.Lock()
 	defer c.mu.Unlock()
+	for _, d := range c.dropped {
+		if d.at < begin {
+			c.cleared = max(c.cleared, begin)
+			break
+		}
+	}
 	return c.cleared
 }
 
-// take returns the hashes that were noted, once the log begins where they say.
-func (c *compactState) take(begin uint64) []uint64 {
+// take returns the hashes of tombstones that have left the log, which begins at begin.
+func (c *compactState) take(begin uint64) (hashes []uint64) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if begin < c.begin.Load() {
-		return nil // not published yet
-	}
-	hashes := c.dropped
-	c.dropped = nil
+	c.dropped = slices.DeleteFunc(c.dropped, func(d droppedTombstone) bool {
+		if d.at < begin {
+			hashes = append(hashes, d.hash)
+		}
+		return d.at < begin
+	})
 	if len(hashes) > 0 {
 		c.cleared = max(c.cleared, begin)
 	}
@@ -218,7 +234,7 @@ type compaction struct {
 	seen  int64 // bytes of records looked at
 	moved int64 // bytes of records copied
 
-	dropped []uint64 // hashes of tombstones that were not moved
+	dropped []droppedTombstone
 	probes  prober
 }
 
@@ -343,7 +359,7 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh 
 	}
 	if rec.state().Tombstone() {
 		// It goes with the log below it. Its entry has to wait until then (K3).
-		c.dropped = append(c.dropped, h)
+		c.dropped = append(c.dropped, droppedTombstone{hash: h, at: uint64(a)})
 		return done, false
 	}
 	value := rec.value(sh)

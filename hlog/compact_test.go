@@ -3,7 +3,9 @@ package hlog
 import (
 	"bytes"
 	"context"
+	"runtime"
 	"testing"
+	"time"
 )
 
 // A record that was written with larger pages than the store has now cannot be moved. Compaction ends before it.
@@ -47,5 +49,31 @@ func TestCompact_RecordLargerThanPage(t *testing.T) {
 	}
 	if v, err := s.Get(nil, large); err != nil || !bytes.Equal(v, large) {
 		t.Errorf("large: %q, %v", v, err)
+	}
+}
+
+// A tombstone has left the log with what was below it, but its index entry has not been freed yet, when the store is
+// restored to a version in which the key is alive.
+func TestRestore_BeforeEntriesOfDroppedTombstonesAreFreed(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	key := []byte("key")
+	must(t, s.Set(key, []byte("alive")))
+	v := commit(t, s)
+	must(t, s.Delete(key))
+	must(t, s.Set([]byte("other"), nil))
+	commit(t, s)
+	s.purgeMu.Lock() // the background gets no further than collecting files
+	s.kickMaintenance()
+	for len(s.chores) > 0 {
+		runtime.Gosched()
+	}
+	time.Sleep(10 * time.Millisecond)
+	must(t, s.Compact(context.Background()))
+	commit(t, s)
+	_, err := s.Restore(context.Background(), v)
+	s.purgeMu.Unlock()
+	must(t, err)
+	if value, err := s.Get(nil, key); err != nil || string(value) != "alive" {
+		t.Errorf("after the restore: %q, %v", value, err)
 	}
 }

@@ -64,7 +64,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	s.log.shiftReadOnly(tail)
 
 	var apply func()
-	rebuild := !s.isAncestor(m) || s.compactor.forgotten() > uint64(logBegin(m)) // K3
+	rebuild := !s.isAncestor(m) || s.compactor.forgotten(s.log.begin.Load()) > uint64(logBegin(m)) // K3
 	if rebuild {
 		apply, err = s.planRebuild(ctx, m)
 	} else {
