@@ -3,7 +3,8 @@ package hlog
 import (
 	"context"
 	"encoding/binary"
-	"fmt"
+	"errors"
+	"io/fs"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/index"
@@ -125,8 +126,11 @@ func (x openedIndex) Close() {
 func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, error) {
 	name := s.versions.ImagePath(m.Image.ID)
 	f, err := s.opts.FS.Open(name, fsx.Read)
+	if errors.Is(err, fs.ErrNotExist) {
+		return openedIndex{}, &CorruptionError{File: name, Reason: "index image is missing"}
+	}
 	if err != nil {
-		return openedIndex{}, &CorruptionError{File: name, Reason: fmt.Sprintf("index image cannot be opened: %v", err)}
+		return openedIndex{}, err
 	}
 	x, err := index.OpenImage(c, f, m.Image.Bytes, logBegin(m))
 	if err != nil {

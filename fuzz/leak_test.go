@@ -1,0 +1,205 @@
+package fuzz
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// openFiles counts the files of a file system that are open, and the locks that are held.
+type openFiles struct {
+	fsx.FS
+	files, locks atomic.Int64
+}
+
+type countedFile struct {
+	fsx.File
+	n *atomic.Int64
+}
+
+func (c *openFiles) Open(name string, f fsx.Flag) (fsx.File, error) {
+	file, err := c.FS.Open(name, f)
+	if err != nil {
+		return nil, err
+	}
+	c.files.Add(1)
+	return &countedFile{file, &c.files}, nil
+}
+
+func (f *countedFile) Close() error {
+	err := f.File.Close()
+	if !errors.Is(err, os.ErrClosed) {
+		f.n.Add(-1)
+	}
+	return err
+}
+
+func (c *openFiles) Lock(dir string, shared bool) (func() error, error) {
+	release, err := c.FS.Lock(dir, shared)
+	if err != nil {
+		return nil, err
+	}
+	c.locks.Add(1)
+	var once atomic.Bool
+	return func() error {
+		if !once.Swap(true) {
+			c.locks.Add(-1)
+		}
+		return release()
+	}, nil
+}
+
+// held is what the process holds beyond memory.
+type held struct{ goroutines, descriptors, mappings int }
+
+func (h held) String() string {
+	return fmt.Sprintf("%d goroutines, %d descriptors, %d mappings", h.goroutines, h.descriptors, h.mappings)
+}
+
+// holding counts it. Descriptors and mappings are 0 where the system does not tell.
+func holding() held {
+	h := held{goroutines: runtime.NumGoroutine()}
+	if entries, err := os.ReadDir("/proc/self/fd"); err == nil {
+		h.descriptors = len(entries)
+	}
+	if maps, err := os.ReadFile("/proc/self/maps"); err == nil {
+		for line := range strings.Lines(string(maps)) {
+			// The heap and the threads of the runtime come and go; a store's regions are shared with no file either,
+			// but large.
+			var from, to uint64
+			if n, _ := fmt.Sscanf(line, "%x-%x", &from, &to); n == 2 && to-from >= 4<<20 {
+				h.mappings++
+			}
+		}
+	}
+	return h
+}
+
+// settled waits until what is held is no more than before, or for a while: goroutines that have nothing left to do
+// take their time to end.
+func settled(before held) held {
+	now := holding()
+	for range 200 {
+		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.mappings <= before.mappings {
+			break
+		}
+		time.Sleep(10 * time.Millisecond)
+		now = holding()
+	}
+	return now
+}
+
+// steady returns what is held when it has stopped changing.
+func steady() held {
+	for h := holding(); ; {
+		time.Sleep(20 * time.Millisecond)
+		now := holding()
+		if now == h {
+			return h
+		}
+		h = now
+	}
+}
+
+// TestLeak_OpenAndClose opens and closes stores in every way there is, on the file system of the machine.
+func TestLeak_OpenAndClose(t *testing.T) {
+	dir := t.TempDir()
+	opts := writerOptions
+	files := &openFiles{FS: fsx.OS()}
+	opts.FS = files
+	round := func(i int) {
+		s, err := hlog.Open(dir, &opts)
+		if err != nil {
+			t.Fatal(err)
+		}
+		x := s.NewSession() // never closed
+		for k := range 40 {
+			if err := x.Set(Key(k), Value(uint64(i*100+k), 900)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if _, err := s.Checkpoint(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		infos, err := s.Versions()
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := s.OpenVersion(context.Background(), infos[0].Version)
+		if err == nil && i%2 == 0 {
+			err = w.Close() // else the store closes it
+		}
+		if err != nil && !errors.Is(err, hlog.ErrVersionNotFound) {
+			t.Fatal(err)
+		}
+		if i%3 == 0 {
+			if _, err := s.Restore(context.Background(), infos[len(infos)/2].Version); err != nil && !errors.Is(err, hlog.ErrVersionNotFound) {
+				t.Fatal(err)
+			}
+		}
+		if _, err := hlog.Open(dir, &opts); !errors.Is(err, hlog.ErrLocked) {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if f, l := files.files.Load(), files.locks.Load(); f != 0 || l != 0 {
+			t.Fatalf("round %d: %d files are open and %d locks held after closing", i, f, l)
+		}
+	}
+	for i := range 5 {
+		round(i)
+	}
+	before := steady()
+	rounds := scaled(20, 200, 1000)
+	for i := range rounds {
+		round(int(i))
+	}
+	if after := settled(before); after.goroutines > before.goroutines || after.descriptors > before.descriptors || after.mappings > before.mappings+2 {
+		t.Errorf("after %d rounds: %v, before: %v\n%s", rounds, after, before, stacks())
+	}
+}
+
+func stacks() string {
+	b := make([]byte, 1<<16)
+	return string(b[:runtime.Stack(b, true)])
+}
+
+// TestLeak_FailedCalls: calls that fail half-way give back what they have taken.
+func TestLeak_FailedCalls(t *testing.T) {
+	tape := Tape{{OpFill, 0, 60, 14}, {OpCheckpoint, 1, 0, 0}, {OpSet, 3, 5, 0}, {OpCheckpoint, 1, 0, 0}, {OpReopen, 0, 0, 0},
+		{OpView, 0, 0, 0}, {OpRestore, 0, 0, 0}, {OpSet, 4, 5, 0}, {OpCheckpoint, 1, 0, 0}, {OpRestore, 1, 0, 0},
+		{OpReopen, 0, 0, 0}, {OpCompact, 0, 0, 0}}
+	before := steady()
+	runs := 0
+	for _, class := range []fsx.Class{fsx.ClassRead, fsx.ClassOpen, fsx.ClassSync, fsx.ClassSyncDir, fsx.ClassList, fsx.ClassSize, fsx.ClassRename, fsx.ClassTruncate} {
+		for nth := int64(1); ; nth += int64(scaled(7, 3, 1)) {
+			files := &openFiles{FS: fsx.NewCrash(fsx.CrashOptions{})}
+			failing := fsx.NewErr(files)
+			fault := failing.Inject(fsx.Fault{Class: class, Nth: nth})
+			r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true}
+			if err := within(func() error { return r.Play(tape) }); err != nil {
+				t.Fatalf("%v %d: %v", class, nth, err)
+			}
+			runs++
+			if f, l := files.files.Load(), files.locks.Load(); f != 0 || l != 0 {
+				t.Fatalf("%v %d: %d files are open and %d locks held at the end", class, nth, f, l)
+			}
+			if fault.Fired() == 0 {
+				break
+			}
+		}
+	}
+	if after := settled(before); after.goroutines > before.goroutines || after.mappings > before.mappings+2 {
+		t.Errorf("after %d runs: %v, before: %v\n%s", runs, after, before, stacks())
+	}
+}
