@@ -211,8 +211,6 @@ func runWriter(dir string, seed uint64, d time.Duration) (k killed, err error) {
 		return k, err
 	}
 	lines := bufio.NewReader(out)
-	timer := time.AfterFunc(time.Hour, func() {})
-	defer timer.Stop()
 	for {
 		line, err := lines.ReadString('\n')
 		if err == io.EOF {
@@ -225,7 +223,8 @@ func runWriter(dir string, seed uint64, d time.Duration) (k killed, err error) {
 		switch what {
 		case "open":
 			k.opened = true
-			timer = time.AfterFunc(d, func() { c.Process.Kill() })
+			timer := time.AfterFunc(d, func() { c.Process.Kill() })
+			defer timer.Stop()
 		case "durable", "restored":
 			if _, err := fmt.Sscan(rest, &k.version); err != nil {
 				return k, err
