@@ -175,7 +175,12 @@ func (d *Dir) create(id Identity) error {
 		}
 	}
 	for _, dir := range []string{versionsDir, imagesDir, logDir} {
-		if err := d.fs.MkdirAll(filepath.Join(d.path, dir)); err != nil {
+		path := filepath.Join(d.path, dir)
+		// An earlier attempt may have made it and failed to make its name durable: that takes a new name.
+		if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		if err := d.fs.MkdirAll(path); err != nil {
 			return err
 		}
 	}
@@ -186,7 +191,14 @@ func (d *Dir) create(id Identity) error {
 		return err
 	}
 	d.id = id
-	return fsx.WriteFileAtomic(d.fs, d.storePath(), encodeIdentity(id))
+	err := fsx.WriteFileAtomic(d.fs, d.storePath(), encodeIdentity(id))
+	if err != nil {
+		// It may be there, and not durable, which the next attempt could not tell.
+		if e := d.fs.Remove(d.storePath()); e != nil && !errors.Is(e, fs.ErrNotExist) {
+			err = errors.Join(err, e)
+		}
+	}
+	return err
 }
 
 // load reads HEAD and all manifests.

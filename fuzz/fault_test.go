@@ -58,3 +58,84 @@ func TestFault_EveryCall(t *testing.T) {
 	}
 	t.Logf("%d runs, %v", runs, sum)
 }
+
+// TestFault_SyncDropsOnce has one sync drop what it should have written and say so, and be honest again from then on,
+// at every sync of a tape: what it covered must be written again or never be believed durable (G8).
+func TestFault_SyncDropsOnce(t *testing.T) {
+	var sum Counts
+	runs, failed := 0, 0
+	for seed := range scaled(1, 3, 100) {
+		tape := versionsTape(seed+300, 25)
+		for k := int64(1); ; k++ {
+			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
+			r := &Runner{FS: disk, Options: []hlog.Options{small}, Faults: true}
+			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 3, Subsets: 3}
+			syncs := int64(0)
+			var playing Kind
+			r.Trace = func(_ int, o Op) { playing = o.Kind }
+			disk.SetHook(func(call fsx.Call) {
+				// That a purged version comes back is the one thing that is not made good: no later call could tell.
+				if call.Op == fsx.OpSync || call.Op == fsx.OpSyncDir && playing != OpPurge {
+					if syncs++; syncs == k {
+						disk.FailSync(fsx.SyncFailOnce, call.Name)
+					}
+				}
+				c.at(disk, call)
+			})
+			if err := within(func() error { return r.Play(tape) }); err != nil {
+				t.Fatalf("seed %d, sync %d: %v", seed, k, err)
+			}
+			if err := c.Err(); err != nil {
+				t.Fatalf("seed %d, sync %d: %v", seed, k, err)
+			}
+			for _, crash := range []fsx.Crash{{Keep: fsx.KeepAll}, {Keep: fsx.KeepNone}} {
+				if err := within(func() error { return Verify(disk.Clone(crash), small, r.Outcome(), Deep) }); err != nil {
+					t.Fatalf("seed %d, sync %d, at the end, %v: %v", seed, k, crash, err)
+				}
+			}
+			runs++
+			failed += r.Failed()
+			sum = sum.Add(c.Counts())
+			if syncs < k {
+				break
+			}
+		}
+	}
+	t.Logf("%d runs, %d calls failed, %v", runs, failed, sum)
+}
+
+// TestFault_FullDisk lets the disk fill up, again and again, and gives space back.
+func TestFault_FullDisk(t *testing.T) {
+	var sum Counts
+	failed := 0
+	for seed := range scaled(2, 10, 300) {
+		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
+		r := &Runner{FS: disk, Options: []hlog.Options{small}, Faults: true}
+		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 7, Subsets: 2}
+		c.Watch(disk)
+		r.Trace = func(i int, _ Op) {
+			switch i % 6 {
+			case 2:
+				disk.SetSpace(disk.Used() + int64(i%5)*40<<10 + 1)
+			case 5:
+				disk.SetSpace(0)
+			}
+		}
+		if err := within(func() error { return r.Play(versionsTape(seed+500, 60)) }); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		if err := c.Err(); err != nil {
+			t.Fatalf("seed %d: %v", seed, err)
+		}
+		disk.SetSpace(0)
+		if err := within(func() error { return Verify(disk.Clone(fsx.Crash{}), small, r.Outcome(), Deep) }); err != nil {
+			t.Fatalf("seed %d, at the end: %v", seed, err)
+		}
+		failed += r.Failed()
+		sum = sum.Add(c.Counts())
+	}
+	if failed == 0 {
+		t.Error("no call failed")
+	}
+	t.Logf("%d calls failed, %v", failed, sum)
+}

@@ -73,7 +73,9 @@ func open(path string, o Options) (_ *Store, err error) {
 
 // makeDir makes the directory of a store. As long as it is empty, the names that lead to it may be new, and a crash
 // would lose them with everything below: each is made durable in the directory above it, as far as we may open that.
+// What was made is removed again when that fails, because a later sync would say nothing about it.
 func makeDir(fsys fsx.FS, path string) error {
+	made := missing(fsys, path)
 	if err := fsys.MkdirAll(path); err != nil {
 		return err
 	}
@@ -81,13 +83,32 @@ func makeDir(fsys fsx.FS, path string) error {
 	if err != nil || len(entries) > 0 {
 		return err
 	}
-	for up := filepath.Dir(path); up != path; path, up = up, filepath.Dir(up) {
+	for at, up := path, filepath.Dir(path); up != at; at, up = up, filepath.Dir(up) {
 		err := fsys.SyncDir(up)
-		if err != nil && !errors.Is(err, fs.ErrPermission) && !errors.Is(err, syscall.EROFS) && !errors.Is(err, syscall.EINVAL) {
-			return err
+		if err == nil || errors.Is(err, fs.ErrPermission) || errors.Is(err, syscall.EROFS) || errors.Is(err, syscall.EINVAL) {
+			continue
 		}
+		for _, dir := range made {
+			err = errors.Join(err, fsys.Remove(dir))
+		}
+		return err
 	}
 	return nil
+}
+
+// missing returns the directories that are not there among path and those above it, deepest first.
+func missing(fsys fsx.FS, path string) (dirs []string) {
+	for {
+		if _, err := fsys.List(path); !errors.Is(err, fs.ErrNotExist) {
+			return dirs
+		}
+		dirs = append(dirs, path)
+		up := filepath.Dir(path)
+		if up == path {
+			return dirs
+		}
+		path = up
+	}
 }
 
 // abandon releases what an Open that failed has taken.

@@ -27,8 +27,11 @@ type segments struct {
 	mu     sync.RWMutex
 	open   map[uint64]*segment
 	closed bool
-	// dirDirty tells that a file was created and its directory not yet synced.
+	// dirDirty tells that a file was created and its directory not yet synced; fresh are those that were.
 	dirDirty bool
+	fresh    []uint64
+	// namesLost tells that syncing the directory failed: a later sync says nothing about the names of then.
+	namesLost bool
 }
 
 // segment is one open file. It is closed when it was dropped and its last user has returned it.
@@ -76,7 +79,7 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 	}
 	f, err := s.fs.Open(name, flag)
 	if create && errors.Is(err, fs.ErrNotExist) {
-		s.dirDirty = true // also when this fails: the file may be there all the same
+		s.dirDirty, s.fresh = true, append(s.fresh, n) // also when this fails: the file may be there all the same
 		f, err = s.fs.Open(name, flag|fsx.Create)
 	}
 	if err != nil {
@@ -189,10 +192,31 @@ func (s *segments) syncDir() error {
 	if !s.dirDirty {
 		return nil
 	}
+	if s.namesLost {
+		if err := s.renameFresh(); err != nil {
+			return err
+		}
+	}
 	if err := s.fs.SyncDir(s.dir); err != nil {
+		s.namesLost = true
 		return err
 	}
-	s.dirDirty = false
+	s.dirDirty, s.fresh, s.namesLost = false, nil, false
+	return nil
+}
+
+// renameFresh gives the new files their names once more. No version refers to them yet. The caller holds mu.
+func (s *segments) renameFresh() error {
+	for _, n := range s.fresh {
+		name := s.path(n)
+		err := s.fs.Rename(name, name+fsx.TempSuffix)
+		if err == nil || errors.Is(err, fs.ErrNotExist) { // dropped since, or half-way through this before
+			err = s.fs.Rename(name+fsx.TempSuffix, name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	return nil
 }
 
