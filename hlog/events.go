@@ -18,7 +18,6 @@ type Events struct {
 	ImageWritten      func(bytes int64, elapsed time.Duration)
 	Compacted         func(begin uint64, movedBytes int64, elapsed time.Duration)
 	Restored          func(info checkpoint.Info, elapsed time.Duration)
-	Stalled           func(elapsed time.Duration) // an operation waited this long for a log page
 }
 
 func (e *Events) checkpointBegun(v checkpoint.Version) {
