@@ -147,7 +147,7 @@ func writerRole() error {
 		for range 1 + rng.IntN(6) {
 			for range rng.IntN(400) {
 				if err := apply(s, branch, last.ops); err != nil {
-					return err
+					return fmt.Errorf("operation: %w", err)
 				}
 				last.ops++
 			}
@@ -157,19 +157,19 @@ func writerRole() error {
 			}
 			for range rng.IntN(50) {
 				if err := apply(s, branch, last.ops); err != nil {
-					return err
+					return fmt.Errorf("operation during a checkpoint: %w", err)
 				}
 				last.ops++
 			}
 			if _, err := p.Wait(ctx); err != nil {
-				return err
+				return fmt.Errorf("checkpoint: %w", err)
 			}
 			fmt.Println("durable", p.Version())
 		}
 		switch rng.IntN(3) {
 		case 0:
 			if err := s.Compact(ctx); err != nil {
-				return err
+				return fmt.Errorf("compaction: %w", err)
 			}
 		case 1:
 			infos, err := s.Versions()
@@ -181,7 +181,7 @@ func writerRole() error {
 			case errors.Is(err, hlog.ErrVersionNotFound): // retention was faster
 				continue
 			case err != nil:
-				return err
+				return fmt.Errorf("restore: %w", err)
 			}
 			fmt.Println("restored", v.Version)
 			if h, err = decodeHistory(v.Cookie); err != nil {
