@@ -28,9 +28,7 @@ func (d *Dir) Amend(v Version, image ImageRef) (amended bool, err error) {
 	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(v), data); err != nil {
 		// Which of the two stands there is what the next child has to refer to.
 		stands, readErr := d.readManifest(v)
-		if readErr == nil {
-			d.replace(v, stands)
-		}
+		d.replace(v, stands, image.ID)
 		return false, fmt.Errorf("checkpoint: amend version %d: %w", v, errors.Join(err, readErr))
 	}
 	d.replace(v, &entry{m: m, sum: sealSum(data)})
@@ -53,10 +51,20 @@ func (d *Dir) amendable(v Version) *Manifest {
 	return e.m.Clone()
 }
 
-// replace puts another reading of version v's manifest in the place of the one that is known.
-func (d *Dir) replace(v Version, e *entry) {
+// replace puts another reading of version v's manifest, nil if there is none, in the place of the one that is known.
+// doubtful is an image that the manifest may turn out to refer to after a crash, or else to those that it has had.
+func (d *Dir) replace(v Version, e *entry, doubtful ...uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e.pins = d.versions[v].pins
+	old := d.versions[v]
+	if e == nil {
+		e = &entry{m: old.m, sum: old.sum}
+	}
+	if e.pins = old.pins; e.pins > 0 {
+		e.read = old.images()
+	}
+	if len(doubtful) > 0 {
+		e.doubt = append(old.images(), doubtful...)
+	}
 	d.versions[v] = e
 }

@@ -163,9 +163,9 @@ func (d *Dir) sum(v Version) uint64 {
 	return 0
 }
 
-// adopt makes a version of this store that was committed elsewhere a version here. It becomes current if its id is the
-// newest. Everything it refers to must be durable already (V1).
-func (d *Dir) adopt(data []byte) error {
+// adopt makes a version of this store that was committed elsewhere a version here, and pins it if pin is set. It
+// becomes current if its id is the newest. Everything it refers to must be durable already (V1).
+func (d *Dir) adopt(data []byte, pin bool) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	if err := d.settle(); err != nil {
@@ -181,11 +181,14 @@ func (d *Dir) adopt(data []byte) error {
 	d.mu.Lock()
 	e := d.versions[m.Version]
 	d.mu.Unlock()
-	if e.readable() && e.sum == sealSum(data) {
-		return nil
+	switch {
+	case !e.readable():
+		err = d.install(data)
+	case e.sum != sealSum(data):
+		err = fmt.Errorf("%w: version %d is another one here", ErrDiverged, m.Version)
 	}
-	if e.readable() {
-		return fmt.Errorf("%w: version %d is another one here", ErrDiverged, m.Version)
+	if err == nil && pin {
+		_, err = d.Pin(m.Version) // nobody purges it: that takes writing
 	}
-	return d.install(data)
+	return err
 }

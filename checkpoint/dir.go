@@ -41,6 +41,7 @@ type Dir struct {
 
 	writing     sync.Mutex // held by every call that changes files, taken before mu
 	headInDoubt bool       // guarded by writing: HEAD may not hold head
+	collecting  sync.Mutex // held from looking for orphans until they are removed, taken before mu
 
 	mu       sync.Mutex // guards what follows; never held during I/O
 	head     head
@@ -62,7 +63,18 @@ type entry struct {
 	sum    uint64    // checksum that ends the file
 	err    error     // why it could not be read
 	pins   int
-	doomed bool // is being removed, or was never properly there: not listed, but its file may exist (V7)
+	read   []uint64 // images of earlier manifests of this version, which somebody may have pinned it for
+	doubt  []uint64 // images of manifests that a crash may bring back in the place of this one
+	doomed bool     // is being removed, or was never properly there: not listed, but its file may exist (V7)
+}
+
+// images returns the images that must stay as long as e is what it is.
+func (e *entry) images() []uint64 {
+	all := slices.Concat(e.read, e.doubt)
+	if e.m != nil && e.m.Image != nil {
+		all = append(all, e.m.Image.ID)
+	}
+	return all
 }
 
 // readable reports whether e is a version that may be listed, pinned and restored.

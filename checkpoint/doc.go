@@ -104,4 +104,5 @@
 //	    succeeded: what is in doubt is settled first (see Dir.settle).
 //	V8  A file is an orphan only when every manifest could be read and none of them refers to it.
 //	V9  Two lineages that hold the same byte of the log in the same way share everything below it (see Divergence).
+//	V10 What the manifest that Pin returned refers to stays until it is unpinned, even if the version is amended.
 package checkpoint

@@ -79,6 +79,8 @@ type FetchOptions struct {
 	Live Live
 	// Repair has a version that is here already compared with the remote, and what is damaged or missing fetched.
 	Repair bool
+	// Pin pins the version, as Dir.Pin does, before anybody could purge it. After an error it is not pinned.
+	Pin bool
 }
 
 // Fetch brings a version from the remote into the local directory, verified, and returns the bytes that this took. It
@@ -105,7 +107,13 @@ func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetch
 		return 0, err
 	}
 	if sum := m.dir.sum(v); sum != 0 && !opts.Repair {
-		return 0, sameVersion(r, sum)
+		err := sameVersion(r, sum)
+		if err == nil && opts.Pin {
+			_, err = m.dir.Pin(v)
+		}
+		if !errors.Is(err, ErrNotFound) { // else it was purged just now
+			return 0, err
+		}
 	}
 	return m.fetch(ctx, r, opts)
 }
@@ -154,7 +162,7 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 		err = f.fetchImage(ctx, live)
 	}
 	if err == nil {
-		err = m.dir.adopt(r.manifest)
+		err = m.dir.adopt(r.manifest, opts.Pin)
 	}
 	return f.bytes, err
 }
@@ -398,6 +406,8 @@ func (d *Dir) hold(log ExtentSet, image *ImageRef) (release func()) {
 	if image != nil {
 		h.images = []uint64{image.ID}
 	}
+	d.collecting.Lock() // one that is under way does not know of h, and removes files that are still seen
+	defer d.collecting.Unlock()
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.held[h] = true

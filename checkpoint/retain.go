@@ -70,10 +70,24 @@ func (d *Dir) retained() []*Manifest {
 	return all
 }
 
-// Pin keeps a version from being purged until Unpin was called as often: for views, scans and uploads.
+// Pin returns a version and keeps it from being purged until Unpin was called as often: for views, restores and
+// uploads. What the manifest that it returns refers to stays until then, even if Amend replaces that manifest (V10):
+// whoever opens files by a manifest has got it from here.
 func (d *Dir) Pin(v Version) (*Manifest, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	return d.pin(v)
+}
+
+// PinCurrent is Pin for the current version; ErrNotFound when there is none.
+func (d *Dir) PinCurrent() (*Manifest, error) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.pin(d.currentID())
+}
+
+// pin is Pin. The caller holds mu.
+func (d *Dir) pin(v Version) (*Manifest, error) {
 	e, err := d.lookup(v)
 	if err != nil {
 		return nil, err
@@ -87,7 +101,9 @@ func (d *Dir) Unpin(v Version) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e := d.versions[v]; e != nil && e.pins > 0 {
-		e.pins--
+		if e.pins--; e.pins == 0 {
+			e.read = nil
+		}
 	}
 }
 
@@ -203,8 +219,9 @@ func (d *Dir) garbage(m *Manifest) (g Garbage) {
 	return g
 }
 
-// References returns the log and the images that some version refers to, half-purged ones and those that are being
-// fetched included. A damaged manifest is an error: what it refers to is not known (V8).
+// References returns the log and the images that some version refers to, half-purged ones, those that are being
+// fetched, and the images of pinned versions before they were amended included. A damaged manifest is an error: what
+// it refers to is not known (V8).
 func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -215,9 +232,7 @@ func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 		for _, x := range e.m.Extents {
 			log.Add(x.Start, x.End)
 		}
-		if e.m.Image != nil {
-			images = append(images, e.m.Image.ID)
-		}
+		images = append(images, e.images()...)
 	}
 	for h := range d.held {
 		log.AddSet(h.log)
@@ -279,16 +294,23 @@ func (d *Dir) Orphans(live Live) ([]Orphan, error) {
 }
 
 // Collect removes the files that Orphans names and returns those that are gone. There is no order to keep: nothing
-// refers to them, and what a crash brings back is an orphan again.
-func (d *Dir) Collect(live Live) ([]Orphan, error) {
+// refers to them, and what a crash brings back is an orphan again. leaving, unless nil, is told of each file before.
+//
+// What comes to be used while it runs must have been in use when it began: it does not look twice.
+func (d *Dir) Collect(live Live, leaving func(path string)) ([]Orphan, error) {
 	if d.readOnly {
 		return nil, ErrReadOnly
 	}
+	d.collecting.Lock() // a fetch does not take a file for there that is about to go
+	defer d.collecting.Unlock()
 	orphans, err := d.Orphans(live)
 	if err != nil {
 		return nil, err
 	}
 	for i, o := range orphans {
+		if leaving != nil {
+			leaving(o.Path)
+		}
 		if err := d.fs.Remove(o.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return orphans[:i], fmt.Errorf("checkpoint: collect: %w", err)
 		}
@@ -342,8 +364,8 @@ func (d *Dir) NextImageID(at uint64) uint64 {
 	defer d.mu.Unlock()
 	id := at
 	for _, e := range d.versions {
-		if e.m != nil && e.m.Image != nil {
-			id = max(id, e.m.Image.ID+1)
+		for _, taken := range e.images() {
+			id = max(id, taken+1)
 		}
 	}
 	return id

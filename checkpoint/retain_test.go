@@ -176,7 +176,7 @@ func TestOrphans(t *testing.T) {
 	if g, err = d.Purge(1); err != nil || !reflect.DeepEqual(g.Images, []uint64{1}) || !g.Log.Empty() {
 		t.Errorf("garbage %v, %v, want image 1", g, err)
 	}
-	gone, err := d.Collect(Live{LogFrom: NoLiveLog})
+	gone, err := d.Collect(Live{LogFrom: NoLiveLog}, nil)
 	must(t, err)
 	if len(gone) != 3+5 {
 		t.Errorf("collected %v", gone)

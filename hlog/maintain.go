@@ -54,29 +54,12 @@ func (s *Store) retain() error {
 	return nil
 }
 
-// collect removes the files that no version and nobody else needs. One collection runs at a time.
+// collect removes the files that no version and nobody else needs.
 func (s *Store) collect() error {
-	s.purgeMu.Lock()
-	defer s.purgeMu.Unlock()
-	live := s.inUse()
-	orphans, err := s.versions.Orphans(live)
-	if err != nil || len(orphans) == 0 {
+	gone, err := s.collectLocked()
+	if len(gone) == 0 {
 		return err
 	}
-	segments := map[string]uint64{}
-	numbers, err := s.segmentNumbers()
-	if err != nil {
-		return err
-	}
-	for _, n := range numbers {
-		segments[s.versions.SegmentPath(n)] = n
-	}
-	for _, o := range orphans {
-		if n, ok := segments[o.Path]; ok {
-			s.segments.forget(n)
-		}
-	}
-	gone, err := s.versions.Collect(live)
 	var bytes int64
 	for _, o := range gone {
 		bytes += o.Bytes
@@ -84,6 +67,26 @@ func (s *Store) collect() error {
 	s.counters.reclaimedBytes.Add(bytes)
 	s.opts.Events.segmentsFreed(len(gone), bytes)
 	return err
+}
+
+// collectLocked does that. One collection runs at a time: it finds out what is in use before it looks what the
+// versions refer to. What ceases to be referred to and comes to be in use does so outside of collections (purgeMu).
+func (s *Store) collectLocked() ([]checkpoint.Orphan, error) {
+	s.purgeMu.Lock()
+	defer s.purgeMu.Unlock()
+	numbers, err := s.segmentNumbers()
+	if err != nil {
+		return nil, err
+	}
+	segments := map[string]uint64{}
+	for _, n := range numbers {
+		segments[s.versions.SegmentPath(n)] = n
+	}
+	return s.versions.Collect(s.inUse(), func(path string) {
+		if n, ok := segments[path]; ok {
+			s.segments.forget(n)
+		}
+	})
 }
 
 // inUse returns what the running store needs although no version refers to it: the log since the newest version, the

@@ -221,7 +221,7 @@ func (s *Store) tidy() error {
 	if len(s.versions.Damaged()) > 0 {
 		return nil
 	}
-	if _, err := s.versions.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}); err != nil {
+	if _, err := s.versions.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}, nil); err != nil {
 		return err
 	}
 	names, err := s.segmentNumbers()
