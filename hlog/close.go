@@ -68,6 +68,8 @@ func (s *Store) lastVersion() error {
 		}
 	}
 	s.images.wait()
-	s.writeImageIfDue()
+	if _, fresh := s.lineage(); s.amends(fresh) { // there are no descendants that could refer to an image
+		s.writeImageIfDue()
+	}
 	return nil
 }

@@ -15,9 +15,10 @@ import (
 )
 
 // An index image is the index as it was at one version. It is written after a version has been committed, when the
-// log has grown since the last image by as many bytes as that has, and by minImageLog: images cost at most as much
-// again as the log itself, amortised, and recovery replays no more log than that, or than a version adds. Should the
-// version still be the newest when the image is finished, its manifest is amended; else its descendants refer to it.
+// log has grown since the last image by as many bytes as that has, and by minImageLog, and once per version: images
+// cost at most as much again as the log itself, amortised (the fuzzy end of a version may count for two), and recovery
+// replays no more log than that, or than a version adds. Should the version still be the newest when the image is
+// finished, its manifest is amended; else its descendants refer to it.
 //
 // With little memory, so that the log is read back more slowly, a 16th of it replaces minImageLog.
 const minImageLog = 2 << 20
@@ -101,9 +102,10 @@ func (w *imageWriter) wait() {
 	}
 }
 
-// claim reserves an id for an image of a version that ends at cut, if one is due; least is the
-// lowest that it may have.
-func (w *imageWriter) claim(cut, least uint64) (id uint64, retired int, due bool) {
+// claim reserves an id for an image of a version that ends at cut, if one is due; least is the lowest that it may
+// have. Replay over that image would begin at from: one that begins there already is as good, however much log the
+// version has from there to its end.
+func (w *imageWriter) claim(from, cut, least uint64) (id uint64, retired int, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.writing != 0 {
@@ -111,6 +113,9 @@ func (w *imageWriter) claim(cut, least uint64) (id uint64, retired int, due bool
 	}
 	grown, size := cut, int64(0)
 	if w.newest != nil {
+		if from <= w.newest.ReplayFrom {
+			return 0, 0, false
+		}
 		grown, size = cut-w.newest.ReplayFrom, w.newest.Bytes
 	}
 	if grown < max(uint64(size), w.minLog) {
@@ -139,20 +144,22 @@ func (w *imageWriter) finish(ref *checkpoint.ImageRef, retired int) bool {
 // writeImageIfDue writes an image of the current version, in the calling goroutine, if the log has grown enough to
 // pay for it.
 func (s *Store) writeImageIfDue() {
-	m := s.current()
+	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
+	m, fresh := s.lineage()
 	if m == nil {
+		s.purgeMu.Unlock()
 		return
 	}
-	s.purgeMu.Lock() // a collection that is under way does not know of images that are claimed meanwhile
-	id, retired, due := s.images.claim(m.Cut, s.versions.NextImageID(m.Cut))
+	id, retired, due := s.images.claim(members(m).fuzzy, m.Cut, s.versions.NextImageID(m.Cut))
+	release := s.holdLog(members(m).fuzzy) // chains are followed through it, whatever is compacted and purged meanwhile
 	s.purgeMu.Unlock()
+	defer release()
 	if !due {
 		return
 	}
 	began := time.Now()
 	ref, err := s.writeImage(id, m)
-	// A manifest that may be on the remote is not touched.
-	if s.images.finish(ref, retired) && s.copies.mirror == nil {
+	if s.images.finish(ref, retired) && s.amends(fresh) {
 		_, err = s.versions.Amend(m.Version, *ref)
 	}
 	if err != nil {
@@ -162,6 +169,11 @@ func (s *Store) writeImageIfDue() {
 	s.counters.imageBytes.Add(ref.Bytes)
 	s.opts.Events.imageWritten(ref.Bytes, time.Since(began))
 }
+
+// amends reports whether the current version's manifest may be replaced, fresh telling whether it was committed since
+// the store was opened or restored. One that may be on a remote is not touched: the remote knows it by its checksum. An
+// older version may be there even if the store has no remote now.
+func (s *Store) amends(fresh bool) bool { return fresh && s.copies.mirror == nil }
 
 // writeImage writes the index as it was at version m, which the store has gone on from.
 func (s *Store) writeImage(id uint64, m *checkpoint.Manifest) (*checkpoint.ImageRef, error) {

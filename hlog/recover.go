@@ -216,6 +216,10 @@ func (s *Store) warm() {
 	}
 	if m := s.current(); m != nil && m.PageBytes <= int(s.log.pageBytes) && len(m.Extents) > 0 {
 		last := m.Extents[len(m.Extents)-1]
+		defer s.holdFrom(last.Start)()
+		if s.current() != m {
+			return // committed since, and what was held may be gone
+		}
 		if err := s.log.warm(s.background, last.Start, last.End); err != nil && s.background.Err() == nil {
 			s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
 		}

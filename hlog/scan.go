@@ -77,20 +77,36 @@ func (s *Session) settled() (restores uint64, err error) {
 func (s *Store) hold() (ranges []checkpoint.Range, to uint64, release func()) {
 	s.commitMu.Lock() // a commit moves the beginning, and changes the stretches, at once
 	from := s.log.begin.Load()
-	s.holdMu.Lock()
-	s.holds[from]++
-	s.holdMu.Unlock()
+	letGo := s.holdLog(from) // all of it is in use, as that of the store, so far
 	to = s.log.tail.Load()
 	ranges = s.changedSince(from, to)
 	s.commitMu.Unlock()
 	s.epochs.Synchronize()
 	return ranges, to, func() {
+		letGo()
+		s.kickMaintenance()
+	}
+}
+
+// holdFrom keeps the log from address from on as far as it is there when holdFrom returns, that of versions included
+// which are purged from then on. What was purged before may be gone.
+func (s *Store) holdFrom(from uint64) (release func()) {
+	s.purgeMu.Lock() // a collection that is under way does not know
+	defer s.purgeMu.Unlock()
+	return s.holdLog(from)
+}
+
+// holdLog keeps the log from address from on from collections that begin from now on.
+func (s *Store) holdLog(from uint64) (release func()) {
+	s.holdMu.Lock()
+	defer s.holdMu.Unlock()
+	s.holds[from]++
+	return func() {
 		s.holdMu.Lock()
+		defer s.holdMu.Unlock()
 		if s.holds[from]--; s.holds[from] == 0 {
 			delete(s.holds, from)
 		}
-		s.holdMu.Unlock()
-		s.kickMaintenance()
 	}
 }
 

@@ -67,7 +67,7 @@ type Store struct {
 	views      map[*View]struct{} // of viewMu: the open ones
 	purgeMu    sync.Mutex         // one collection of garbage at a time
 	holdMu     sync.Mutex
-	holds      map[uint64]int // of holdMu: log addresses that scans and views read from, with counts
+	holds      map[uint64]int // of holdMu: log addresses that scans, restores and the like read from, with counts
 	compacting sync.Mutex
 	compactor  compactState
 }

@@ -1,0 +1,88 @@
+package hlog
+
+import (
+	"context"
+	"fmt"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+)
+
+// imagesAreWorth sets how much log makes an image due.
+func imagesAreWorth(s *Store, bytes uint64) {
+	s.images.mu.Lock()
+	defer s.images.mu.Unlock()
+	s.images.minLog = bytes
+}
+
+const never = 1 << 40
+
+// fillImages writes keys [0, n) and returns the check that they are in a version or store.
+func fillImages(t *testing.T, s *Store, n int) (check func(get func(dst, key []byte) ([]byte, error))) {
+	t.Helper()
+	for k := range n {
+		must(t, s.Set(key8(k), fmt.Appendf(nil, "value %d", k)))
+	}
+	return func(get func(dst, key []byte) ([]byte, error)) {
+		t.Helper()
+		for k := range n {
+			if v, err := get(nil, key8(k)); err != nil || string(v) != fmt.Sprintf("value %d", k) {
+				t.Fatalf("key %d: %q, %v", k, v, err)
+			}
+		}
+	}
+}
+
+// A version whose operations took long to leave has a long fuzzy end, more than makes an image due. Its image is
+// written once all the same.
+func TestImage_OncePerVersion(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	x := s.NewSession()
+	defer x.Close()
+	must(t, x.Set(key8(1), []byte("value")))
+	g := s.epochs.Register()
+	defer g.Release()
+	g.Enter()
+	p, err := s.BeginCheckpoint()
+	must(t, err)
+	imagesAreWorth(s, 64<<10)
+	spill(t, x, 128<<10)
+	g.Exit()
+	_, err = p.Wait(context.Background())
+	must(t, err)
+	if m := s.current(); m.Cut-members(m).fuzzy < 64<<10 {
+		t.Fatalf("the fuzzy end is only %d bytes long", m.Cut-members(m).fuzzy)
+	}
+	s.writeImageIfDue()
+	s.images.wait()
+	first := s.images.latest()
+	if first == nil {
+		t.Fatal("no image")
+	}
+	for range 3 {
+		s.writeImageIfDue()
+		s.images.wait()
+	}
+	if last := s.images.latest(); last.ID != first.ID {
+		t.Errorf("images %d to %d of one version", first.ID, last.ID)
+	}
+}
+
+// A store that has a remote is opened without it for a while.
+func TestRemote_LeftOutForAWhile(t *testing.T) {
+	remote, err := checkpoint.NewDirRemote(t.TempDir())
+	must(t, err)
+	with, without := tiny(), tiny()
+	without.FS = with.FS
+	with.Remote = remote
+	s := mustOpen(t, "/store", with)
+	imagesAreWorth(s, never)
+	check := fillImages(t, s, 500)
+	commit(t, s)
+	must(t, s.Close())
+	s = mustOpen(t, "/store", without)
+	imagesAreWorth(s, 1)
+	must(t, s.Close())
+	s = mustOpen(t, "/store", with)
+	check(s.Get)
+}
