@@ -175,11 +175,11 @@ func (c *copier) lag() int {
 	return len(c.mirror.Missing())
 }
 
-// fetch brings a version that only the remote has into the directory.
+// fetch brings a version that only the remote has into the directory, and pins it.
 func (s *Store) fetch(ctx context.Context, v checkpoint.Version) error {
 	if s.copies.mirror == nil {
 		return fmt.Errorf("%w: %d", ErrVersionNotFound, v)
 	}
-	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: s.inUse()})
+	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: s.inUse(), Pin: true})
 	return err
 }

@@ -52,11 +52,9 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
-	s.lastID = max(s.lastID, s.versions.MaxID())        // m may have been fetched
-	if m, err = s.versions.Pin(m.Version); err != nil { // against the retention of the versions so far
-		return checkpoint.Info{}, err
-	}
 	defer s.versions.Unpin(m.Version)
+	s.lastID = max(s.lastID, s.versions.MaxID()) // m may have been fetched
+	defer s.holdFrom(members(m).fuzzy)()         // versions in between may be purged, and a rewind reads their log
 	s.gate(pausedBit, 0)
 	defer s.gate(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
@@ -86,21 +84,19 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	return info, nil
 }
 
+// restoreTarget returns version v, 0 for the newest one, pinned. It is fetched if only the remote has it.
 func (s *Store) restoreTarget(ctx context.Context, v checkpoint.Version) (*checkpoint.Manifest, error) {
-	if v != 0 {
-		m, err := s.versions.Manifest(v)
-		if errors.Is(err, ErrVersionNotFound) && s.copies.mirror != nil {
-			if err := s.fetch(ctx, v); err != nil {
-				return nil, err
-			}
-			m, err = s.versions.Manifest(v)
-		}
+	if v == 0 {
+		return s.versions.PinCurrent()
+	}
+	m, err := s.versions.Pin(v)
+	if !errors.Is(err, ErrVersionNotFound) || s.copies.mirror == nil {
 		return m, err
 	}
-	if m := s.versions.Current(); m != nil {
-		return m, nil
+	if err := s.fetch(ctx, v); err != nil {
+		return nil, err
 	}
-	return nil, ErrVersionNotFound
+	return s.versions.Manifest(v)
 }
 
 // goOnFrom makes m what the next version is made from. What was written after the last commit is abandoned: it never
@@ -114,7 +110,9 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.begin.Store(uint64(logBegin(m)))
 	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
 	s.commitMu.Unlock()
+	s.purgeMu.Lock() // m's image is pinned until it is the newest; a collection under way may see neither
 	s.images.adopt(m)
+	s.purgeMu.Unlock()
 	s.compactor.reset(uint64(logBegin(m)), rebuilt)
 	s.newest = nil
 	s.control.Add(1) // an update that read before the restore does not write after it

@@ -68,9 +68,6 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 	if err != nil {
 		return nil, err
 	}
-	if m, err = s.versions.Pin(m.Version); err != nil {
-		return nil, err
-	}
 	w := &View{s: s, m: m, epochs: epoch.New()}
 	w.idle.L = &w.mu
 	w.index, err = s.openIndex(ctx, m, index.Config{
