@@ -58,9 +58,9 @@ func (t *Table[K, V]) bytes(k *K) []byte {
 func (t *Table[K, V]) Get(k K) (V, bool, error) {
 	var v V
 	if t.words {
-		key := mem.Load64(mem.AsBytes(&k))
+		key := mem.AsWord(&k)
 		if value, ok := t.s.getWord(key, mix(key, t.s.store.seed)); ok {
-			mem.Store64(mem.AsBytes(&v), value)
+			mem.SetWord(&v, value)
 			return v, true, nil
 		}
 	}
@@ -89,8 +89,8 @@ func (t *Table[K, V]) Set(k K, v V) error {
 		return ErrReadOnly
 	}
 	if t.words {
-		key := mem.Load64(mem.AsBytes(&k))
-		if t.s.setWord(key, mem.Load64(mem.AsBytes(&v)), mix(key, t.s.store.seed)) {
+		key := mem.AsWord(&k)
+		if t.s.setWord(key, mem.AsWord(&v), mix(key, t.s.store.seed)) {
 			return nil
 		}
 	}
@@ -114,12 +114,11 @@ func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
 		return ErrReadOnly
 	}
 	if t.words {
-		key := mem.Load64(mem.AsBytes(&k))
-		h := mix(key, t.s.store.seed)
-		if value, ok := t.s.readWordForUpdate(&t.s.rmw, key, h); ok {
-			mem.Store64(mem.AsBytes(&t.value), value)
+		key := mem.AsWord(&k)
+		if value, ok := t.s.readWordForUpdate(&t.s.rmw, key, mix(key, t.s.store.seed)); ok {
+			mem.SetWord(&t.value, value)
 			fn(&t.value, true)
-			if t.s.writeWordUpdate(&t.s.rmw, mem.Load64(mem.AsBytes(&t.value))) {
+			if t.s.writeWordUpdate(&t.s.rmw, mem.AsWord(&t.value)) {
 				return nil
 			}
 		}

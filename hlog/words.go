@@ -1,7 +1,6 @@
 package hlog
 
 import (
-	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -21,39 +20,38 @@ const (
 	wordShapeMask = ^(word.State(1)<<word.ValueLenShift - 1)
 )
 
-// inside begins an operation as enter does, but only where nothing is out of the ordinary.
-func (s *Session) inside() (c control, ok bool) {
+// extraordinary are the bits of the control word with which the general paths deal.
+const extraordinary = closedBit | pausedBit | contendedBit
+
+// wordAt returns the record at the head of the chain of h and its state if it is a live record of key and value of 8
+// bytes, of this key, and at or above stop. The session is inside the epoch.
+func (s *Session) wordAt(key, h uint64, stop uint64) (a word.Address, p mem.Ptr, st word.State) {
+	// Without an entry the address is None, which is below every stop.
+	if a = s.store.index().Seek(h).Address(); uint64(a) < stop {
+		return 0, nil, 0
+	}
+	p = s.log.at(a)
+	if st = stateAt(p); mem.Load(mem.Add(p, wordKeyOffset)) != key || st&wordShapeMask != wordShape {
+		return 0, nil, 0
+	}
+	return a, p, st
+}
+
+// getWord is get. It does what wordAt does by itself: a call would cost it as much as looking at the record.
+func (s *Session) getWord(key, h uint64) (value uint64, ok bool) {
 	if s.closed {
 		return 0, false
 	}
 	s.guard.Enter()
-	if c = control(s.store.control.Load()); c&(closedBit|pausedBit|contendedBit) != 0 {
-		s.guard.Exit()
-		return 0, false
-	}
-	return c, true
-}
-
-// wordRecord returns the record of a key of 8 bytes, if it is at the head of its chain and at or above stop.
-func (s *Session) wordRecord(key, h uint64, stop uint64) (a word.Address, p mem.Ptr, st word.State, ok bool) {
-	_, e, status := s.store.index().Find(h)
-	if a = e.Address(); status != index.Found || uint64(a) < stop {
-		return 0, nil, 0, false
-	}
-	p = s.log.at(a)
-	st = stateAt(p)
-	return a, p, st, mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape
-}
-
-// getWord is get.
-func (s *Session) getWord(key, h uint64) (value uint64, ok bool) {
-	if _, ok := s.inside(); !ok {
-		return 0, false
-	}
-	_, p, st, ok := s.wordRecord(key, h, s.log.head.Load())
-	if ok {
-		value = mem.Load(mem.Add(p, wordValueOffset))
-		ok = stateAt(p) == st // H7
+	if control(s.store.control.Load())&extraordinary == 0 {
+		l := s.log
+		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.head.Load() {
+			p := l.at(a)
+			if st := stateAt(p); mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape {
+				value = mem.Load(mem.Add(p, wordValueOffset))
+				ok = stateAt(p) == st // H7
+			}
+		}
 	}
 	s.guard.Exit()
 	return value, ok
@@ -61,15 +59,18 @@ func (s *Session) getWord(key, h uint64) (value uint64, ok bool) {
 
 // setWord is set, in place.
 func (s *Session) setWord(key, value, h uint64) (ok bool) {
-	c, ok := s.inside()
-	if !ok {
+	if s.closed {
 		return false
 	}
-	a, p, st, ok := s.wordRecord(key, h, s.log.readOnly.Load())
-	ok = ok && s.mutable(c, a, linkAt(p)) && casState(p, st, st|word.LockedBit)
-	if ok {
-		mem.StorePlain(mem.Add(p, wordValueOffset), value)
-		storeState(p, st.Bump())
+	s.guard.Enter()
+	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+		// wordAt has compared with readOnly; the offset of now need not be asked for (H2).
+		if _, p, st := s.wordAt(key, h, s.log.readOnly.Load()); p != nil && linkAt(p).Version() == c.version() {
+			if ok = casState(p, st, st|word.LockedBit); ok {
+				mem.StorePlain(mem.Add(p, wordValueOffset), value)
+				storeState(p, st.Bump())
+			}
+		}
 	}
 	s.guard.Exit()
 	return ok
@@ -77,15 +78,16 @@ func (s *Session) setWord(key, value, h uint64) (ok bool) {
 
 // readWordForUpdate is readForUpdate.
 func (s *Session) readWordForUpdate(m *modification, key, h uint64) (value uint64, ok bool) {
-	c, ok := s.inside()
-	if !ok {
+	if s.closed {
 		return 0, false
 	}
-	a, p, st, ok := s.wordRecord(key, h, s.log.readOnly.Load())
-	if ok {
-		value = mem.Load(mem.Add(p, wordValueOffset))
-		m.c, m.addr, m.st = c, a, st
-		ok = stateAt(p) == st
+	s.guard.Enter()
+	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+		if a, p, st := s.wordAt(key, h, s.log.readOnly.Load()); p != nil {
+			value = mem.Load(mem.Add(p, wordValueOffset))
+			m.c, m.addr, m.st = c, a, st
+			ok = stateAt(p) == st
+		}
 	}
 	s.guard.Exit()
 	return value, ok
@@ -93,20 +95,18 @@ func (s *Session) readWordForUpdate(m *modification, key, h uint64) (value uint6
 
 // writeWordUpdate is writeUpdate after readWordForUpdate, in place.
 func (s *Session) writeWordUpdate(m *modification, value uint64) (ok bool) {
-	c, ok := s.inside()
-	if !ok {
+	if s.closed {
 		return false
 	}
+	s.guard.Enter()
 	// As in tryUpdate: the record is where it was, and if its state is what it was it is still the newest (H4).
-	if c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
+	if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
 		p := s.log.at(m.addr)
-		ok = linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit)
-		if ok {
+		if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
 			mem.StorePlain(mem.Add(p, wordValueOffset), value)
 			storeState(p, m.st.Bump())
+			ok = true
 		}
-	} else {
-		ok = false
 	}
 	s.guard.Exit()
 	return ok

@@ -40,14 +40,14 @@ func (x *Index) Stats() Stats {
 		Bytes:     x.bytes.Load(),
 	}
 	// With more buckets than are looked at, they are taken at equal distances.
-	n := min(t.mask+1, sampledBuckets)
-	step := (t.mask + 1) / n
+	n := min(t.Mask+1, sampledBuckets)
+	step := (t.Mask + 1) / n
 	var seen int64
 	for i := uint64(0); i < n; i += sampleBatch {
 		g.Enter()
 		if now := x.table.Load(); now != t {
 			// It has doubled; go on with the fresh table at the same place of the bucket numbers.
-			step *= (now.mask + 1) / (t.mask + 1)
+			step *= (now.Mask + 1) / (t.Mask + 1)
 			t = now
 		}
 		for j := i; j < min(i+sampleBatch, n); j++ {
@@ -57,9 +57,9 @@ func (x *Index) Stats() Stats {
 		}
 		g.Exit()
 	}
-	s.Buckets = int64(t.mask + 1)
+	s.Buckets = int64(t.Mask + 1)
 	s.OverflowBuckets = int64(t.overflow.used.Load())
-	s.Entries = int64(math.Round(float64(seen) / float64(n) * float64(t.mask+1)))
+	s.Entries = int64(math.Round(float64(seen) / float64(n) * float64(t.Mask+1)))
 	s.Load = float64(s.Entries) / float64(s.Buckets*bucketSlots)
 	s.Growing = t.old.Load() != nil
 	if im := t.image.Load(); im != nil {
@@ -73,8 +73,8 @@ func (x *Index) Stats() Stats {
 // moved into t counts by its old self: half of its entries are for b.
 func (t *table) countEntries(b uint64) (entries, buckets int) {
 	from, share := t, 1
-	if old := t.old.Load(); old != nil && !loadLink(old.bucket(b&old.mask)).moved() {
-		from, b, share = old, b&old.mask, 2
+	if old := t.old.Load(); old != nil && !loadLink(old.bucket(b&old.Mask)).moved() {
+		from, b, share = old, b&old.Mask, 2
 	}
 	for p := from.bucket(b); p != nil; p = from.next(p) {
 		buckets++

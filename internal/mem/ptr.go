@@ -98,6 +98,19 @@ func AsBytes[T any](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }
 
+// AsWord returns the 8 bytes of *v as a little-endian word. T must be 8 bytes and hold no pointers; the caller has checked
+// that.
+func AsWord[T any](v *T) uint64 {
+	// Sound because *v is 8 bytes, aligned or not: only machines that load words from anywhere are compiled for.
+	return *(*uint64)(unsafe.Pointer(v))
+}
+
+// SetWord sets the 8 bytes of *v from a little-endian word. T must be 8 bytes and hold no pointers.
+func SetWord[T any](v *T, w uint64) {
+	// Sound as in AsWord.
+	*(*uint64)(unsafe.Pointer(v)) = w
+}
+
 // AlignedBytes returns n zeroed bytes of the Go heap whose first lies at a multiple of align, a power of two. It is
 // for direct I/O, which wants 4096.
 //
