@@ -5,8 +5,7 @@ import "slices"
 // Extend returns the lineage of a child of parent (nil: of a first version) that adds delta to it. delta may be empty
 // (Start == End). live says that the store went on from parent without a rollback or a reopening in between: then
 // the records beyond parent's cut that lie in its fuzzy end are part of the child, and the exception is dropped.
-// That holds only for an exception that parent itself made, which its LogVersion tells: one that it inherited, because
-// its own delta was empty, covers records that a rollback undid.
+// That holds only for an exception that parent itself made ([Manifest.LiveFuzzy]).
 //
 //	parent   [----------|~~~~~)                          ~ without records of LogVersion+1
 //	live     [----------------)[---------|~~~~)   =  [--------------------------|~~~~)
@@ -15,7 +14,8 @@ func Extend(parent *Manifest, delta Extent, live bool) []Extent {
 	var extents []Extent
 	if parent != nil {
 		extents = slices.Clone(parent.Extents)
-		if n := len(extents); live && n > 0 && extents[n-1].LogVersion == parent.LogVersion {
+		if parent.LiveFuzzy() < parent.Cut && live {
+			n := len(extents)
 			extents[n-1].Fuzzy = extents[n-1].End
 		}
 	}
@@ -27,6 +27,18 @@ func Extend(parent *Manifest, delta Extent, live bool) []Extent {
 		extents = extents[:n-1]
 	}
 	return append(extents, delta)
+}
+
+// LiveFuzzy returns where the stretch begins that holds records of m's next version besides its own, in the log of
+// the store that made m; m.Cut when there is none. An exception that m has inherited, because its own delta is empty,
+// is no such stretch: what it leaves out was undone by a rollback, and is not the running store's either. The log
+// version does not tell the two apart, because a store that reopens at an older version counts on from that one's.
+func (m *Manifest) LiveFuzzy() uint64 {
+	n := len(m.Extents)
+	if n == 0 || m.DeltaStart == m.Cut {
+		return m.Cut
+	}
+	return m.Extents[n-1].Fuzzy
 }
 
 // Trim returns the lineage without the log below begin, for a version whose live records all lie at begin or above.

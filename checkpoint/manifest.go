@@ -45,7 +45,7 @@ type Manifest struct {
 	Extents         []Extent // the whole lineage, ascending and disjoint; see Extend
 	DeltaStart, Cut uint64   // the log written for this version; Cut is the end of everything it refers to
 	DeltaBytes      int64    // bytes that this took
-	LogVersion      uint64   // the store's own version counter
+	LogVersion      uint64   // the store's own version counter; versions on different branches may have the same
 	PageBytes       int
 	Image           *ImageRef // nil: the whole lineage is replayed
 	Aux             []byte    // the store's own; opaque here
