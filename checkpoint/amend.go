@@ -53,10 +53,17 @@ func (d *Dir) amendable(v Version) *Manifest {
 	return e.m.Clone()
 }
 
-// replace puts another reading of version v's manifest in the place of the one that is known.
+// replace puts another reading of version v's manifest in the place of the one that is known. Whoever has pinned the
+// version goes by that one's image, which stays as long as they do (V8).
 func (d *Dir) replace(v Version, e *entry) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	e.pins = d.versions[v].pins
+	old := d.versions[v]
+	if e.pins = old.pins; e.pins > 0 {
+		e.images = old.images
+		if old.m != nil && old.m.Image != nil {
+			e.images = append(e.images, old.m.Image.ID)
+		}
+	}
 	d.versions[v] = e
 }

@@ -62,7 +62,8 @@ type entry struct {
 	sum    uint64    // checksum that ends the file
 	err    error     // why it could not be read
 	pins   int
-	doomed bool // is being removed, or was never properly there: not listed, but its file may exist (V7)
+	images []uint64 // that Amend has replaced while it was pinned: who pinned it before may still open them
+	doomed bool     // is being removed, or was never properly there: not listed, but its file may exist (V7)
 }
 
 // readable reports whether e is a version that may be listed, pinned and restored.

@@ -87,7 +87,9 @@ func (d *Dir) Unpin(v Version) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	if e := d.versions[v]; e != nil && e.pins > 0 {
-		e.pins--
+		if e.pins--; e.pins == 0 {
+			e.images = nil
+		}
 	}
 }
 
@@ -203,8 +205,8 @@ func (d *Dir) garbage(m *Manifest) (g Garbage) {
 	return g
 }
 
-// References returns the log and the images that some version refers to, half-purged ones and those that are being
-// fetched included. A damaged manifest is an error: what it refers to is not known (V8).
+// References returns the log and the images that some version refers to, half-purged ones, those that are being
+// fetched, and the images that pinned versions had included. A damaged manifest is an error: what it refers to is not known (V8).
 func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -218,6 +220,7 @@ func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 		if e.m.Image != nil {
 			images = append(images, e.m.Image.ID)
 		}
+		images = append(images, e.images...)
 	}
 	for h := range d.held {
 		log.AddSet(h.log)

@@ -54,19 +54,36 @@ func (s *Store) retain() error {
 	return nil
 }
 
-// collect removes the files that no version and nobody else needs. One collection runs at a time.
+// collect removes the files that no version and nobody else needs.
 func (s *Store) collect() error {
+	gone, err := s.removeOrphans()
+	if gone == nil {
+		return err
+	}
+	var bytes int64
+	for _, o := range gone {
+		bytes += o.Bytes
+	}
+	s.counters.reclaimedBytes.Add(bytes)
+	s.opts.Events.segmentsFreed(len(gone), bytes)
+	return err
+}
+
+// removeOrphans returns the files that it has removed, nil if there was none to remove. One collection runs at a time.
+func (s *Store) removeOrphans() ([]checkpoint.Orphan, error) {
 	s.purgeMu.Lock()
 	defer s.purgeMu.Unlock()
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
 	live := s.inUse()
 	orphans, err := s.versions.Orphans(live)
 	if err != nil || len(orphans) == 0 {
-		return err
+		return nil, err
 	}
 	segments := map[string]uint64{}
 	numbers, err := s.segmentNumbers()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, n := range numbers {
 		segments[s.versions.SegmentPath(n)] = n
@@ -76,14 +93,7 @@ func (s *Store) collect() error {
 			s.segments.forget(n)
 		}
 	}
-	gone, err := s.versions.Collect(live)
-	var bytes int64
-	for _, o := range gone {
-		bytes += o.Bytes
-	}
-	s.counters.reclaimedBytes.Add(bytes)
-	s.opts.Events.segmentsFreed(len(gone), bytes)
-	return err
+	return s.versions.Collect(live)
 }
 
 // inUse returns what the running store needs although no version refers to it: the log since the newest version, the

@@ -52,6 +52,8 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
+	s.filesMu.Lock() // m may be given another image meanwhile; the one it has now stays until adopt has made it the newest
+	defer s.filesMu.Unlock()
 	s.lastID = max(s.lastID, s.versions.MaxID())        // m may have been fetched
 	if m, err = s.versions.Pin(m.Version); err != nil { // against the retention of the versions so far
 		return checkpoint.Info{}, err

@@ -66,6 +66,7 @@ type Store struct {
 	viewMu     sync.Mutex
 	views      map[*View]struct{} // of viewMu: the open ones
 	purgeMu    sync.Mutex         // one collection of garbage at a time
+	filesMu    sync.Mutex         // of purgeMu: held while files are removed, and by a restore
 	holdMu     sync.Mutex
 	holds      map[uint64]int // of holdMu: log addresses that scans and views read from, with counts
 	compacting sync.Mutex
