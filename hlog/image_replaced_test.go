@@ -141,3 +141,34 @@ func TestRestore_ImageReplacedMeanwhile(t *testing.T) {
 		t.Errorf("got %x, %v", v, err)
 	}
 }
+
+// A restore to the current version comes when a new image of that is whole, and not yet in its manifest.
+func TestRestore_BeforeTheImageIsInTheManifest(t *testing.T) {
+	s := imaged(t, tiny().FS)
+	m := s.current()
+	id, retired, due := uint64(0), 0, false
+	pace(s, 1)
+	within(t, "an image", func() {
+		for !due {
+			id, retired, due = s.images.claim(m.Cut, s.versions.NextImageID(m.Cut))
+		}
+	})
+	pace(s, never)
+	ref, err := s.writeImage(id, m)
+	must(t, err)
+	if !s.images.finish(ref, retired) {
+		t.Fatal("another restore")
+	}
+	_, err = s.Restore(context.Background(), 0)
+	must(t, err)
+	must(t, s.collect())
+	if amended, err := s.versions.Amend(m.Version, *ref); !amended || err != nil {
+		t.Fatalf("amended: %v, %v", amended, err)
+	}
+	s.images.release()
+	must(t, s.Close())
+	s = mustOpen(t, "/store", &s.opts)
+	if v, err := s.Get(nil, key8(1)); err != nil || string(v) != string(key8(1)) {
+		t.Errorf("got %x, %v", v, err)
+	}
+}
