@@ -65,21 +65,23 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	tail, _ := s.log.alignTail(0)
 	s.log.shiftReadOnly(tail)
 
-	var apply func()
+	var apply, discard func()
 	rebuild := !s.isAncestor(m) || s.compactor.forgotten(s.log.begin.Load()) > uint64(logBegin(m)) // K3
 	if rebuild {
-		apply, err = s.planRebuild(ctx, m)
+		apply, discard, err = s.planRebuild(ctx, m)
 	} else {
 		apply, err = s.planRewind(ctx, m, tail)
+		discard = func() {} // it is all on the heap
 	}
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
 	info, err := s.info(m.Version)
-	if err != nil {
-		return checkpoint.Info{}, err
+	if err == nil {
+		err = s.versions.SetHead(m.Version)
 	}
-	if err := s.versions.SetHead(m.Version); err != nil {
+	if err != nil {
+		discard()
 		return checkpoint.Info{}, err
 	}
 	s.counters.restores.Add(1) // before anything that a scan could trip over
@@ -136,13 +138,13 @@ func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 }
 
 // planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has made
-// the index forget, the way Open would.
-func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply func(), err error) {
+// the index forget, the way Open would. Until then there are two: one of apply and discard has to be called.
+func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply, discard func(), err error) {
 	x, err := s.openIndex(ctx, m, s.indexConfig())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func() {
+	apply = func() {
 		s.interruptIndexWork()
 		s.tableMu.Lock()
 		old := openedIndex{s.table.Swap(x.Index), s.imageFile}
@@ -154,7 +156,8 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply 
 				s.logger.Error("index image", "err", err)
 			}
 		})
-	}, nil
+	}
+	return apply, x.Close, nil
 }
 
 // rewinder finds where the index has to point for a version that the store has gone on from.

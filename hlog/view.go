@@ -85,7 +85,10 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 	}
 	w.begin = logBegin(m)
 	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: coldReader{log: s.log}} }
-	return w, s.keepView(w)
+	if err := s.keepView(w); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // keepView notes w as open, so that closing the store closes it.
