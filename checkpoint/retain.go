@@ -70,7 +70,8 @@ func (d *Dir) retained() []*Manifest {
 	return all
 }
 
-// Pin keeps a version from being purged until Unpin was called as often: for views, scans and uploads.
+// Pin keeps a version from being purged until Unpin was called as often, and the image that the returned manifest names
+// from being collected, also if Amend gives the version another one: for views, restores and uploads.
 func (d *Dir) Pin(v Version) (*Manifest, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
