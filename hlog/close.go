@@ -69,5 +69,6 @@ func (s *Store) lastVersion() error {
 	}
 	s.images.wait()
 	s.writeImageIfDue()
+	s.images.wait() // housekeeping may have been faster to begin it, and is interrupted after this
 	return nil
 }
