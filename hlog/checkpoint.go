@@ -118,7 +118,7 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	p.fuzzy = s.log.tail.Load()
 	p.logVersion = control(s.control.Load()).logVersion()
 	s.control.Add(1)
-	s.opts.Events.checkpointBegun(p.version)
+	s.events.checkpointBegun(p.version)
 	s.commits.push(p)
 	s.goWork(func() { s.takeCut(p) })
 	return p, nil
@@ -180,11 +180,11 @@ func (s *Store) commitLoop() {
 		if err != nil {
 			s.counters.checkpointErrors.Add(1)
 			s.logger.Error("checkpoint failed", "version", p.version, "err", err)
-			s.opts.Events.checkpointFailed(p.version, err)
+			s.events.checkpointFailed(p.version, err)
 		} else {
 			s.counters.checkpoints.Add(1)
-			s.counters.checkpointNanos.Store(int64(elapsed))
-			s.opts.Events.checkpointDurable(info, elapsed)
+			s.counters.checkpointNanos.add(int64(elapsed))
+			s.events.checkpointDurable(info, elapsed)
 		}
 		if err == nil && s.copies.mirror != nil {
 			s.copies.add(p) // which closes p.done
@@ -209,7 +209,7 @@ func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
 	if err := s.versions.Commit(m); err != nil {
 		return checkpoint.Info{}, err
 	}
-	s.committed = lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved}
+	s.goOn(lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved})
 	raise(&s.log.begin, p.begin)
 	return s.info(p.version)
 }

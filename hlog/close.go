@@ -32,7 +32,9 @@ func (s *Store) Close() error {
 	if s.cache != nil {
 		s.cache.resize(0)
 	}
-	return errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+	err = errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+	s.events.close()
+	return err
 }
 
 // shut lets no operation begin any more and commits the last version; first is false when the store was closed

@@ -171,7 +171,7 @@ func (s *Store) writeImageIfDue() {
 		return
 	}
 	s.counters.imageBytes.Add(ref.Bytes)
-	s.opts.Events.imageWritten(ref.Bytes, time.Since(began))
+	s.events.imageWritten(ref.Bytes, time.Since(began))
 }
 
 // writeImage writes the index as it was at version m, which the store has gone on from.

@@ -54,23 +54,9 @@ func (s *Store) retain() error {
 	return nil
 }
 
-// collect removes the files that no version and nobody else needs.
+// collect removes the files that no version and nobody else needs. One collection runs at a time, and none during a
+// restore.
 func (s *Store) collect() error {
-	gone, err := s.removeOrphans()
-	if gone == nil {
-		return err
-	}
-	var bytes int64
-	for _, o := range gone {
-		bytes += o.Bytes
-	}
-	s.counters.reclaimedBytes.Add(bytes)
-	s.opts.Events.segmentsFreed(len(gone), bytes)
-	return err
-}
-
-// removeOrphans returns the files that it has removed, nil if there was none to remove. One collection runs at a time.
-func (s *Store) removeOrphans() ([]checkpoint.Orphan, error) {
 	s.purgeMu.Lock()
 	defer s.purgeMu.Unlock()
 	s.filesMu.Lock()
@@ -78,12 +64,12 @@ func (s *Store) removeOrphans() ([]checkpoint.Orphan, error) {
 	live := s.inUse()
 	orphans, err := s.versions.Orphans(live)
 	if err != nil || len(orphans) == 0 {
-		return nil, err
+		return err
 	}
 	segments := map[string]uint64{}
 	numbers, err := s.segmentNumbers()
 	if err != nil {
-		return nil, err
+		return err
 	}
 	for _, n := range numbers {
 		segments[s.versions.SegmentPath(n)] = n
@@ -93,7 +79,17 @@ func (s *Store) removeOrphans() ([]checkpoint.Orphan, error) {
 			s.segments.forget(n)
 		}
 	}
-	return s.versions.Collect(live)
+	gone, err := s.versions.Collect(live)
+	var files int // segments; the others are images
+	var bytes int64
+	for _, o := range gone {
+		s.counters.reclaimedBytes.Add(o.Bytes)
+		if _, ok := segments[o.Path]; ok {
+			files, bytes = files+1, bytes+o.Bytes
+		}
+	}
+	s.events.segmentsFreed(files, bytes)
+	return err
 }
 
 // inUse returns what the running store needs although no version refers to it: the log since the newest version, the

@@ -59,6 +59,7 @@ func open(path string, o Options) (_ *Store, err error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
+	s.events.init(o.Events)
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()
 	s.background, s.cancel = context.WithCancel(context.Background())
@@ -127,6 +128,7 @@ func (s *Store) abandon() error {
 
 // start sets the background going.
 func (s *Store) start() {
+	s.events.start()
 	s.pool.init(s)
 	go s.log.run()
 	s.copies.start(s)
@@ -162,7 +164,7 @@ func (s *Store) recover() error {
 	if int64(s.opts.PageBytes) > id.SegmentBytes {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
-	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly)
+	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly, s.events.segmentCreated)
 	cur, err := s.versionToOpen()
 	if err != nil {
 		return err

@@ -41,7 +41,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	if err != nil {
 		return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)
 	}
-	s.opts.Events.restored(info, time.Since(began))
+	s.events.restored(info, time.Since(began))
 	return info, nil
 }
 
@@ -116,7 +116,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.flushMu.Unlock()
 	s.commitMu.Lock()
 	s.log.begin.Store(uint64(logBegin(m)))
-	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
+	s.goOn(lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()})
 	s.commitMu.Unlock()
 	s.images.adopt(m)
 	s.compactor.reset(uint64(logBegin(m)), rebuilt)
