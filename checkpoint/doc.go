@@ -104,5 +104,6 @@
 //	    succeeded: what is in doubt is settled first (see Dir.settle).
 //	V8  A file is an orphan only when every manifest could be read and none of them refers to it, nor the manifest that
 //	    a pinned version had when it was pinned.
-//	V9  Two lineages that hold the same byte of the log in the same way share everything below it (see Divergence).
+//	V9  Two lineages that hold the same byte of the log in the same way share everything below it: the byte was
+//	    written once, by one live store, whose lineage below it was fixed by then.
 package checkpoint

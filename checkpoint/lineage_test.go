@@ -158,10 +158,10 @@ func TestDivergence(t *testing.T) {
 		"deeper exceptions":   {m(Extent{0, 100, 60, 3}, Extent{100, 200, 200, 5}), m(Extent{0, 100, 60, 3}, Extent{100, 150, 150, 5}), 150},
 		"exception resolved,": {m(Extent{0, 100, 60, 3}, Extent{100, 200, 200, 5}), m(Extent{0, 90, 90, 5}), 60},
 	} {
-		if got := Divergence(c.a, c.b); got != c.want {
+		if got := divergence(c.a, c.b); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
 		}
-		if got := Divergence(c.b, c.a); got != c.want {
+		if got := divergence(c.b, c.a); got != c.want {
 			t.Errorf("%s, swapped: got %d, want %d", name, got, c.want)
 		}
 	}
