@@ -90,7 +90,7 @@ func (m *Manifest) check() string {
 
 const extentBytes = 32
 
-// EncodeManifest returns the file of a manifest, or an error when m makes no sense.
+// EncodeManifest returns the bytes of m's file, or an error that says which field of m is out of range.
 func EncodeManifest(m *Manifest) ([]byte, error) {
 	if bad := m.check(); bad != "" {
 		return nil, fmt.Errorf("checkpoint: manifest of version %d: %s", m.Version, bad)

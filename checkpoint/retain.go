@@ -35,7 +35,8 @@ func (d *Dir) Versions() []Info {
 	return infos
 }
 
-// Info returns what Versions says about v, or ErrNotFound.
+// Info returns what Versions says about v. ErrNotFound when there is no such version, a *CorruptionError when its
+// manifest is damaged.
 func (d *Dir) Info(v Version) (Info, error) {
 	for _, info := range d.Versions() {
 		if info.Version == v {
@@ -83,7 +84,7 @@ func (d *Dir) Pin(v Version) (*Manifest, error) {
 	return e.m, nil
 }
 
-// Unpin takes back one Pin.
+// Unpin undoes one Pin.
 func (d *Dir) Unpin(v Version) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -94,8 +95,8 @@ func (d *Dir) Unpin(v Version) {
 	}
 }
 
-// Retain returns the versions to purge so that keep of them stay: the oldest by id, those on abandoned branches like
-// any other, but never the current version nor a pinned one.
+// Retain returns the versions to purge so that keep of them, and at least one, stay: those with the lowest ids, on
+// whatever branch, but never the current version nor a pinned one. It purges nothing itself.
 func (d *Dir) Retain(keep int) []Version {
 	d.mu.Lock()
 	defer d.mu.Unlock()

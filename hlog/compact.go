@@ -119,9 +119,13 @@ const (
 	minCompactSegments = 2
 )
 
-// Compact empties the log of the current version: what is live in it moves to the tail. The next version is the first
-// without the old log, and its files go when no retained version needs them. It is never needed: the store compacts
-// by itself. ErrReadOnly on a store that is.
+// Compact empties the log of the current version: what is live in it is copied to the tail, while operations go on. The
+// next version is the first without the old log, whose files go when no version that is kept needs them. The store
+// compacts by itself, unless Options.NoCompaction is set; a call is for a moment that suits better. Before the first
+// version there is nothing to do.
+//
+// After an error, that of ctx included, nothing is lost, and what was copied need not be copied again. ErrReadOnly;
+// ErrClosed; ErrCorrupt when log to be copied is damaged.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.check(); err != nil {
 		return err
@@ -317,8 +321,8 @@ func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
 	}
 }
 
-// move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when it was found to be the newest of its key (K1); when the
-// chain has changed since, the question is asked again.
+// move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when
+// it was found to be the newest of its key (K1); when the chain has changed since, the question is asked again.
 func (c *compaction) move(a, seen word.Address, rec image, sh shape) error {
 	key := rec.key(sh)
 	h := c.s.hash(key)

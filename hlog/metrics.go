@@ -69,9 +69,9 @@ type VersionMetrics struct {
 type SegmentMetrics struct {
 	Segment  uint64 // number of the file: it begins at log address Segment * Options.SegmentBytes
 	LogBytes int64  // log of the current version in it
-	// DeadBytes estimates how much of that is superseded or deleted records, which only compaction frees: what is left of
-	// LogBytes without as many records of mean size as the index has entries that lead here. Where keys share entries,
-	// for lack of memory or by chance, or differ much in size, it is rough.
+	// DeadBytes estimates how much of that is superseded or deleted records, which only compaction frees: what is left
+	// of LogBytes without as many records of mean size as the index has entries that lead here. Where keys share
+	// entries, for lack of memory or by chance, or differ much in size, it is rough.
 	DeadBytes int64
 }
 

@@ -91,9 +91,11 @@ func checkKeys(keys [][]byte) error {
 	return nil
 }
 
-// MultiGet calls fn once for every key, in order, with its value or with ErrNotFound or what else went wrong with
-// it. value is valid during the call only. The error is that of the call as a whole: bad keys, before anything
-// happened, or ErrClosed.
+// MultiGet calls fn once for every key, in order, with its value, or with ErrNotFound or whatever else went wrong with
+// that key. value is valid until fn returns; fn must not use the session. Cache misses and disk reads of many keys
+// overlap.
+//
+// The error is that of the call as a whole: ErrEmptyKey or ErrTooLarge before fn was called at all, or ErrClosed.
 func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error)) error {
 	if err := checkKeys(keys); err != nil {
 		return err
@@ -113,7 +115,8 @@ func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error
 	})
 }
 
-// MultiSet sets keys[i] to values[i], in order. After an error of the disk a prefix of them is set.
+// MultiSet sets keys[i] to values[i], in order; it is no transaction. ErrLength, ErrEmptyKey, ErrTooLarge and
+// ErrReadOnly come before any effect. After any other error the first so many keys are set, and the rest are not.
 func (s *Session) MultiSet(keys, values [][]byte) error {
 	if len(keys) != len(values) {
 		return ErrLength
@@ -128,7 +131,8 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 	})
 }
 
-// MultiRMW does RMW for every key, in order, with fn told which. After an error a prefix of them is done.
+// MultiRMW does RMW for every key, in order; i tells fn which. It is no transaction. ErrEmptyKey, ErrTooLarge for a key,
+// and ErrReadOnly come before any effect. After any other error the first so many keys are done, and the rest are not.
 func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) error {
 	for _, k := range keys {
 		if err := s.checkWrite(k, 0); err != nil {
@@ -159,8 +163,8 @@ type tableKeys[K comparable, V any] struct {
 func (k tableKeys[K, V]) len() int        { return len(k.keys) }
 func (k tableKeys[K, V]) at(i int) []byte { return k.t.bytes(&k.keys[i]) }
 
-// MultiGet fills values[i] and found[i] for keys[i]; the slices have equal lengths. A value that is absent is left
-// zero. After an error the rest is not filled.
+// MultiGet sets values[i] and found[i] to what Get returns for keys[i]; an absent key has a zero value. The slices must
+// have equal lengths, else ErrLength. After another error, those of Get, only the first so many are set.
 func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if len(values) != len(keys) || len(found) != len(keys) {
 		return ErrLength
@@ -190,7 +194,8 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	})
 }
 
-// MultiSet sets keys[i] to values[i], in order.
+// MultiSet sets keys[i] to values[i], in order; it is no transaction. The slices must have equal lengths, else
+// ErrLength. After another error, those of Set, only the first so many keys are set.
 func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if len(values) != len(keys) {
 		return ErrLength
@@ -206,7 +211,8 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	})
 }
 
-// MultiUpdate does Update for every key, in order, with fn told which.
+// MultiUpdate does Update for every key, in order; i tells fn which. It is no transaction. After an error, those of
+// Update, only the first so many keys are done.
 func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly

@@ -18,12 +18,13 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Open opens the store in dir at its newest version. It creates the directory when there is none; with
-// Options.ReadOnly that is an error (fs.ErrNotExist) and nothing is written. nil options are the defaults.
+// Open opens the store in dir at its current version: the newest, or the one that a later rollback went back to. It
+// makes the directory when there is none; with Options.ReadOnly that is fs.ErrNotExist and nothing is written. nil
+// options are the defaults. The time it takes does not follow the size of the state.
 //
-// ErrLocked when the store is open already, in this process or in another, by whatever path; ErrCorrupt when what is
-// needed to tell the newest version is damaged; ErrFormat when the directory was written in a newer format. In each
-// case every file is as it was.
+// ErrOptions when an option is out of range; ErrLocked when the store is open already, in this process or in another,
+// by whatever path; ErrCorrupt when what is needed to tell or to recover the current version is damaged, and no remote
+// has it; ErrFormat when the directory was written in a newer format. After an error every version is as it was.
 func Open(dir string, opts *Options) (*Store, error) {
 	o, err := opts.withDefaults()
 	if err != nil {

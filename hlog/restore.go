@@ -11,12 +11,14 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Restore takes the live store back to version v; 0 is the newest one, which the directory opens at. Operations that
-// raced with it finished before it or see the restored state; sessions and tables go on working. When it returns the
-// rollback is durable. No version is lost by it: what was current stays restorable until it is purged, and the next
-// version becomes another child of v.
+// Restore takes the live store back to version v; 0 is the current one, so that what was written since is
+// undone. Other operations wait while it runs, as long as going back over what has changed takes; each takes effect
+// either before it, and is undone, or after it. Sessions and tables go on working. When Restore returns nil the rollback
+// is durable. No version is lost by it: what was current stays restorable until it is purged, and the next version
+// becomes another child of v. A version that only the remote still has is fetched first.
 //
-// ErrVersionNotFound when there is no such version. After an error the store is as it was.
+// ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; ErrReadOnly; ErrClosed;
+// the error of ctx when that ends before the rollback is durable. After an error the store is as it was.
 func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return checkpoint.Info{}, err
@@ -76,7 +78,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
-	info, err := s.info(m.Version)
+	info, err := s.versions.Info(m.Version)
 	if err == nil {
 		err = s.versions.SetHead(m.Version)
 	}
@@ -137,8 +139,8 @@ func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 	return c != nil && c.Version == m.Version
 }
 
-// planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has made
-// the index forget, the way Open would. Until then there are two: one of apply and discard has to be called.
+// planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has
+// made the index forget, the way Open would. Until then there are two: one of apply and discard has to be called.
 func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply, discard func(), err error) {
 	x, err := s.openIndex(ctx, m, s.indexConfig())
 	if err != nil {
@@ -272,8 +274,9 @@ func (r *rewinder) apply() {
 	}
 }
 
-// Purge removes version v for good: what only it needs is freed. Other versions are not touched. ErrVersionNotFound
-// when there is no such version, ErrVersionInUse when the store has gone on from it or a view reads it.
+// Purge removes version v from the directory for good, and the files that only it needs. Other versions, and what a
+// remote has, are not touched. ErrVersionNotFound when there is no such version, ErrVersionInUse when the store has gone
+// on from it or a view reads it; ErrReadOnly; ErrClosed. ctx is looked at only before it begins.
 func (s *Store) Purge(ctx context.Context, v checkpoint.Version) error {
 	if err := s.check(); err != nil {
 		return err

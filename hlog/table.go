@@ -12,8 +12,8 @@ import (
 // the key, the bytes of V the value, both little-endian as they lie in memory, with nothing encoded or copied twice.
 // Session.Get with the bytes of a K sees what Table.Set wrote.
 //
-// Keys that are equal in Go are one key: padding and blank fields do not count, and -0 is 0. Every NaN is equal to
-// itself here, if its bits are. A Table belongs to its session's goroutine.
+// Keys that are equal in Go are one key: padding and blank fields do not count, and -0 is 0. NaNs with the same bits
+// are one key, too. Like its session, a Table is for one goroutine at a time.
 type Table[K comparable, V any] struct {
 	s         *Session
 	canonical []canonicalRange // of K; nil when every byte of K counts as it is
@@ -22,8 +22,8 @@ type Table[K comparable, V any] struct {
 	value     V                // what an update works on
 }
 
-// NewTable returns a typed view. It reports an error when K or V holds pointers (or strings, slices, maps,
-// interfaces), or when K has no bytes.
+// NewTable returns a typed view of the session's store. ErrOptions when K or V holds pointers (or strings, slices, maps,
+// interfaces), or when K has no bytes; ErrTooLarge when K and V do not fit into one log page.
 func NewTable[K comparable, V any](s *Session) (*Table[K, V], error) {
 	kt, vt := reflect.TypeFor[K](), reflect.TypeFor[V]()
 	for _, t := range []reflect.Type{kt, vt} {
@@ -54,7 +54,8 @@ func (t *Table[K, V]) bytes(k *K) []byte {
 	return c
 }
 
-// Get returns the value of k and whether it has one.
+// Get returns the value of k and whether it has one; an absent key is no error. ErrValueSize when the value has another
+// size than V, ErrCorrupt when its record on disk is damaged; ErrClosed; or an error of the disk.
 func (t *Table[K, V]) Get(k K) (V, bool, error) {
 	var v V
 	if t.words {
@@ -83,7 +84,8 @@ func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
 	return false, err
 }
 
-// Set makes v the value of k.
+// Set makes v the value of k. ErrReadOnly; ErrClosed; or an error of the disk, when the log has to be written and cannot
+// be. In each case nothing has changed.
 func (t *Table[K, V]) Set(k K, v V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
@@ -98,7 +100,7 @@ func (t *Table[K, V]) Set(k K, v V) error {
 	return t.s.set(key, value, t.s.store.hash(key))
 }
 
-// Delete removes k. Deleting what is absent succeeds.
+// Delete removes k. Deleting what is absent succeeds. The errors are those of Set.
 func (t *Table[K, V]) Delete(k K) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
@@ -107,8 +109,9 @@ func (t *Table[K, V]) Delete(k K) error {
 	return t.s.remove(key, t.s.store.hash(key))
 }
 
-// Update lets fn change the value of k, atomically; *v is zero when existed is false. fn runs with nothing held, and
-// again when the value has changed meanwhile: it must have no other effect. If it panics the value is unchanged.
+// Update lets fn change the value of k, atomically; *v is zero when existed is false. fn runs with no lock held, and
+// again when the value has been changed by somebody else meanwhile: it must have no other effect. If it panics the value
+// is unchanged. It must not keep v, nor use the session. The errors are those of Get and Set.
 func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
