@@ -12,7 +12,7 @@ import (
 // needs from disk are read first, all at once (staging.go), so that their I/O overlaps too. The operations themselves
 // then run one by one in the order of the call.
 const (
-	multiGroup  = 16
+	multiGroup  = 64
 	multiWindow = 128
 )
 
@@ -169,15 +169,11 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if len(values) != len(keys) || len(found) != len(keys) {
 		return ErrLength
 	}
+	if t.words {
+		return t.s.multiGetWords(mem.AsWords(keys), mem.AsWords(values), found)
+	}
 	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
 		b := mem.AsBytes(&values[i])
-		if t.words {
-			if value, ok := t.s.getWord(mem.Load64(mem.AsBytes(&keys[i])), h); ok {
-				mem.Store64(b, value)
-				found[i] = true
-				return nil
-			}
-		}
 		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
 		switch {
 		case err == ErrNotFound:
@@ -203,10 +199,10 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
+	if t.words {
+		return t.s.multiSetWords(mem.AsWords(keys), mem.AsWords(values))
+	}
 	return each(t.s, tableKeys[K, V]{t, keys}, false, func(i int, h uint64) error {
-		if t.words && t.s.setWord(mem.Load64(mem.AsBytes(&keys[i])), mem.Load64(mem.AsBytes(&values[i])), h) {
-			return nil
-		}
 		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
 	})
 }
@@ -217,28 +213,28 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
+	if t.words {
+		return t.s.multiUpdateWords(mem.AsWords(keys), mem.OnWordOf(fn), func(i int, h uint64) error {
+			return t.updateOne(i, mem.AsBytes(&keys[i]), h, fn)
+		})
+	}
 	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
-		key := t.bytes(&keys[i])
-		if t.words {
-			if value, ok := t.s.readWordForUpdate(&t.s.rmw, mem.Load64(key), h); ok {
-				mem.Store64(mem.AsBytes(&t.value), value)
-				fn(i, &t.value, true)
-				if t.s.writeWordUpdate(&t.s.rmw, mem.Load64(mem.AsBytes(&t.value))) {
-					return nil
-				}
-			}
-		}
-		for tries := 0; ; tries++ {
-			existed, err := t.load(key, h)
-			if err != nil {
-				return err
-			}
-			fn(i, &t.value, existed)
-			if ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries); ok || err != nil {
-				return err
-			}
-		}
+		return t.updateOne(i, t.bytes(&keys[i]), h, fn)
 	})
+}
+
+// updateOne is Update of the i-th key of a call.
+func (t *Table[K, V]) updateOne(i int, key []byte, h uint64, fn func(i int, v *V, existed bool)) error {
+	for tries := 0; ; tries++ {
+		existed, err := t.load(key, h)
+		if err != nil {
+			return err
+		}
+		fn(i, &t.value, existed)
+		if ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries); ok || err != nil {
+			return err
+		}
+	}
 }
 
 // coldHead returns where the chain of key leaves memory, None if the key is in memory or its chain ends there.

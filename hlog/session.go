@@ -15,6 +15,7 @@ type Session struct {
 	store  *Store
 	log    *hybridLog
 	guard  *epoch.Guard
+	seed   uint64 // of hashes
 	closed bool
 
 	cold      *coldReader  // made by the first read from disk
@@ -23,13 +24,14 @@ type Session struct {
 	needed    int          // bytes that the last attempt found no room for
 	scratch   []byte       // the value handed to an RMW callback
 	rmw       modification // of RMW, kept here so that it is not allocated
+	word      uint64       // the value handed to an Update callback, when it is one word
 	hashes    [multiWindow]uint64
 }
 
 // NewSession returns a session. It may be called from any goroutine. On a closed store the session's operations return
 // ErrClosed.
 func (s *Store) NewSession() *Session {
-	return &Session{store: s, log: s.log, guard: s.epochs.Register()}
+	return &Session{store: s, log: s.log, guard: s.epochs.Register(), seed: s.seed}
 }
 
 // Close gives the session back. Its operations return ErrClosed from then on. The error is always nil, also of a second

@@ -57,15 +57,17 @@ func (t *Table[K, V]) bytes(k *K) []byte {
 // Get returns the value of k and whether it has one; an absent key is no error. ErrValueSize when the value has another
 // size than V, ErrCorrupt when its record on disk is damaged; ErrClosed; or an error of the disk.
 func (t *Table[K, V]) Get(k K) (V, bool, error) {
-	var v V
 	if t.words {
-		key := mem.AsWord(&k)
-		if value, ok := t.s.getWord(key, mix(key, t.s.store.seed)); ok {
-			mem.SetWord(&v, value)
-			return v, true, nil
+		if value, ok := t.s.getWord(mem.AsWord(&k)); ok {
+			return mem.FromWord[V](value), true, nil
 		}
 	}
-	ok, err := t.getInto(&v, t.bytes(&k))
+	return t.getAny(k)
+}
+
+// getAny is Get in every case. It is not part of Get so that the case that decides the speed has a small frame.
+func (t *Table[K, V]) getAny(k K) (v V, ok bool, err error) {
+	ok, err = t.getInto(&v, t.bytes(&k))
 	return v, ok, err
 }
 
@@ -87,14 +89,15 @@ func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
 // Set makes v the value of k. ErrReadOnly; ErrClosed; or an error of the disk, when the log has to be written and cannot
 // be. In each case nothing has changed.
 func (t *Table[K, V]) Set(k K, v V) error {
+	if t.words && t.s.setWord(mem.AsWord(&k), mem.AsWord(&v)) {
+		return nil
+	}
+	return t.setAny(k, v)
+}
+
+func (t *Table[K, V]) setAny(k K, v V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
-	}
-	if t.words {
-		key := mem.AsWord(&k)
-		if t.s.setWord(key, mem.AsWord(&v), mix(key, t.s.store.seed)) {
-			return nil
-		}
 	}
 	key, value := t.bytes(&k), mem.AsBytes(&v)
 	return t.s.set(key, value, t.s.store.hash(key))
@@ -113,18 +116,15 @@ func (t *Table[K, V]) Delete(k K) error {
 // again when the value has been changed by somebody else meanwhile: it must have no other effect. If it panics the value
 // is unchanged. It must not keep v, nor use the session. The errors are those of Get and Set.
 func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
+	if t.words && t.s.updateWord(mem.AsWord(&k), mem.OnWord(fn)) {
+		return nil
+	}
+	return t.updateAny(k, fn)
+}
+
+func (t *Table[K, V]) updateAny(k K, fn func(v *V, existed bool)) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
-	}
-	if t.words {
-		key := mem.AsWord(&k)
-		if value, ok := t.s.readWordForUpdate(&t.s.rmw, key, mix(key, t.s.store.seed)); ok {
-			mem.SetWord(&t.value, value)
-			fn(&t.value, true)
-			if t.s.writeWordUpdate(&t.s.rmw, mem.AsWord(&t.value)) {
-				return nil
-			}
-		}
 	}
 	key := t.bytes(&k)
 	h := t.s.store.hash(key)

@@ -23,31 +23,23 @@ const (
 // extraordinary are the bits of the control word with which the general paths deal.
 const extraordinary = closedBit | pausedBit | contendedBit
 
-// wordAt returns the record at the head of the chain of h and its state if it is a live record of key and value of 8
-// bytes, of this key, and at or above stop. The session is inside the epoch.
-func (s *Session) wordAt(key, h uint64, stop uint64) (a word.Address, p mem.Ptr, st word.State) {
-	// Without an entry the address is None, which is below every stop.
-	if a = s.store.index().Seek(h).Address(); uint64(a) < stop {
-		return 0, nil, 0
-	}
-	p = s.log.at(a)
-	if st = stateAt(p); mem.Load(mem.Add(p, wordKeyOffset)) != key || st&wordShapeMask != wordShape {
-		return 0, nil, 0
-	}
-	return a, p, st
+// isWord reports whether the record at p, in state st, is a live one of this key and of two words.
+func isWord(p mem.Ptr, st word.State, key uint64) bool {
+	return mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape
 }
 
-// getWord is get. It does what wordAt does by itself: a call would cost it as much as looking at the record.
-func (s *Session) getWord(key, h uint64) (value uint64, ok bool) {
+// getWord is get.
+func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 	if s.closed {
 		return 0, false
 	}
 	s.guard.Enter()
 	if control(s.store.control.Load())&extraordinary == 0 {
 		l := s.log
-		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.head.Load() {
+		// Without an entry the address is None, which is below head.
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.head.Load() {
 			p := l.at(a)
-			if st := stateAt(p); mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape {
+			if st := stateAt(p); isWord(p, st, key) {
 				value = mem.Load(mem.Add(p, wordValueOffset))
 				ok = stateAt(p) == st // H7
 			}
@@ -58,17 +50,19 @@ func (s *Session) getWord(key, h uint64) (value uint64, ok bool) {
 }
 
 // setWord is set, in place.
-func (s *Session) setWord(key, value, h uint64) (ok bool) {
+func (s *Session) setWord(key, value uint64) (ok bool) {
 	if s.closed {
 		return false
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
-		// wordAt has compared with readOnly; the offset of now need not be asked for (H2).
-		if _, p, st := s.wordAt(key, h, s.log.readOnly.Load()); p != nil && linkAt(p).Version() == c.version() {
-			if ok = casState(p, st, st|word.LockedBit); ok {
+		l := s.log
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.readOnly.Load() {
+			p := l.at(a)
+			if st := stateAt(p); isWord(p, st, key) && linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
 				mem.StorePlain(mem.Add(p, wordValueOffset), value)
 				storeState(p, st.Bump())
+				ok = true
 			}
 		}
 	}
@@ -76,37 +70,47 @@ func (s *Session) setWord(key, value, h uint64) (ok bool) {
 	return ok
 }
 
-// readWordForUpdate is readForUpdate.
-func (s *Session) readWordForUpdate(m *modification, key, h uint64) (value uint64, ok bool) {
-	if s.closed {
-		return 0, false
-	}
-	s.guard.Enter()
-	if c := control(s.store.control.Load()); c&extraordinary == 0 {
-		if a, p, st := s.wordAt(key, h, s.log.readOnly.Load()); p != nil {
-			value = mem.Load(mem.Add(p, wordValueOffset))
-			m.c, m.addr, m.st = c, a, st
-			ok = stateAt(p) == st
-		}
-	}
-	s.guard.Exit()
-	return value, ok
-}
-
-// writeWordUpdate is writeUpdate after readWordForUpdate, in place.
-func (s *Session) writeWordUpdate(m *modification, value uint64) (ok bool) {
+// updateWord is Update in place; fn works on s.word. When it returns false fn may have run, on a value that has changed
+// since.
+func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok bool) {
 	if s.closed {
 		return false
 	}
 	s.guard.Enter()
-	// As in tryUpdate: the record is where it was, and if its state is what it was it is still the newest (H4).
-	if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
-		p := s.log.at(m.addr)
-		if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
-			mem.StorePlain(mem.Add(p, wordValueOffset), value)
-			storeState(p, m.st.Bump())
-			ok = true
-		}
+	c := control(s.store.control.Load())
+	l := s.log
+	a := s.store.index().Seek(mix(key, s.seed)).Address()
+	if c&extraordinary != 0 || uint64(a) < l.readOnly.Load() {
+		s.guard.Exit()
+		return false
+	}
+	return s.updateWordAt(c, a, key, fn)
+}
+
+// updateWordAt goes on with an update of the record at a, which was at or above readOnly since the session entered the
+// epoch under c. If it is alive and not sealed it is the newest of its key (H4).
+func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
+	l := s.log
+	p := l.at(a)
+	st := stateAt(p)
+	value := mem.Load(mem.Add(p, wordValueOffset))
+	ok = isWord(p, st, key) && stateAt(p) == st // H7
+	s.guard.Exit()
+	if !ok {
+		return false
+	}
+	s.word = value
+	fn(&s.word, true) // with nothing held (H10)
+	if s.closed {
+		return false
+	}
+	s.guard.Enter()
+	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
+	ok = control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
+		linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit)
+	if ok {
+		mem.StorePlain(mem.Add(p, wordValueOffset), s.word)
+		storeState(p, st.Bump())
 	}
 	s.guard.Exit()
 	return ok
