@@ -80,9 +80,9 @@ func (e *entry) images() []uint64 {
 // readable reports whether e is a version that may be listed, pinned and restored.
 func (e *entry) readable() bool { return e != nil && e.m != nil && !e.doomed }
 
-// OpenDir opens the directory of a store, or makes it, with identity id, when there is none (never when readOnly,
-// which writes nothing: then it is fs.ErrNotExist). The directory's own identity wins over id. What an interrupted
-// call left half-written is removed.
+// OpenDir opens the directory of a store. If there is no store in it, OpenDir makes one with identity id; with
+// readOnly, which writes nothing, that is fs.ErrNotExist instead. A store that is there keeps its own identity. What an
+// interrupted call left half-written is removed.
 //
 // A damaged STORE, HEAD or current manifest is a *CorruptionError, a newer format is ErrFormat, and nothing is touched.
 // Any other damaged manifest is reported by Manifest and Damaged and keeps every file from being collected.
@@ -107,7 +107,7 @@ func OpenDir(fsys fsx.FS, path string, id Identity, readOnly bool) (*Dir, error)
 // Path returns the directory.
 func (d *Dir) Path() string { return d.path }
 
-// Identity returns what the store keeps for life.
+// Identity returns the store's id, hash seed and segment size.
 func (d *Dir) Identity() Identity { return d.id }
 
 // LogPath returns the directory of the segment files.
@@ -340,7 +340,8 @@ func (d *Dir) Current() *Manifest {
 	return nil
 }
 
-// Manifest returns a version: ErrNotFound when there is none, a *CorruptionError when its manifest is damaged.
+// Manifest returns the manifest of version v. ErrNotFound when there is no such version, a *CorruptionError when its
+// manifest is damaged.
 func (d *Dir) Manifest(v Version) (*Manifest, error) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

@@ -102,7 +102,8 @@
 //	V6  After every crash the directory equals its state before or after the call that was interrupted.
 //	V7  A call that reported failure leaves nothing that a later crash could bring to life once any later call has
 //	    succeeded: what is in doubt is settled first (see Dir.settle).
-//	V8  A file is an orphan only when every manifest could be read and none of them refers to it.
-//	V9  Two lineages that hold the same byte of the log in the same way share everything below it (see Divergence).
-//	V10 What the manifest that Pin returned refers to stays until it is unpinned, even if the version is amended.
+//	V8  A file is an orphan only when every manifest could be read and none of them refers to it, nor the manifest that
+//	    a pinned version had when it was pinned.
+//	V9  Two lineages that hold the same byte of the log in the same way share everything below it: the byte was
+//	    written once, by one live store, whose lineage below it was fixed by then.
 package checkpoint

@@ -31,7 +31,7 @@ func (m *machine) has(image checkpoint.ImageRef) bool {
 	return len(m.read(m.d.ImagePath(image.ID), 0, int(image.Bytes))) == int(image.Bytes)
 }
 
-// Whoever has pinned a version may open the image that its manifest named then, until everybody has unpinned it (V10).
+// Whoever has pinned a version may open the image that its manifest named then, until everybody has unpinned it (V8).
 func TestPin_ImageOfAnAmendedVersionStays(t *testing.T) {
 	m := newMachine(t, 1)
 	m.commit(1, delta{log: 5000, image: 300})

@@ -14,8 +14,8 @@ import (
 
 // toy is the smallest engine that uses lineages the way a real one does: records with a version and a link to the one
 // before, an index, checkpoints whose log is fuzzy at the end, rollback by rewinding and replaying, compaction that
-// drops tombstones, purges whose garbage is really gone. Its point is what Divergence, MinDivergence, Extend, Trim and
-// References promise.
+// drops tombstones, purges whose garbage is really gone. Its point is what Extend, Trim,
+// References and V9 promise.
 type toy struct {
 	rng    *rand.Rand
 	d      *Dir
@@ -122,7 +122,7 @@ func (s *toy) restore(v Version) error {
 	if err != nil {
 		return err
 	}
-	from := Divergence(s.liveManifest(), m)
+	from := divergence(s.liveManifest(), m)
 	for key, a := range s.index {
 		if from == 0 {
 			a = 0 // nothing in common: recovered from its own log alone
@@ -145,7 +145,9 @@ func (s *toy) restore(v Version) error {
 	s.live = maps.Clone(s.models[v])
 	s.tail = (s.tail + 15) &^ 15
 	s.start, s.isLive, s.begin = s.tail, false, 0
-	s.ver += 2
+	if s.ver += 2; s.rng.IntN(3) == 0 {
+		s.ver = m.LogVersion + 1 // it was closed, too: versions on other branches may have had these log versions
+	}
 	return nil
 }
 
@@ -154,7 +156,7 @@ func (s *toy) compact() error {
 	if m == nil || len(m.Extents) == 0 {
 		return nil
 	}
-	floor := s.d.MinDivergence(m)
+	floor := s.d.minDivergence(m)
 	first := m.Extents[0].Start
 	target := first + (m.Cut-first)*uint64(1+s.rng.IntN(3))/3&^15
 	for a, r := range s.content(s.liveManifest().Extents, 0) {
@@ -238,7 +240,7 @@ type lineage struct {
 
 // checkDivergence looks at the records of a only: it is called both ways.
 func (a lineage) checkDivergence(b lineage) error {
-	f := Divergence(a.m, b.m)
+	f := divergence(a.m, b.m)
 	begin := uint64(0) // what was compacted away cannot be compared
 	if len(b.m.Extents) > 0 {
 		begin = b.m.Extents[0].Start

@@ -5,8 +5,7 @@ import "slices"
 // Extend returns the lineage of a child of parent (nil: of a first version) that adds delta to it. delta may be empty
 // (Start == End). live says that the store went on from parent without a rollback or a reopening in between: then
 // the records beyond parent's cut that lie in its fuzzy end are part of the child, and the exception is dropped.
-// That holds only for an exception that parent itself made, which its LogVersion tells: one that it inherited, because
-// its own delta was empty, covers records that a rollback undid.
+// That holds only for an exception that parent itself made ([Manifest.LiveFuzzy]).
 //
 //	parent   [----------|~~~~~)                          ~ without records of LogVersion+1
 //	live     [----------------)[---------|~~~~)   =  [--------------------------|~~~~)
@@ -15,7 +14,8 @@ func Extend(parent *Manifest, delta Extent, live bool) []Extent {
 	var extents []Extent
 	if parent != nil {
 		extents = slices.Clone(parent.Extents)
-		if n := len(extents); live && n > 0 && extents[n-1].LogVersion == parent.LogVersion {
+		if parent.LiveFuzzy() < parent.Cut && live {
+			n := len(extents)
 			extents[n-1].Fuzzy = extents[n-1].End
 		}
 	}
@@ -27,6 +27,18 @@ func Extend(parent *Manifest, delta Extent, live bool) []Extent {
 		extents = extents[:n-1]
 	}
 	return append(extents, delta)
+}
+
+// LiveFuzzy returns where the stretch begins that holds records of m's next version besides its own, in the log of
+// the store that made m; m.Cut when there is none. An exception that m has inherited, because its own delta is empty,
+// is no such stretch: what it leaves out was undone by a rollback, and is not the running store's either. The log
+// version does not tell the two apart, because a store that reopens at an older version counts on from that one's.
+func (m *Manifest) LiveFuzzy() uint64 {
+	n := len(m.Extents)
+	if n == 0 || m.DeltaStart == m.Cut {
+		return m.Cut
+	}
+	return m.Extents[n-1].Fuzzy
 }
 
 // Trim returns the lineage without the log below begin, for a version whose live records all lie at begin or above.
@@ -49,49 +61,4 @@ func Log(extents []Extent) ExtentSet {
 		s.Add(e.Start, e.End)
 	}
 	return s
-}
-
-// span is a stretch of a lineage that holds its log in one way: whole (except 0) or without the records of a version.
-type span struct{ start, end, except uint64 }
-
-func spans(extents []Extent) []span {
-	var all []span
-	for _, e := range extents {
-		if e.Start < e.Fuzzy {
-			all = append(all, span{e.Start, e.Fuzzy, 0})
-		}
-		if e.Fuzzy < e.End {
-			all = append(all, span{e.Fuzzy, e.End, e.LogVersion + 1})
-		}
-	}
-	return all
-}
-
-// Divergence returns the address F below which two versions have the same history: every record of one below F is a
-// record of the other. At F or above they have nothing in common, but for records in a fuzzy end that one of them has
-// whole. To go from one to the other it is enough to forget what lies at F or above and to replay the other's log from
-// F on. 0 means that they have nothing in common any more and that the other has to be recovered from its own image
-// and log.
-//
-// F is the end of the highest stretch that both hold in the same way. That settles everything below, because of V9:
-// a byte of the log is written once, by one live store, whose lineage below it was fixed at that moment; each version
-// that holds the byte descends from that store's state and so has this same lineage below it. (A fuzzy end is held
-// only by its own version and by what was rolled back to it, hence "in the same way".) What compaction trimmed off
-// the front of either is therefore still common history, though the bytes may be gone.
-func Divergence(a, b *Manifest) uint64 {
-	as, bs := spans(a.Extents), spans(b.Extents)
-	i, j := len(as)-1, len(bs)-1
-	for i >= 0 && j >= 0 {
-		x, y := as[i], bs[j]
-		lo, hi := max(x.start, y.start), min(x.end, y.end)
-		if lo < hi && x.except == y.except {
-			return hi
-		}
-		if x.start >= y.start { // no lower span of b reaches x
-			i--
-		} else {
-			j--
-		}
-	}
-	return 0
 }

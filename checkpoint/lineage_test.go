@@ -79,9 +79,11 @@ func TestExtentSet_Sets(t *testing.T) {
 }
 
 func TestExtend(t *testing.T) {
-	parent := &Manifest{LogVersion: 3, Extents: []Extent{{100, 200, 180, 3}}}
-	inherited := &Manifest{LogVersion: 5, Extents: []Extent{{100, 200, 180, 3}}} // an empty delta after a rollback
-	clean := &Manifest{LogVersion: 3, Extents: []Extent{{100, 200, 200, 3}}}
+	parent := &Manifest{LogVersion: 3, DeltaStart: 150, Cut: 200, Extents: []Extent{{100, 200, 180, 3}}}
+	// Empty deltas after a rollback. The store of the second one had reopened at an older version before it came here.
+	inherited := &Manifest{LogVersion: 5, DeltaStart: 200, Cut: 200, Extents: []Extent{{100, 200, 180, 3}}}
+	sameVersion := &Manifest{LogVersion: 3, DeltaStart: 200, Cut: 200, Extents: []Extent{{100, 200, 180, 3}}}
+	clean := &Manifest{LogVersion: 3, DeltaStart: 100, Cut: 200, Extents: []Extent{{100, 200, 200, 3}}}
 	for name, c := range map[string]struct {
 		parent *Manifest
 		delta  Extent
@@ -99,6 +101,7 @@ func TestExtend(t *testing.T) {
 		"reopened, clean":               {clean, Extent{200, 300, 300, 7}, false, []Extent{{100, 300, 300, 7}}},
 		"live after inheriting":         {inherited, Extent{200, 300, 300, 6}, true, []Extent{{100, 200, 180, 3}, {200, 300, 300, 6}}},
 		"live after inheriting, empty":  {inherited, Extent{200, 200, 200, 6}, true, []Extent{{100, 200, 180, 3}}},
+		"live after inheriting, same":   {sameVersion, Extent{200, 300, 300, 4}, true, []Extent{{100, 200, 180, 3}, {200, 300, 300, 4}}},
 		"live, clean, delta all fuzzy":  {clean, Extent{200, 300, 200, 4}, true, []Extent{{100, 300, 200, 4}}},
 		"after a rollback, clean, gap":  {clean, Extent{500, 600, 600, 7}, false, []Extent{{100, 200, 200, 3}, {500, 600, 600, 7}}},
 		"after a rollback, then empty":  {clean, Extent{500, 500, 500, 7}, false, []Extent{{100, 200, 200, 3}}},
@@ -155,10 +158,10 @@ func TestDivergence(t *testing.T) {
 		"deeper exceptions":   {m(Extent{0, 100, 60, 3}, Extent{100, 200, 200, 5}), m(Extent{0, 100, 60, 3}, Extent{100, 150, 150, 5}), 150},
 		"exception resolved,": {m(Extent{0, 100, 60, 3}, Extent{100, 200, 200, 5}), m(Extent{0, 90, 90, 5}), 60},
 	} {
-		if got := Divergence(c.a, c.b); got != c.want {
+		if got := divergence(c.a, c.b); got != c.want {
 			t.Errorf("%s: got %d, want %d", name, got, c.want)
 		}
-		if got := Divergence(c.b, c.a); got != c.want {
+		if got := divergence(c.b, c.a); got != c.want {
 			t.Errorf("%s, swapped: got %d, want %d", name, got, c.want)
 		}
 	}

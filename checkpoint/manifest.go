@@ -45,7 +45,7 @@ type Manifest struct {
 	Extents         []Extent // the whole lineage, ascending and disjoint; see Extend
 	DeltaStart, Cut uint64   // the log written for this version; Cut is the end of everything it refers to
 	DeltaBytes      int64    // bytes that this took
-	LogVersion      uint64   // the store's own version counter
+	LogVersion      uint64   // the store's own version counter; versions on different branches may have the same
 	PageBytes       int
 	Image           *ImageRef // nil: the whole lineage is replayed
 	Aux             []byte    // the store's own; opaque here
@@ -90,7 +90,7 @@ func (m *Manifest) check() string {
 
 const extentBytes = 32
 
-// EncodeManifest returns the file of a manifest, or an error when m makes no sense.
+// EncodeManifest returns the bytes of m's file, or an error that says which field of m is out of range.
 func EncodeManifest(m *Manifest) ([]byte, error) {
 	if bad := m.check(); bad != "" {
 		return nil, fmt.Errorf("checkpoint: manifest of version %d: %s", m.Version, bad)

@@ -8,30 +8,32 @@ import (
 	"strings"
 )
 
-// Remote is a place for objects: a directory, a bucket. Five verbs, so that any object store fits behind it. Package
-// remotetest holds an implementation to what is said here.
+// Remote is a place for objects: a directory, a bucket. It has five verbs, so that any object store fits behind it.
+// Package remotetest holds an implementation to what is said here.
 //
 // An object is written whole and read in ranges. There is no rename and no append, and nothing here relies on a
-// listing that shows the latest writes. Methods may be called from any goroutine and return early, with its error,
-// when ctx ends. Any other error is taken for a passing one and the call is repeated, except that an error that is
-// fs.ErrNotExist or fs.ErrPermission is final.
+// listing that shows the latest writes. Names are those that ValidName accepts.
+//
+// Methods may be called from any goroutine. When ctx ends they return early, with its error. An error that is
+// fs.ErrNotExist or fs.ErrPermission is final; any other is taken for a passing one, and the call is repeated. The bytes
+// of data belong to the caller again when the method has returned.
 type Remote interface {
 	// Put makes name hold data, durably, replacing what it held. After an error name holds either, or data in part.
 	Put(ctx context.Context, name string, data []byte) error
 	// PutIfAbsent is Put where name does not exist; otherwise it changes nothing and created is false. Of several
-	// calls at a time one creates. After an error, name may hold data.
+	// calls at the same time only one creates. After an error, name may hold data.
 	PutIfAbsent(ctx context.Context, name string, data []byte) (created bool, err error)
 	// Get returns the bytes [off, off+n) of an object, or those of them that exist; n < 0 is all from off on. An
 	// object that does not exist is fs.ErrNotExist. The caller closes the reader.
 	Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error)
-	// List returns the objects whose names begin with prefix, in any order. It may miss what was put, and show what
-	// was deleted, a while ago.
+	// List returns the objects whose names begin with prefix, in any order. It may be late: miss what was put a while
+	// ago, and show what was deleted a while ago.
 	List(ctx context.Context, prefix string) ([]Object, error)
 	// Delete removes an object. One that does not exist is no error.
 	Delete(ctx context.Context, name string) error
 }
 
-// Object is one entry of a listing.
+// Object is one entry of Remote.List.
 type Object struct {
 	Name string
 	Size int64 // bytes

@@ -239,8 +239,8 @@ func (m *Mirror) listObjects(ctx context.Context, prefix string) (objects []Obje
 }
 
 // Destroy deletes everything that the store has on the remote, and nothing else. The versions go first, so that what an
-// interruption leaves is no version; call it again to finish. The remote can then be claimed by another store. The
-// mirror must not be used afterwards.
+// interruption leaves is no version; call it again to finish. The remote can then be claimed by another store. A Mirror
+// of the store must not be used any more.
 func Destroy(ctx context.Context, id Identity, remote Remote) error {
 	opts, err := MirrorOptions{}.withDefaults()
 	if err != nil {

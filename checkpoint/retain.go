@@ -35,7 +35,8 @@ func (d *Dir) Versions() []Info {
 	return infos
 }
 
-// Info returns what Versions says about v, or ErrNotFound.
+// Info returns what Versions says about v. ErrNotFound when there is no such version, a *CorruptionError when its
+// manifest is damaged.
 func (d *Dir) Info(v Version) (Info, error) {
 	for _, info := range d.Versions() {
 		if info.Version == v {
@@ -71,7 +72,7 @@ func (d *Dir) retained() []*Manifest {
 }
 
 // Pin returns a version and keeps it from being purged until Unpin was called as often: for views, restores and
-// uploads. What the manifest that it returns refers to stays until then, even if Amend replaces that manifest (V10):
+// uploads. What the manifest that it returns refers to stays until then, even if Amend replaces that manifest (V8):
 // whoever opens files by a manifest has got it from here.
 func (d *Dir) Pin(v Version) (*Manifest, error) {
 	d.mu.Lock()
@@ -96,7 +97,7 @@ func (d *Dir) pin(v Version) (*Manifest, error) {
 	return e.m, nil
 }
 
-// Unpin takes back one Pin.
+// Unpin undoes one Pin.
 func (d *Dir) Unpin(v Version) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -107,8 +108,8 @@ func (d *Dir) Unpin(v Version) {
 	}
 }
 
-// Retain returns the versions to purge so that keep of them stay: the oldest by id, those on abandoned branches like
-// any other, but never the current version nor a pinned one.
+// Retain returns the versions to purge so that keep of them, and at least one, stay: those with the lowest ids, on
+// whatever branch, but never the current version nor a pinned one. It purges nothing itself.
 func (d *Dir) Retain(keep int) []Version {
 	d.mu.Lock()
 	defer d.mu.Unlock()
@@ -369,44 +370,4 @@ func (d *Dir) NextImageID(at uint64) uint64 {
 		}
 	}
 	return id
-}
-
-// MinDivergence returns the address F below which compaction may drop a tombstone for good, together with the index
-// entry that leads to it, when current (the version that the store went on from) is the newest one: the least
-// Divergence between the live log and any version here.
-//
-// Why no version gets its deleted key back, and none loses a live one. Let t < F be a tombstone that is the newest
-// record of its key in the live log, and v any version here.
-//
-//   - t and everything below it is history of v as well (V9), so below the divergence t is the key's newest record
-//     in v too. Going back to v forgets the index above the divergence and replays v's own log from there on: if v has
-//     a record of the key there, replay brings it; if not, the key is deleted in v and rightly absent.
-//   - The records that t hides are all below t. Compaction drops whole stretches from the front of a lineage, so they
-//     leave it together with t or before; a version that still has them still has t in its own extents.
-//   - Going from v to yet another version w: the three divergences of live, v and w are those of a tree, so that of v
-//     and w is at least the smaller of the other two, hence above t, and the argument holds again.
-//
-// A version that has nothing in common with current any more (Divergence 0) therefore keeps every tombstone: it may
-// have been forked below t, and its extents no longer tell. A version without log holds no keys and keeps none. The
-// stretch of current from its fuzzy end on counts as not common, because the live log holds records there that current
-// does not.
-func (d *Dir) MinDivergence(current *Manifest) uint64 {
-	if current == nil {
-		return 0
-	}
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	least := uint64(0)
-	if n := len(current.Extents); n > 0 {
-		least = current.Extents[n-1].Fuzzy
-	}
-	for _, e := range d.versions {
-		switch {
-		case e.m == nil:
-			return 0
-		case len(e.m.Extents) > 0:
-			least = min(least, Divergence(current, e.m))
-		}
-	}
-	return least
 }

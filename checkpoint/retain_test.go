@@ -216,43 +216,6 @@ func wantOrphans(t *testing.T, d *Dir, live Live, segments, images []uint64) {
 	}
 }
 
-func TestMinDivergence(t *testing.T) {
-	d := openTest(t, t.TempDir())
-	if f := d.MinDivergence(nil); f != 0 {
-		t.Errorf("without versions: %d", f)
-	}
-	must(t, d.Commit(nextManifest(d, 1, 0, true))) // an empty version keeps no tombstone
-	commitTest(t, d, 2, 4096)
-	commitTest(t, d, 3, 4096)
-	m := nextManifest(d, 4, 4096, true)
-	m.Extents[len(m.Extents)-1].Fuzzy -= 1024
-	must(t, d.Commit(m))
-	for _, c := range []struct {
-		purge Version
-		want  uint64
-	}{{0, 8192}, {2, 12288}, {3, 16384 - 1024}} {
-		if c.purge != 0 {
-			_, err := d.Purge(c.purge)
-			must(t, err)
-		}
-		if f := d.MinDivergence(d.Current()); f != c.want {
-			t.Errorf("after purging %d: %d, want %d", c.purge, f, c.want)
-		}
-	}
-	// Compacted past what version 4 holds: nothing may be dropped while it is here.
-	m = nextManifest(d, 5, 4096, true)
-	m.Extents = Trim(m.Extents, 16384)
-	must(t, d.Commit(m))
-	if f := d.MinDivergence(d.Current()); f != 0 {
-		t.Errorf("beside a version with nothing in common: %d, want 0", f)
-	}
-	_, err := d.Purge(4)
-	must(t, err)
-	if f := d.MinDivergence(d.Current()); f != 20480 {
-		t.Errorf("alone: %d, want 20480", f)
-	}
-}
-
 func TestDir_ConcurrentUse(t *testing.T) {
 	d := openTest(t, t.TempDir())
 	commitTest(t, d, 1, 4096)
@@ -276,7 +239,6 @@ func TestDir_ConcurrentUse(t *testing.T) {
 						d.Unpin(m.Version)
 					}
 				}
-				d.MinDivergence(d.Current())
 				if _, _, err := d.References(); err != nil {
 					done <- err
 					return

@@ -8,26 +8,29 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Version is the id of a checkpoint. 0 is none: it stands for "no parent" and for "the newest".
+// Version is the id of a checkpoint. 0 is never one: it stands for "no parent", and as an argument for "the current
+// one".
 type Version uint64
 
+// String returns the id in decimal.
 func (v Version) String() string { return strconv.FormatUint(uint64(v), 10) }
 
 // Info describes a committed version.
 type Info struct {
 	Version Version
-	Parent  Version // the version it was made from; 0 = none
-	Created time.Time
-	Cookie  []byte // the caller's bytes; not to be changed
+	Parent  Version   // the version it was made from; 0 = none
+	Created time.Time // when its cut was taken, by the clock of the machine; UTC
+	Cookie  []byte    // the caller's bytes; not to be changed
 
-	DeltaBytes     int64 // bytes written for it when it was made
-	LogBytes       int64 // bytes of log that it consists of
+	DeltaBytes     int64 // bytes of log that it added to its parent, without those that only moved what was there
+	LogBytes       int64 // bytes of log that it consists of, its parent's included
 	ImageBytes     int64 // size of the index image it uses, which it may share; 0 = none
 	ExclusiveBytes int64 // bytes of log and image that no other version here uses: what purging it would free
 	Current        bool  // the directory opens at this version
 }
 
-// Identity is what a store keeps for life. It is written when a directory is made and must be equal in every copy.
+// Identity is what a store keeps for life. It is written when its directory is made, and is the same in every copy of
+// it.
 type Identity struct {
 	StoreID      [16]byte // random
 	HashSeed     uint64   // of key hashes; index images depend on it

@@ -17,53 +17,63 @@ import (
 
 // Engine is the thesis' common interface. Every engine of this package may be used from any goroutine.
 //
-// Keys have 1 to 65,535 bytes. Versions ascend and may leave gaps. What was set since the last snapshot survives Close; a
-// crash takes the engine back to what was last committed: by Snapshot, Restore or Close (or, for an LSM tree with a
+// Keys have 1 to 65,535 bytes. Versions ascend and may leave gaps. What was set since the last snapshot survives Close;
+// a crash takes the engine back to what was last committed: by Snapshot, Restore or Close (or, for an LSM tree with a
 // write-ahead log, to some write after that).
 type Engine interface {
 	// Get returns a copy of key's value, nil when the key is absent. ErrCorrupt says that the value cannot be read.
 	Get(key []byte) ([]byte, error)
 	// Set sets key's value. An empty value deletes the key.
 	Set(key, value []byte) error
-	// Size returns about the bytes of memory held.
+	// Size returns about how many bytes of memory the engine holds.
 	Size() int64
-	// Snapshot commits the state under a version that is higher than every one tried before, else ErrVersionOrder. It is
-	// durable, and on the remote if there is one, when nil is returned. After an error the version does not exist, and its
-	// number is used up; but after ErrRemote it does, and only its remote copy is missing until the next commit.
+	// Snapshot commits the state under a version that is higher than every one tried before, else ErrVersionOrder. It
+	// is durable, and on the remote if there is one, when nil is returned. After an error the version does not exist,
+	// and its number is used up; but after ErrRemote it does, and only its remote copy is missing until the next
+	// commit.
 	Snapshot(version uint64) error
-	// Restore brings back a kept version, 0 the newest; else ErrVersionNotFound and nothing is changed. It is durable when
-	// nil is returned. Versions above it stay, and stay restorable.
+	// Restore brings back a version that is kept, 0 the newest; ErrVersionNotFound when there is none, and nothing is
+	// changed then. It is durable when nil is returned. Versions above it stay, and stay restorable.
 	Restore(version uint64) error
 	// Close commits what is not committed, without a version, and releases the directory. Further calls of any method
 	// that returns an error return ErrClosed.
 	Close() error
 }
 
-// Versioned is what every engine of this package can tell besides.
+// Versioned is implemented by every engine of this package, too.
 type Versioned interface {
 	// Versions returns the kept versions, oldest first.
 	Versions() []uint64
 }
 
-// Errors of all engines. Each is matched with errors.Is.
+// Errors of all engines, to be matched with errors.Is.
 var (
-	ErrClosed          = base.ErrClosed
-	ErrKey             = base.ErrKey
-	ErrTooLarge        = base.ErrTooLarge
+	// ErrClosed reports that the engine is closed.
+	ErrClosed = base.ErrClosed
+	// ErrKey reports a key that is empty or longer than 65,535 bytes.
+	ErrKey = base.ErrKey
+	// ErrTooLarge reports a value that is longer than the engine can hold.
+	ErrTooLarge = base.ErrTooLarge
+	// ErrVersionNotFound reports a version that was never committed or is no longer kept.
 	ErrVersionNotFound = base.ErrVersionNotFound
-	ErrVersionOrder    = base.ErrVersionOrder
-	ErrCorrupt         = base.ErrCorrupt
-	ErrFormat          = base.ErrFormat
-	ErrRemote          = base.ErrRemote
-	// ErrLocked refuses a directory that another engine, here or in another process, has open.
+	// ErrVersionOrder reports a version that is not higher than every version tried before.
+	ErrVersionOrder = base.ErrVersionOrder
+	// ErrCorrupt reports bytes that are not those that were written; a *CorruptionError says where.
+	ErrCorrupt = base.ErrCorrupt
+	// ErrFormat reports files of another engine or of a newer format. They are left as they are.
+	ErrFormat = base.ErrFormat
+	// ErrRemote reports that the directory holds what was asked for, but the remote does not yet: the next commit, or
+	// Close, tries again.
+	ErrRemote = base.ErrRemote
+	// ErrLocked reports that another engine, in this process or in another, has the directory open.
 	ErrLocked = fsx.ErrLocked
 )
 
 // CorruptionError names a damaged place. It is an ErrCorrupt.
 type CorruptionError = base.CorruptionError
 
-// Remote keeps copies of versions elsewhere, for one open engine at a time. It is [checkpoint.Remote] with bodies that are
-// read instead of held.
+// Remote keeps copies of versions elsewhere, for one open engine at a time. It is [checkpoint.Remote] with bodies that
+// are read instead of held.
 type Remote = base.Remote
 
 // NewDirRemote returns a Remote in a directory, which it creates.

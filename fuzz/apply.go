@@ -497,7 +497,7 @@ func (r *Runner) restore(o Op) error {
 			return nil
 		}
 	}
-	m.heads[v] = m.listed[v]
+	m.restoring(v)
 	r.publish()
 	info, err := r.store.Restore(context.Background(), ask)
 	// It has waited for all checkpoints; how they came out does not change where the store is.
@@ -512,12 +512,14 @@ func (r *Runner) restore(o Op) error {
 		r.publish()
 		return errors.Join(r.versions(), r.scan())
 	case errors.Is(err, hlog.ErrVersionNotFound) && m.gone[v] != nil:
+		m.target = nil
 		delete(m.listed, v)
-		delete(m.heads, v)
-		r.publish()
-	case !r.tolerable(err):
+	case r.tolerable(err):
+		m.notRestored()
+	default:
 		return fmt.Errorf("restore of version %d: %w", v, err)
 	}
+	r.publish()
 	return r.versions()
 }
 

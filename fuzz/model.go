@@ -78,6 +78,7 @@ type Model struct {
 	listed  map[Version]*entry // versions that the store lists
 	doubt   map[Version]*entry // versions of calls that failed: gone from the list, but a crash may show them
 	heads   map[Version]*entry // what a crash may show as current, current itself left out
+	target  *entry             // what a restore under way goes to: a crash may show it as current; nil: there is none
 	pending []*entry           // checkpoints that were begun and not waited for
 	gone    map[Version]*entry // of heads or listed: retention may have removed them
 	unnamed *entry             // a checkpoint whose id the store chooses
@@ -96,6 +97,9 @@ func (m *Model) outcome() *Outcome {
 	o := &Outcome{current: map[Version]*entry{}, must: maps.Clone(m.listed), may: maps.Clone(m.doubt), unnamed: m.unnamed}
 	o.current[m.current] = m.listed[m.current]
 	maps.Copy(o.current, m.heads)
+	if m.target != nil {
+		o.current[m.target.id] = m.target
+	}
 	for _, p := range m.pending {
 		o.current[p.id], o.may[p.id] = p, p
 	}
@@ -174,12 +178,27 @@ func (m *Model) settled() {
 	clear(m.heads)
 }
 
+// restoring notes that the store may go back to v from now on, as one that a crash shows may have done: whatever is
+// committed meanwhile, and although retention may remove what has been current until then.
+func (m *Model) restoring(v Version) {
+	m.target = m.listed[v]
+	m.retained()
+}
+
 // restored notes that the store went back to v.
 func (m *Model) restored(v Version) {
 	e := m.listed[v]
 	m.current, m.tip, m.sure = v, v, true
 	m.live = maps.Clone(e.state)
+	m.target = nil
+	delete(m.gone, v) // the current version is never removed
 	m.settled()
+}
+
+// notRestored notes that a restore failed. Whether a crash shows its target is in doubt.
+func (m *Model) notRestored() {
+	m.heads[m.target.id] = m.target
+	m.target = nil
 }
 
 // retained notes which versions retention may remove from now on: it runs in the background, and whatever has been
@@ -191,7 +210,7 @@ func (m *Model) retained() {
 		more++
 	}
 	for _, id := range ids[:max(0, min(len(ids), len(ids)+more-m.keep))] {
-		if id != m.current || more > 0 {
+		if id != m.current || more > 0 || m.target != nil {
 			m.gone[id] = m.listed[id]
 		}
 	}

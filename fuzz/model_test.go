@@ -50,3 +50,33 @@ func versionsTape(seed uint64, n int) Tape {
 	}
 	return t
 }
+
+// TestModel_RestoreUnderWay: what a restore waits for is committed before it, and the crash may come when the store is
+// back already. What was current is as old as any other version then.
+func TestModel_RestoreUnderWay(t *testing.T) {
+	m := NewModel()
+	m.keep = 2
+	for id := Version(1); id <= 2; id++ {
+		m.begin(id, "")
+		m.committed()
+	}
+	m.begin(3, "")
+	m.restoring(2)
+	m.committed() // version 3
+	for _, id := range []Version{2, 3} {
+		if _, ok := m.outcome().current[id]; !ok {
+			t.Errorf("version %d cannot be current", id)
+		}
+	}
+	m.restored(2)
+	if _, ok := m.outcome().current[3]; ok {
+		t.Error("version 3 can be current")
+	}
+
+	m.keep = 1
+	m.restoring(3)
+	if o := m.outcome(); o.must[2] != nil || o.may[2] == nil {
+		t.Error("version 2 is taken to stay although it is no longer current")
+	}
+	m.restored(3)
+}

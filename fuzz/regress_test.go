@@ -26,6 +26,10 @@ func TestRegress(t *testing.T) {
 			{OpFill, 128, 100, 7}, {OpFill, 64, 100, 15}, {OpCheckpoint, 1, 0, 0}, {OpSet, 1, 1, 1}, {OpCheckpoint, 1, 0, 0},
 			{OpReopen, 0, 0, 0}, {OpView, 2, 0, 0}, {OpViewCheck, 0, 0, 0}, {OpView, 3, 0, 0}, {OpViewCheck, 1, 0, 0},
 			{OpView, 1, 0, 0}, {OpViewCheck, 2, 0, 0}, {OpRestore, 3, 0, 0}, {OpRestore, 2, 0, 0}}},
+		{"a record that a rollback undid comes back with the child of a version that has added nothing", 30, Tape{
+			{OpCheckpoint, 0, 0, 0}, {OpCheckpoint, 0, 0, 0}, {OpBegin, 0, 0, 0}, {OpFill, 0, 1, 0}, {OpRestore, 0, 0, 0},
+			{OpCrash, 0, 0, 0}, {OpRestore, 2, 0, 0}, {OpBegin, 0, 0, 0}, {OpCheckpoint, 0, 0, 0}, {OpRestore, 0, 0, 0},
+			{OpRestore, 4, 0, 0}}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			for i := range c.times {

@@ -9,7 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// CheckpointOption is an option of one checkpoint.
+// CheckpointOption is an option of Checkpoint and BeginCheckpoint.
 type CheckpointOption func(*checkpointOptions)
 
 type checkpointOptions struct {
@@ -17,18 +17,20 @@ type checkpointOptions struct {
 	cookie  []byte
 }
 
-// WithVersion gives the version its id, which must be higher than every id so far; gaps are allowed.
+// WithVersion gives the version its id, which must be higher than every id so far, those of failed and purged versions
+// included; gaps are allowed. Without it, and with 0, the id is the next one.
 func WithVersion(v checkpoint.Version) CheckpointOption {
 	return func(o *checkpointOptions) { o.version = v }
 }
 
-// WithCookie stores bytes of the application with the version, at most 16 MiB: the offsets of its sources, say. They
-// come back in Info.Cookie.
+// WithCookie stores a copy of b, at most 16 MiB, with the version: the offsets of the application's sources, say. It
+// comes back in Info.Cookie.
 func WithCookie(b []byte) CheckpointOption {
 	return func(o *checkpointOptions) { o.cookie = append([]byte(nil), b...) }
 }
 
-// PendingCheckpoint is a version whose cut has been taken and which is being made durable.
+// PendingCheckpoint is a version whose cut has been taken and which is being made durable. Its methods may be called
+// from any goroutine, more than once.
 type PendingCheckpoint struct {
 	store      *Store
 	version    checkpoint.Version
@@ -50,8 +52,9 @@ type PendingCheckpoint struct {
 // Version returns the id that the version will have.
 func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version }
 
-// Wait returns when the version is durable (and on the remote, if there is one), or could not be made so. When ctx
-// ends first, its error is returned and the checkpoint goes on.
+// Wait returns when the version is durable (and on the remote, if there is one), or could not be made so. After an error
+// there is no such version, with two exceptions: ErrRemote says that the version is durable in the directory, and comes
+// with its Info; and when ctx ends first, its error is returned and the checkpoint goes on.
 func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
 	select {
 	case <-p.done:
@@ -66,7 +69,7 @@ func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
 	}
 }
 
-// Checkpoint commits a version: BeginCheckpoint and Wait.
+// Checkpoint commits a version: BeginCheckpoint and Wait, with the errors of both. No operation waits for it.
 func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (checkpoint.Info, error) {
 	p, err := s.BeginCheckpoint(opts...)
 	if err != nil {
@@ -75,9 +78,12 @@ func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (check
 	return p.Wait(ctx)
 }
 
-// BeginCheckpoint takes the cut of a new version: it holds every operation that returned before the call, none that
-// starts after it has returned, and is causally closed in between. No operation is stopped. Wait on what it returns
-// tells when the version is durable. ErrVersionOrder when WithVersion's id is not above every id so far.
+// BeginCheckpoint takes the cut of a new version, which holds every operation that returned before the call, none that
+// starts after it has returned, and is causally closed in between. No operation waits for it. The caller waits at most
+// for the cut of the checkpoint before and for a restore, not for the disk: the Wait of what is returned does that.
+//
+// ErrVersionOrder when the id given by WithVersion is not above every id so far; ErrTooLarge when the cookie is too
+// large; ErrReadOnly; ErrClosed.
 func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -118,7 +124,7 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	p.fuzzy = s.log.tail.Load()
 	p.logVersion = control(s.control.Load()).logVersion()
 	s.control.Add(1)
-	s.opts.Events.checkpointBegun(p.version)
+	s.events.checkpointBegun(p.version)
 	s.commits.push(p)
 	s.goWork(func() { s.takeCut(p) })
 	return p, nil
@@ -180,11 +186,11 @@ func (s *Store) commitLoop() {
 		if err != nil {
 			s.counters.checkpointErrors.Add(1)
 			s.logger.Error("checkpoint failed", "version", p.version, "err", err)
-			s.opts.Events.checkpointFailed(p.version, err)
+			s.events.checkpointFailed(p.version, err)
 		} else {
 			s.counters.checkpoints.Add(1)
-			s.counters.checkpointNanos.Store(int64(elapsed))
-			s.opts.Events.checkpointDurable(info, elapsed)
+			s.counters.checkpointNanos.add(int64(elapsed))
+			s.events.checkpointDurable(info, elapsed)
 		}
 		if err == nil && s.copies.mirror != nil {
 			s.copies.add(p) // which closes p.done
@@ -209,9 +215,9 @@ func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
 	if err := s.versions.Commit(m); err != nil {
 		return checkpoint.Info{}, err
 	}
-	s.committed = lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved}
+	s.goOn(lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved})
 	raise(&s.log.begin, p.begin)
-	return s.info(p.version)
+	return s.versions.Info(p.version)
 }
 
 // manifest describes p as a child of the newest committed version. What compaction has moved is not counted as its
@@ -235,17 +241,8 @@ func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 	return m
 }
 
-// info returns what is known of a version.
-func (s *Store) info(v checkpoint.Version) (checkpoint.Info, error) {
-	for _, i := range s.versions.Versions() {
-		if i.Version == v {
-			return i, nil
-		}
-	}
-	return checkpoint.Info{}, fmt.Errorf("%w: %d", ErrVersionNotFound, v)
-}
-
-// Versions lists the versions that can be restored, oldest first.
+// Versions lists the versions that can be restored, oldest first. Those that only a remote still has are not among
+// them. Cookies are shared with the store and must not be changed. ErrClosed on a closed store.
 func (s *Store) Versions() ([]checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return nil, err

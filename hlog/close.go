@@ -2,15 +2,17 @@ package hlog
 
 import "errors"
 
-// Close commits a last version if anything has changed since the newest one, and releases everything. Operations
-// that are under way finish or return ErrClosed; nobody is waited for who is not inside one. Closing twice returns
-// ErrClosed.
+// Close commits a last version if anything has changed since the newest one, and releases everything. Operations that
+// are under way finish or return ErrClosed; sessions that are idle, blocked in a callback or forgotten are not waited
+// for. Copies for a remote get another 30 seconds. Close must not be called by a callback of Events. A second Close
+// returns ErrClosed.
 //
-// That version has no cookie, and is made even if only compaction has moved records since the newest one: an
-// application that goes on from cookies commits its own version first, and goes back to the newest that has one.
+// The last version has no cookie, and is committed even if only compaction has moved records since the newest one. An
+// application that resumes from cookies therefore commits a version of its own before it closes, and resumes from the
+// newest version that has a cookie.
 //
-// When the last version cannot be committed Close says so and releases everything all the same: the directory then
-// opens at the version before.
+// When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
+// then opens at the version before.
 func (s *Store) Close() error {
 	first, err := s.shut()
 	if !first {
@@ -32,7 +34,9 @@ func (s *Store) Close() error {
 	if s.cache != nil {
 		s.cache.resize(0)
 	}
-	return errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+	err = errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+	s.events.close()
+	return err
 }
 
 // shut lets no operation begin any more and commits the last version; first is false when the store was closed
@@ -70,6 +74,7 @@ func (s *Store) lastVersion() error {
 	s.images.wait()
 	if _, fresh := s.lineage(); s.amends(fresh) { // there are no descendants that could refer to an image
 		s.writeImageIfDue()
+		s.images.wait() // housekeeping may have been faster to begin it, and is interrupted after this
 	}
 	return nil
 }

@@ -119,9 +119,13 @@ const (
 	minCompactSegments = 2
 )
 
-// Compact empties the log of the current version: what is live in it moves to the tail. The next version is the first
-// without the old log, and its files go when no retained version needs them. It is never needed: the store compacts
-// by itself. ErrReadOnly on a store that is.
+// Compact empties the log of the current version: what is live in it is copied to the tail, while operations go on. The
+// next version is the first without the old log, whose files go when no version that is kept needs them. The store
+// compacts by itself, unless Options.NoCompaction is set; a call is for a moment that suits better. Before the first
+// version there is nothing to do.
+//
+// After an error, that of ctx included, nothing is lost, and what was copied need not be copied again. ErrReadOnly;
+// ErrClosed; ErrCorrupt when log to be copied is damaged.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.check(); err != nil {
 		return err
@@ -143,7 +147,11 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 		return nil
 	}
 	logBytes := m.LogBytes()
-	if logBytes < minCompactSegments*int64(s.segments.size) || logBytes <= (1+spaceBudget)*s.liveEstimate() {
+	if logBytes < minCompactSegments*int64(s.segments.size) {
+		return nil
+	}
+	x, ok := s.survey(nil)
+	if !ok || logBytes <= (1+spaceBudget)*s.liveEstimate(x, logBytes) {
 		return nil
 	}
 	if c := &s.compactor; c.mostlyAlive.Load() && logBytes < c.logBytes.Load()/8*9 {
@@ -155,18 +163,23 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	return s.compactTo(ctx, min(begin+step, m.Cut)/s.segments.size*s.segments.size)
 }
 
-// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index, without those of
+// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index x, without those of
 // tombstones, times the mean size of the records that were flushed. Where memory is short and keys share entries, what
-// the last compaction found alive counts too.
-func (s *Store) liveEstimate() int64 {
-	s.tableMu.RLock()
-	x := s.index().Stats()
-	s.tableMu.RUnlock()
+// the last compaction found alive counts too. Blocks of the image that have not been loaded yet are taken to be like the
+// others; while there is none, all of the log, logBytes, counts as live.
+func (s *Store) liveEstimate(x index.Stats, logBytes int64) int64 {
+	entries := x.Entries
+	if x.Blocks > 0 {
+		if x.BlocksLoaded == 0 {
+			return logBytes
+		}
+		entries = int64(float64(entries) * float64(x.Blocks) / float64(x.BlocksLoaded))
+	}
 	records, bytes := s.log.flushedRecords.Load(), s.log.flushedBytes.Load()
 	if x.CatchAlls > 0 {
-		return max(x.Entries*(bytes+1)/(records+1), s.compactor.live.Load())
+		return max(entries*(bytes+1)/(records+1), s.compactor.live.Load())
 	}
-	return max(x.Entries-s.log.tombstones.Load(), 0) * (bytes + 1) / (records + 1)
+	return max(entries-s.log.tombstones.Load(), 0) * (bytes + 1) / (records + 1)
 }
 
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
@@ -223,7 +236,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compactor.mostlyAlive.Store(c.moved > c.seen/3*2)
 	s.compactor.logBytes.Store(m.LogBytes())
 	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))
-	s.opts.Events.compacted(target, c.moved, time.Since(began))
+	s.events.compacted(target, c.moved, time.Since(began))
 	return nil
 }
 
@@ -308,8 +321,8 @@ func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
 	}
 }
 
-// move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when it was found to be the newest of its key (K1); when the
-// chain has changed since, the question is asked again.
+// move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when
+// it was found to be the newest of its key (K1); when the chain has changed since, the question is asked again.
 func (c *compaction) move(a, seen word.Address, rec image, sh shape) error {
 	key := rec.key(sh)
 	h := c.s.hash(key)

@@ -54,25 +54,20 @@ func TestCompact_RecordLargerThanPage(t *testing.T) {
 // A tombstone has left the log with what was below it, but its index entry has not been freed yet, when the store is
 // restored to a version in which the key is alive.
 func TestRestore_BeforeEntriesOfDroppedTombstonesAreFreed(t *testing.T) {
-	o := tiny()
-	stopped, goOn := make(chan struct{}, 8), make(chan struct{})
-	o.Events.ImageWritten = func(int64, time.Duration) {
-		stopped <- struct{}{}
-		<-goOn
-	}
-	s := mustOpen(t, "/store", o)
+	s := mustOpen(t, "/store", tiny())
 	key := []byte("key")
 	must(t, s.Set(key, []byte("alive")))
 	v := commit(t, s)
 	must(t, s.Delete(key))
 	must(t, s.Set([]byte("other"), nil))
-	imagesAreWorth(s, 1)
 	commit(t, s)
-	within(t, "the image", func() { <-stopped }) // the background gets no further, and has no time to free entries
+	s.purgeMu.Lock() // the background gets no further than this, and has no time to free entries
+	s.kickMaintenance()
+	time.Sleep(10 * time.Millisecond)
 	must(t, s.Compact(context.Background()))
 	commit(t, s)
 	_, err := s.Restore(context.Background(), v)
-	close(goOn)
+	s.purgeMu.Unlock()
 	must(t, err)
 	if value, err := s.Get(nil, key); err != nil || string(value) != "alive" {
 		t.Errorf("after the restore: %q, %v", value, err)

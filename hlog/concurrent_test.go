@@ -188,13 +188,16 @@ func TestGet_ValuesGrowAndShrink(t *testing.T) {
 	}
 	s := mustOpen(t, "/store", tiny())
 	var ended atomic.Bool
+	var found atomic.Int64
+	// How much log the writes make depends on the checkpoints in between, that is on who runs when.
+	enough := func() bool { return found.Load() > 0 && s.log.head.Load() > s.log.begin.Load() }
 	var writers, readers sync.WaitGroup
 	for i := range 2 {
 		writers.Go(func() {
 			x := s.NewSession()
 			rnd := rand.New(rand.NewPCG(5, uint64(i)))
 			var v []byte
-			for n := range writes {
+			for n := 0; n < writes || !enough(); n++ {
 				k := rnd.IntN(keys)
 				size := 16 + rnd.IntN(100)
 				switch rnd.IntN(8) {
@@ -222,7 +225,6 @@ func TestGet_ValuesGrowAndShrink(t *testing.T) {
 			}
 		})
 	}
-	found := atomic.Int64{}
 	check := func(k int, v []byte, err error) {
 		if errors.Is(err, ErrNotFound) {
 			return
@@ -267,9 +269,6 @@ func TestGet_ValuesGrowAndShrink(t *testing.T) {
 	within(t, "a writer", writers.Wait)
 	ended.Store(true)
 	within(t, "a reader", readers.Wait)
-	if found.Load() == 0 || s.log.head.Load() == s.log.begin.Load() {
-		t.Errorf("nothing was read, or the log did not spill")
-	}
 }
 
 // What a Table returns for an absent key is zero, whatever a reader has seen before it found the key deleted.

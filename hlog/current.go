@@ -2,13 +2,13 @@ package hlog
 
 import "github.com/hybridlog/hybridlog/checkpoint"
 
-// Current describes the version that the store has gone on from: the newest one committed, or the one that Restore went
+// Current describes the version that the store has gone on from: the one committed last, or the one that Restore went
 // back to. ok is false before the first.
 func (s *Store) Current() (info checkpoint.Info, ok bool) {
 	m := s.current()
 	if m == nil {
 		return checkpoint.Info{}, false
 	}
-	info, err := s.info(m.Version)
+	info, err := s.versions.Info(m.Version)
 	return info, err == nil
 }

@@ -5,7 +5,7 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Delete removes key. Deleting a key that has no value succeeds.
+// Delete removes key. Deleting a key that has no value succeeds. Its errors are those of Set.
 func (s *Session) Delete(key []byte) error {
 	if err := s.checkWrite(key, 0); err != nil {
 		return err

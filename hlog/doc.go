@@ -1,14 +1,26 @@
 // Package hlog is an embedded key-value store for update-heavy hot state: a concurrent hash index over a hybrid log,
-// after FASTER. Hot records are updated in place in memory, the rest of a state that may be far larger lies in segment
-// files, and versions of it are committed at the cost of what has changed.
+// after FASTER. Hot records are updated in place in memory, the rest of a state that may be far larger than memory lies
+// in segment files, and versions of the state are committed at a cost that follows what has changed.
 //
 //	store, err := hlog.Open(dir, nil)
 //	counts, err := hlog.NewTable[uint64, uint64](store.NewSession())
 //	err = counts.Update(42, func(n *uint64, existed bool) { *n++ })
 //	info, err := store.Checkpoint(ctx, hlog.WithCookie(offsets))
 //
-// [Store] has the operations for any goroutine, [Session] the same for loops, [Table] a typed view without encoding.
-// Every single-key operation is linearizable. What follows is for those who work on the package.
+// The methods of [Store] may be called from any goroutine. A [Session] has the same operations for the loop of one
+// goroutine, and Multi calls for many keys at a time; a [Table] is a typed view of a session, without encoding. All of
+// them see the same keys, and every single-key operation is linearizable.
+//
+// A write is in memory when it returns. It is durable once a version that holds it is: after a crash the store opens at
+// the newest version whose [PendingCheckpoint.Wait] or [Store.Checkpoint] returned nil, or at a later one.
+// [Store.Close] commits a version. [Store.Restore] takes the running store back to any version that is kept, and
+// [Store.OpenVersion] reads one while the store goes on.
+//
+// Errors are matched with [errors.Is] against the variables of this package; those of the file system and of a context
+// come through as they are. Damage is never returned as a value or as ErrNotFound: it is ErrCorrupt, for the keys it
+// affects only.
+//
+// What follows is for those who work on the package.
 //
 // # The log
 //

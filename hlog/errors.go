@@ -13,13 +13,15 @@ var (
 	// ErrNotFound reports that the key has no value.
 	ErrNotFound = errors.New("hlog: key not found")
 
-	// ErrTooLarge reports a key above 65,535 bytes, or a value that does not fit into one log page with its headers.
+	// ErrTooLarge reports a key of more than 65,535 bytes, a key and value that do not fit into one log page together
+	// with their header (Options.PageBytes), or a cookie of more than 16 MiB.
 	ErrTooLarge = errors.New("hlog: key or value too large")
 
 	// ErrEmptyKey reports a key of no bytes.
 	ErrEmptyKey = errors.New("hlog: empty key")
 
-	// ErrValueSize reports that a Table met a value that is not of its value type's size.
+	// ErrValueSize reports that a Table has found a value whose length is not the size of its value type: it was written
+	// as bytes, or by a table of another type.
 	ErrValueSize = errors.New("hlog: stored value has another size than the table's value type")
 
 	// ErrLength reports that the slices given to a Multi call differ in length.
@@ -28,25 +30,24 @@ var (
 
 // Errors about the store as a whole.
 var (
-	// ErrClosed reports that the store, session or view is closed, or was while the call waited.
+	// ErrClosed reports that the store, session or view is closed, or was closed while the call waited.
 	ErrClosed = errors.New("hlog: closed")
 
 	// ErrLocked reports that the directory is open already, in this process or in another.
 	ErrLocked = fsx.ErrLocked
 
-	// ErrReadOnly reports a write to a store that was opened with Options.ReadOnly, or a read-only open of a
-	// directory that holds no store.
+	// ErrReadOnly reports a call that would change a store that was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("hlog: store is read-only")
 
 	// ErrCorrupt reports bytes on disk or on the remote that fail their checksum; match it with errors.Is, and the
 	// place with errors.As and a *CorruptionError.
 	ErrCorrupt = checkpoint.ErrCorrupt
 
-	// ErrFormat reports a directory written in a newer format, or by something else. Nothing in it was touched.
+	// ErrFormat reports a directory that was written in a newer format. Nothing in it was touched.
 	ErrFormat = checkpoint.ErrFormat
 
-	// ErrLogFull reports that the addresses of the log, 2^48 bytes over the lifetime of a directory, are used up. What is
-	// there can be read; to go on, copy it to a new directory.
+	// ErrLogFull reports that the addresses of the log are used up, after 2^48 bytes (256 TiB) over the lifetime of a
+	// directory. What is there can be read; to go on, copy it to a new directory.
 	ErrLogFull = errors.New("hlog: log addresses are used up")
 
 	// ErrOptions reports an option out of its range; the message names the field, its value and the bound.
@@ -55,7 +56,7 @@ var (
 
 // Errors about versions.
 var (
-	// ErrRestored reports that the store was restored to another version during a scan, which cannot go on.
+	// ErrRestored reports that the store was restored during a scan, which therefore cannot go on. Scan again.
 	ErrRestored = errors.New("hlog: the store was restored during the scan")
 
 	// ErrVersionNotFound reports a version that was never committed, or has been purged.
@@ -66,6 +67,10 @@ var (
 
 	// ErrVersionInUse reports that a version cannot be purged: the directory opens at it, or a view reads it.
 	ErrVersionInUse = checkpoint.ErrInUse
+
+	// ErrRemote reports that a version is durable in the directory, but not copied to the remote yet. It can be restored
+	// like any other, and the store goes on trying to copy it.
+	ErrRemote = errors.New("hlog: not copied to the remote")
 )
 
 // CorruptionError says where damage was found. errors.Is(err, ErrCorrupt) holds for it.

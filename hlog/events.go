@@ -1,69 +1,202 @@
 package hlog
 
 import (
+	"sync"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 )
 
-// Events are optional callbacks about what the store does by itself. They are called from background goroutines, with
-// no lock held, one after the other for one kind; what takes long delays the next of its kind. They must not close
-// the store.
+// Events are optional callbacks about what the store does. They are called by a goroutine of their own, one at a time,
+// in the order in which things happened, and with no lock of the store held: a callback may use the store in every way
+// but one, it must not close it. What it tells has happened already, and may be outdated: CheckpointDurable may come
+// after the Wait of its checkpoint has returned.
+//
+// A callback that takes long delays those that follow, and nothing else. Close returns after the last of them. The first
+// may come before Open has returned; an Open that fails calls none.
 type Events struct {
-	CheckpointBegun   func(v checkpoint.Version)
+	// CheckpointBegun tells that the cut of version v is being taken: by BeginCheckpoint, Options.CheckpointEvery or
+	// Close.
+	CheckpointBegun func(v checkpoint.Version)
+	// CheckpointDurable tells that a version has been committed to the directory, elapsed after it was begun. A copy for
+	// the remote may still be on its way.
 	CheckpointDurable func(info checkpoint.Info, elapsed time.Duration)
-	CheckpointFailed  func(v checkpoint.Version, err error)
-	SegmentsFreed     func(files int, bytes int64)
-	IndexGrown        func(buckets int)
-	ImageWritten      func(bytes int64, elapsed time.Duration)
-	Compacted         func(begin uint64, movedBytes int64, elapsed time.Duration)
-	Restored          func(info checkpoint.Info, elapsed time.Duration)
+	// CheckpointFailed tells that a version could not be committed. It does not exist, and its id stays unused.
+	CheckpointFailed func(v checkpoint.Version, err error)
+	// SegmentCreated tells that a segment file was created for new log.
+	SegmentCreated func(path string)
+	// SegmentsFreed tells that so many segment files, of so many bytes in all, were removed, because no version, view or
+	// scan needed them.
+	SegmentsFreed func(files int, bytes int64)
+	// IndexGrown tells that the index has doubled to so many buckets of 64 bytes.
+	IndexGrown func(buckets int)
+	// ImageWritten tells that an index image was written: from then on recovery replays only the log behind it.
+	ImageWritten func(bytes int64, elapsed time.Duration)
+	// Compacted tells that the log below the address begin has been emptied, for which movedBytes of live records were
+	// copied. Its files go after the next commit, once nothing else needs them.
+	Compacted func(begin uint64, movedBytes int64, elapsed time.Duration)
+	// Restored tells that Restore has taken the store to a version.
+	Restored func(info checkpoint.Info, elapsed time.Duration)
+	// Stalled tells that operations had to wait for a log page, because the disk was slower than the writers: how many
+	// since it was last called, and how long the longest of them waited. All that stall while another callback runs are
+	// told of at once.
+	Stalled func(operations int, longest time.Duration)
 }
 
-func (e *Events) checkpointBegun(v checkpoint.Version) {
-	if e.CheckpointBegun != nil {
-		e.CheckpointBegun(v)
+// notifier calls the callbacks of Events. Those that report to it may hold locks, which a callback may want: so it only
+// notes what to call. The goroutine that calls exists while there is something to call.
+type notifier struct {
+	Events
+
+	mu      sync.Mutex
+	idle    sync.Cond // of mu: signalled when running becomes false
+	waiting []func()  // of mu
+	running bool      // of mu: the calling goroutine exists, or waiting is not to be looked at yet
+	closed  bool      // of mu: what comes is dropped
+	stalls  stalls    // of mu: not told of yet
+}
+
+type stalls struct {
+	operations int
+	longest    time.Duration
+}
+
+// init sets the callbacks. Nothing is called before start.
+func (n *notifier) init(e Events) {
+	n.Events = e
+	n.idle.L = &n.mu
+	n.running = true
+}
+
+// start lets calling begin.
+func (n *notifier) start() { go n.run() }
+
+// send has call called after what was sent before.
+func (n *notifier) send(call func()) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.sendLocked(call)
+}
+
+func (n *notifier) sendLocked(call func()) {
+	if n.closed {
+		return
+	}
+	n.waiting = append(n.waiting, call)
+	if !n.running {
+		n.running = true
+		go n.run()
 	}
 }
 
-func (e *Events) checkpointDurable(i checkpoint.Info, d time.Duration) {
-	if e.CheckpointDurable != nil {
-		e.CheckpointDurable(i, d)
+// run calls what waits until nothing does.
+func (n *notifier) run() {
+	for {
+		batch := n.take()
+		if batch == nil {
+			return
+		}
+		for _, call := range batch {
+			call()
+		}
 	}
 }
 
-func (e *Events) checkpointFailed(v checkpoint.Version, err error) {
-	if e.CheckpointFailed != nil {
-		e.CheckpointFailed(v, err)
+// take returns what waits. When nothing does it declares the calling goroutine gone, under the lock that senders hold:
+// nothing is left behind.
+func (n *notifier) take() []func() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	batch := n.waiting
+	n.waiting = nil
+	if batch == nil {
+		n.running = false
+		n.idle.Broadcast()
+	}
+	return batch
+}
+
+// close returns when everything that was sent has been called.
+func (n *notifier) close() {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.closed = true
+	for n.running {
+		n.idle.Wait()
 	}
 }
 
-func (e *Events) segmentsFreed(files int, bytes int64) {
-	if e.SegmentsFreed != nil {
-		e.SegmentsFreed(files, bytes)
+func (n *notifier) checkpointBegun(v checkpoint.Version) {
+	if f := n.CheckpointBegun; f != nil {
+		n.send(func() { f(v) })
 	}
 }
 
-func (e *Events) indexGrown(buckets int) {
-	if e.IndexGrown != nil {
-		e.IndexGrown(buckets)
+func (n *notifier) checkpointDurable(i checkpoint.Info, d time.Duration) {
+	if f := n.CheckpointDurable; f != nil {
+		n.send(func() { f(i, d) })
 	}
 }
 
-func (e *Events) imageWritten(bytes int64, d time.Duration) {
-	if e.ImageWritten != nil {
-		e.ImageWritten(bytes, d)
+func (n *notifier) checkpointFailed(v checkpoint.Version, err error) {
+	if f := n.CheckpointFailed; f != nil {
+		n.send(func() { f(v, err) })
 	}
 }
 
-func (e *Events) compacted(begin uint64, moved int64, d time.Duration) {
-	if e.Compacted != nil {
-		e.Compacted(begin, moved, d)
+func (n *notifier) segmentCreated(path string) {
+	if f := n.SegmentCreated; f != nil {
+		n.send(func() { f(path) })
 	}
 }
 
-func (e *Events) restored(i checkpoint.Info, d time.Duration) {
-	if e.Restored != nil {
-		e.Restored(i, d)
+func (n *notifier) segmentsFreed(files int, bytes int64) {
+	if f := n.SegmentsFreed; f != nil && files > 0 {
+		n.send(func() { f(files, bytes) })
 	}
+}
+
+func (n *notifier) indexGrown(buckets int) {
+	if f := n.IndexGrown; f != nil {
+		n.send(func() { f(buckets) })
+	}
+}
+
+func (n *notifier) imageWritten(bytes int64, d time.Duration) {
+	if f := n.ImageWritten; f != nil {
+		n.send(func() { f(bytes, d) })
+	}
+}
+
+func (n *notifier) compacted(begin uint64, moved int64, d time.Duration) {
+	if f := n.Compacted; f != nil {
+		n.send(func() { f(begin, moved, d) })
+	}
+}
+
+func (n *notifier) restored(i checkpoint.Info, d time.Duration) {
+	if f := n.Restored; f != nil {
+		n.send(func() { f(i, d) })
+	}
+}
+
+// stalled notes that an operation has waited for a page. Many may at a time, and one call tells of them all.
+func (n *notifier) stalled(d time.Duration) {
+	if n.Stalled == nil {
+		return
+	}
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.stalls.longest = max(n.stalls.longest, d)
+	if n.stalls.operations++; n.stalls.operations == 1 {
+		n.sendLocked(n.tellStalls)
+	}
+}
+
+func (n *notifier) tellStalls() {
+	n.mu.Lock()
+	all := n.stalls
+	n.stalls = stalls{}
+	n.mu.Unlock()
+	n.Stalled(all.operations, all.longest)
 }

@@ -15,12 +15,7 @@ type membership struct {
 
 // members returns the membership of m, for the log of which m is a version.
 func members(m *checkpoint.Manifest) membership {
-	b := membership{fuzzy: m.Cut, cut: m.Cut}
-	// An exception that m has inherited covers records that are not in this log either.
-	if n := len(m.Extents); n > 0 && m.Extents[n-1].LogVersion == m.LogVersion {
-		b.fuzzy, b.after = m.Extents[n-1].Fuzzy, word.MakeRecordVersion(m.LogVersion+1)
-	}
-	return b
+	return membership{fuzzy: m.LiveFuzzy(), cut: m.Cut, after: word.MakeRecordVersion(m.LogVersion + 1)}
 }
 
 func (b membership) has(a word.Address, v word.RecordVersion) bool {

@@ -7,8 +7,9 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Get appends the value of key to dst and returns the extended slice. It allocates only when dst is too small.
-// ErrNotFound when the key has no value; ErrCorrupt when its record on disk is damaged.
+// Get appends the value of key to dst and returns the extended slice, or dst with an error. It allocates only when dst
+// is too small. ErrNotFound when the key has no value, ErrCorrupt when its record on disk is damaged; ErrEmptyKey,
+// ErrTooLarge (for a key), ErrClosed; or an error of the disk.
 func (s *Session) Get(dst, key []byte) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return dst, err

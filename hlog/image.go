@@ -26,7 +26,7 @@ const minImageLog = 2 << 20
 // imageWriter knows the newest index image and writes the next.
 type imageWriter struct {
 	mu      sync.Mutex
-	idle    sync.Cond // of mu: nothing is being written
+	idle    sync.Cond // of mu: writing is 0
 	minLog  uint64    // least log that is worth an image
 	newest  *checkpoint.ImageRef
 	opened  *checkpoint.ImageRef // what adopt was last told
@@ -128,17 +128,24 @@ func (w *imageWriter) claim(from, cut, least uint64) (id uint64, retired int, du
 }
 
 // finish makes ref the newest image unless a restore has come in between, and reports whether it did; ref is nil when
-// writing failed.
+// writing failed. The image counts as being written until release.
 func (w *imageWriter) finish(ref *checkpoint.ImageRef, retired int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.writing = 0
-	w.idle.Broadcast()
 	if ref == nil || retired != w.retired {
 		return false
 	}
 	w.newest = ref
 	return true
+}
+
+// release ends what claim began, when the image has got into a manifest if it ever will: until then a restore, after
+// which it is not the newest any more, must not make an orphan of it.
+func (w *imageWriter) release() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.writing = 0
+	w.idle.Broadcast()
 }
 
 // writeImageIfDue writes an image of the current version, in the calling goroutine, if the log has grown enough to
@@ -157,6 +164,10 @@ func (s *Store) writeImageIfDue() {
 	if !due {
 		return
 	}
+	defer s.images.release()
+	if s.current() != m {
+		return // a restore came before the claim, which would not tell; or a commit, which asks for another round
+	}
 	began := time.Now()
 	ref, err := s.writeImage(id, m)
 	if s.images.finish(ref, retired) && s.amends(fresh) {
@@ -167,7 +178,7 @@ func (s *Store) writeImageIfDue() {
 		return
 	}
 	s.counters.imageBytes.Add(ref.Bytes)
-	s.opts.Events.imageWritten(ref.Bytes, time.Since(began))
+	s.events.imageWritten(ref.Bytes, time.Since(began))
 }
 
 // amends reports whether the current version's manifest may be replaced, fresh telling whether it was committed since

@@ -8,15 +8,6 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 )
 
-// imagesAreWorth sets how much log makes an image due.
-func imagesAreWorth(s *Store, bytes uint64) {
-	s.images.mu.Lock()
-	defer s.images.mu.Unlock()
-	s.images.minLog = bytes
-}
-
-const never = 1 << 40
-
 // fillImages writes keys [0, n) and returns the check that they are in a version or store.
 func fillImages(t *testing.T, s *Store, n int) (check func(get func(dst, key []byte) ([]byte, error))) {
 	t.Helper()
@@ -45,7 +36,7 @@ func TestImage_OncePerVersion(t *testing.T) {
 	g.Enter()
 	p, err := s.BeginCheckpoint()
 	must(t, err)
-	imagesAreWorth(s, 64<<10)
+	pace(s, 64<<10)
 	spill(t, x, 128<<10)
 	g.Exit()
 	_, err = p.Wait(context.Background())
@@ -76,12 +67,12 @@ func TestRemote_LeftOutForAWhile(t *testing.T) {
 	without.FS = with.FS
 	with.Remote = remote
 	s := mustOpen(t, "/store", with)
-	imagesAreWorth(s, never)
+	pace(s, never)
 	check := fillImages(t, s, 500)
 	commit(t, s)
 	must(t, s.Close())
 	s = mustOpen(t, "/store", without)
-	imagesAreWorth(s, 1)
+	pace(s, 1)
 	must(t, s.Close())
 	s = mustOpen(t, "/store", with)
 	check(s.Get)

@@ -4,6 +4,7 @@ import (
 	"math/bits"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/invariant"
@@ -60,6 +61,9 @@ type hybridLog struct {
 	stop   chan struct{}
 	done   chan struct{}
 	stalls atomic.Uint64 // operations that waited for a page
+	waited atomic.Int64  // nanoseconds that those took which are over
+
+	stalled func(time.Duration)
 
 	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
@@ -72,8 +76,9 @@ type logConfig struct {
 	frameBudget     func() int64
 	epochs          *epoch.Manager
 	segments        *segments
-	spilling        func()       // called when pages are dropped from memory
-	begin, tail     word.Address // tail is a multiple of blockBytes; all below it is on disk
+	spilling        func()              // called when pages are dropped from memory
+	stalled         func(time.Duration) // is told how long an operation has waited for a page; it must not wait
+	begin, tail     word.Address        // tail is a multiple of blockBytes; all below it is on disk
 }
 
 // blockBytes is the unit of disk writes. A committed version ends on a multiple of it, so that no block that a
@@ -95,6 +100,7 @@ func newLog(c logConfig) (*hybridLog, error) {
 		epochs:          c.epochs,
 		segments:        c.segments,
 		spilling:        c.spilling,
+		stalled:         c.stalled,
 		frameBudget:     c.frameBudget,
 		mutableFraction: c.mutableFraction,
 		kicks:           make(chan struct{}, 1),
@@ -180,6 +186,12 @@ func (l *hybridLog) kick() {
 // failed, with its error. The caller is outside the epoch.
 func (l *hybridLog) waitForSpace(n int) error {
 	l.stalls.Add(1)
+	began := time.Now()
+	defer func() {
+		d := time.Since(began)
+		l.waited.Add(int64(d))
+		l.stalled(d)
+	}()
 	l.waitMu.Lock()
 	defer l.waitMu.Unlock()
 	seen := l.failures

@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 	"fmt"
+	"path/filepath"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 )
@@ -57,23 +58,27 @@ func (s *Store) retain() error {
 // collect removes the files that no version and nobody else needs.
 func (s *Store) collect() error {
 	gone, err := s.collectLocked()
-	if len(gone) == 0 {
-		return err
-	}
+	var files int // segments; the others are images
 	var bytes int64
 	for _, o := range gone {
-		bytes += o.Bytes
+		s.counters.reclaimedBytes.Add(o.Bytes)
+		if filepath.Dir(o.Path) == s.versions.LogPath() {
+			files, bytes = files+1, bytes+o.Bytes
+		}
 	}
-	s.counters.reclaimedBytes.Add(bytes)
-	s.opts.Events.segmentsFreed(len(gone), bytes)
+	if len(gone) > 0 {
+		s.events.segmentsFreed(files, bytes)
+	}
 	return err
 }
 
-// collectLocked does that. One collection runs at a time: it finds out what is in use before it looks what the
-// versions refer to. What ceases to be referred to and comes to be in use does so outside of collections (purgeMu).
+// collectLocked does that. One collection runs at a time, and none during a restore. What is in use is found out before
+// what the versions refer to; who begins to use what a version ceases to refer to does so outside (purgeMu, filesMu).
 func (s *Store) collectLocked() ([]checkpoint.Orphan, error) {
 	s.purgeMu.Lock()
 	defer s.purgeMu.Unlock()
+	s.filesMu.Lock()
+	defer s.filesMu.Unlock()
 	numbers, err := s.segmentNumbers()
 	if err != nil {
 		return nil, err

@@ -2,88 +2,178 @@ package hlog
 
 import (
 	"fmt"
+	"math/bits"
 	"strings"
 	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // Metrics is a snapshot of what the store is and does. Operations are not counted: a counter on the hot path would
-// cost more than some of them. Fields that end in Count, and the totals in bytes that say so, only grow; Sub makes
-// rates of them. To publish it: expvar.Publish("hlog", expvar.Func(func() any { return store.Metrics() })).
+// cost more than some of them. Fields that end in Count, and those that say "total", only grow from the opening of the
+// store on; Sub makes rates of them. The others are as they are at the moment. To publish it:
+//
+//	expvar.Publish("hlog", expvar.Func(func() any { return store.Metrics() }))
 type Metrics struct {
-	// The log, as addresses in bytes: begin <= head <= read-only <= tail.
+	// The log, as addresses in bytes: begin <= head <= read-only <= tail. Up to head it is on disk only, from
+	// read-only on it is updated in place.
 	LogBegin, LogHead, LogReadOnly, LogTail uint64
 
-	MemoryBytes      int64 // the budget
+	MemoryBytes      int64 // the budget: Options.MemoryBytes
 	FrameBytes       int64 // log in memory
 	IndexBytes       int64 // index in memory
-	CacheBytes       int64 // cold records in memory
+	CacheBytes       int64 // memory for cold records
 	PageBytes        int   // size of a log page
-	DiskBytes        int64 // segment files that are in use, whole
-	DeadBytes        int64 // estimate of superseded records on disk that only compaction frees
-	IndexBuckets     int64 // of 64 bytes
+	DiskBytes        int64 // size of the segment files, those that only older versions need included
+	DeadBytes        int64 // estimate: the sum of DeadBytes over Segments
+	IndexBuckets     int64 // of 64 bytes, with room for 7 entries each
 	IndexOverflow    int64 // buckets that others have overflowed into
-	IndexEntries     int64 // entries in use; sampled when there are many
+	IndexEntries     int64 // entries in use, about one per key; sampled when there are many
 	IndexLoad        float64
-	IndexChainMax    int // longest chain of buckets seen
-	IndexGrowthCount uint64
+	IndexChainMax    int    // longest chain of buckets seen
+	IndexGrowthCount uint64 // doublings
 
-	AppendedBytes        uint64 // total: growth of the log
-	FlushedBytes         uint64 // end of what is on disk, as an address
-	ColdReadCount        uint64 // records read from disk
-	CacheHitCount        uint64 // cold records that were in memory
-	StallCount           uint64 // operations that waited for a log page
-	CheckpointCount      uint64
-	CheckpointErrorCount uint64
-	LastCheckpoint       time.Duration // from begin to durable
+	AppendedBytes        uint64        // total: growth of the log
+	FlushedBytes         uint64        // end of what is on disk, as an address
+	ColdReadCount        uint64        // records read from disk
+	CacheHitCount        uint64        // cold records that were in memory
+	StallCount           uint64        // times that an operation had to wait for a log page
+	StallTime            time.Duration // total: how long they waited
+	CheckpointCount      uint64        // committed versions
+	CheckpointErrorCount uint64        // versions that could not be committed
+	CheckpointTime       time.Duration // total: from begin to durable, of those committed
+	LastCheckpoint       time.Duration // the same of the last one
+	LongestCheckpoint    time.Duration // and of the slowest since the store was opened
 	ImageBytes           int64         // total: index images written
 	CompactedBytes       int64         // total: live records moved
 	ReclaimedBytes       int64         // total: files removed
 	RestoreCount         uint64
 	RemoteLagVersions    int // versions that the remote does not have yet
 	Versions             int // that can be restored
+
+	PerVersion []VersionMetrics // the versions that can be restored, oldest first
+	Segments   []SegmentMetrics // the segments that hold log of the current version, oldest first
 }
 
-// Metrics returns a snapshot. It is cheap enough to be taken every second; its fields are read one after the other.
+// VersionMetrics is what a version takes on disk.
+type VersionMetrics struct {
+	Version        checkpoint.Version
+	LogBytes       int64 // log that it consists of, most of it shared with others
+	ExclusiveBytes int64 // log and image that no other version needs: what purging it would free
+	Current        bool  // the directory opens at it
+}
+
+// SegmentMetrics is what a segment file holds of the current version.
+type SegmentMetrics struct {
+	Segment  uint64 // number of the file: it begins at log address Segment * Options.SegmentBytes
+	LogBytes int64  // log of the current version in it
+	// DeadBytes estimates how much of that is superseded or deleted records, which only compaction frees: what is left
+	// of LogBytes without as many records of mean size as the index has entries that lead here. Where keys share
+	// entries, for lack of memory or by chance, or differ much in size, it is rough.
+	DeadBytes int64
+}
+
+// Metrics returns a snapshot. It is meant to be taken every second or so: it looks at up to 2^18 buckets of the index,
+// some 10 ms when there are as many, lists the directory of segment files, and allocates the two slices. It may be
+// called from any goroutine, waits for no checkpoint and makes no operation wait. Its fields are read one after the
+// other and need not fit each other exactly. On a closed store those about the index and the segments are zero, and the
+// others are what they were last.
 func (s *Store) Metrics() Metrics {
 	l := s.log
+	n := &s.counters
 	m := Metrics{
 		LogBegin: l.begin.Load(), LogHead: l.head.Load(), LogReadOnly: l.readOnly.Load(), LogTail: l.tail.Load(),
 		MemoryBytes: s.opts.MemoryBytes, PageBytes: s.opts.PageBytes,
 		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(),
-		AppendedBytes: l.tail.Load(), FlushedBytes: l.flushed.Load(), StallCount: l.stalls.Load(),
-		ColdReadCount: s.counters.coldReads.Load(), CacheHitCount: s.counters.cacheHits.Load(),
-		CheckpointCount: s.counters.checkpoints.Load(), CheckpointErrorCount: s.counters.checkpointErrors.Load(),
-		LastCheckpoint: time.Duration(s.counters.checkpointNanos.Load()),
-		ImageBytes:     s.counters.imageBytes.Load(), CompactedBytes: s.counters.compactedBytes.Load(),
-		ReclaimedBytes: s.counters.reclaimedBytes.Load(), RestoreCount: s.counters.restores.Load(),
-		Versions: len(s.versions.Versions()), RemoteLagVersions: s.copies.lag(),
+		AppendedBytes: l.tail.Load(), FlushedBytes: l.flushed.Load(),
+		StallCount: l.stalls.Load(), StallTime: time.Duration(l.waited.Load()),
+		ColdReadCount: n.coldReads.Load(), CacheHitCount: n.cacheHits.Load(),
+		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
+		CheckpointTime:    time.Duration(n.checkpointNanos.all.Load()),
+		LastCheckpoint:    time.Duration(n.checkpointNanos.last.Load()),
+		LongestCheckpoint: time.Duration(n.checkpointNanos.longest.Load()),
+		ImageBytes:        n.imageBytes.Load(), CompactedBytes: n.compactedBytes.Load(),
+		ReclaimedBytes: n.reclaimedBytes.Load(), RestoreCount: n.restores.Load(),
+		RemoteLagVersions: s.copies.lag(),
 	}
-	m.DiskBytes, m.DeadBytes = s.diskUse()
 	m.FrameBytes = int64(l.limit.Load() - l.pageStart(m.LogHead))
-	s.tableMu.RLock()
-	defer s.tableMu.RUnlock()
-	if s.tableShut {
+	for _, i := range s.versions.Versions() {
+		m.PerVersion = append(m.PerVersion, VersionMetrics{i.Version, i.LogBytes, i.ExclusiveBytes, i.Current})
+	}
+	m.Versions = len(m.PerVersion)
+	if entries, err := s.opts.FS.List(s.versions.LogPath()); err == nil {
+		for _, e := range entries {
+			m.DiskBytes += e.Size
+		}
+	}
+	x, ok := s.surveySegments(&m)
+	if !ok {
 		return m
 	}
-	x := s.index().Stats()
 	m.IndexBuckets, m.IndexOverflow, m.IndexEntries = x.Buckets, x.OverflowBuckets, x.Entries
 	m.IndexLoad, m.IndexChainMax, m.IndexGrowthCount = x.Load, x.LongestChain, uint64(x.Growths)
 	return m
 }
 
-// diskUse returns the bytes of the segment files, and an estimate of how much of the current log is dead.
-func (s *Store) diskUse() (disk, dead int64) {
-	entries, err := s.opts.FS.List(s.versions.LogPath())
-	if err != nil {
-		return 0, 0
+// survey returns figures about the index, and has visit called with the addresses of the entries that it looks at. ok
+// is false when the store is closed.
+func (s *Store) survey(visit func([]word.Address)) (x index.Stats, ok bool) {
+	s.tableMu.RLock()
+	defer s.tableMu.RUnlock()
+	if s.tableShut {
+		return index.Stats{}, false
 	}
-	for _, e := range entries {
-		disk += e.Size
+	return s.index().Survey(visit), true
+}
+
+// surveySegments fills in what the segments hold of the current version, and how much of it is dead. Nobody tracks that
+// record by record, which would cost every update that supersedes one: the index knows where the living are.
+func (s *Store) surveySegments(m *Metrics) (x index.Stats, ok bool) {
+	current := s.current()
+	if current == nil || len(current.Extents) == 0 {
+		return s.survey(nil)
 	}
-	if m := s.current(); m != nil && s.check() == nil {
-		dead = max(m.LogBytes()-s.liveEstimate(), 0)
+	size := s.segments.size // a power of two (Options.SegmentBytes)
+	shift := bits.TrailingZeros64(size)
+	first := current.Extents[0].Start / size
+	last := (current.Extents[len(current.Extents)-1].End - 1) / size
+	found := make([]uint32, last-first+1) // entries, by segment
+	all := 0
+	x, ok = s.survey(func(batch []word.Address) {
+		all += len(batch)
+		for _, a := range batch {
+			if n := uint64(a)>>shift - first; n < uint64(len(found)) { // below first, n wraps around
+				found[n]++
+			}
+		}
+	})
+	if !ok {
+		return x, false
 	}
-	return disk, dead
+	live := float64(s.liveEstimate(x, current.LogBytes()))
+	for _, e := range current.Extents {
+		for at := e.Start; at < e.End; {
+			n := at / size
+			end := min(e.End, (n+1)*size)
+			if k := len(m.Segments); k == 0 || m.Segments[k-1].Segment != n {
+				m.Segments = append(m.Segments, SegmentMetrics{Segment: n})
+			}
+			m.Segments[len(m.Segments)-1].LogBytes += int64(end - at)
+			at = end
+		}
+	}
+	for i := range m.Segments {
+		g := &m.Segments[i]
+		share := float64(g.LogBytes) / float64(current.LogBytes()) // what is known while no block of the image is loaded
+		if all > 0 {
+			share = float64(found[g.Segment-first]) / float64(all)
+		}
+		g.DeadBytes = max(g.LogBytes-int64(live*share), 0)
+		m.DeadBytes += g.DeadBytes
+	}
+	return x, true
 }
 
 // Sub returns m with the counts and totals of an earlier snapshot taken off: what happened in between.
@@ -93,8 +183,10 @@ func (m Metrics) Sub(earlier Metrics) Metrics {
 	m.ColdReadCount -= earlier.ColdReadCount
 	m.CacheHitCount -= earlier.CacheHitCount
 	m.StallCount -= earlier.StallCount
+	m.StallTime -= earlier.StallTime
 	m.CheckpointCount -= earlier.CheckpointCount
 	m.CheckpointErrorCount -= earlier.CheckpointErrorCount
+	m.CheckpointTime -= earlier.CheckpointTime
 	m.ImageBytes -= earlier.ImageBytes
 	m.CompactedBytes -= earlier.CompactedBytes
 	m.ReclaimedBytes -= earlier.ReclaimedBytes
@@ -102,7 +194,10 @@ func (m Metrics) Sub(earlier Metrics) Metrics {
 	return m
 }
 
-// String returns a table for people.
+// maxRows bounds the versions and the segments that String lists.
+const maxRows = 16
+
+// String returns a table for people, of some 10 to 40 lines.
 func (m Metrics) String() string {
 	var b strings.Builder
 	row := func(name, format string, args ...any) {
@@ -111,14 +206,42 @@ func (m Metrics) String() string {
 	row("log", "begin %#x  head %#x  read-only %#x  tail %#x", m.LogBegin, m.LogHead, m.LogReadOnly, m.LogTail)
 	row("memory", "%s of %s: frames %s, index %s, cold cache %s", size(m.FrameBytes+m.IndexBytes+m.CacheBytes), size(m.MemoryBytes),
 		size(m.FrameBytes), size(m.IndexBytes), size(m.CacheBytes))
-	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d", m.IndexEntries, m.IndexBuckets, m.IndexLoad,
-		m.IndexOverflow, m.IndexChainMax)
-	row("disk", "%s in segments, about %s of it dead", size(m.DiskBytes), size(m.DeadBytes))
-	row("cold reads", "%d from disk, %d from the cache, %d stalls", m.ColdReadCount, m.CacheHitCount, m.StallCount)
-	row("checkpoints", "%d, %d failed, the last took %v; %d versions, %d not on the remote", m.CheckpointCount, m.CheckpointErrorCount,
-		m.LastCheckpoint, m.Versions, m.RemoteLagVersions)
+	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d, %d doublings", m.IndexEntries, m.IndexBuckets,
+		m.IndexLoad, m.IndexOverflow, m.IndexChainMax, m.IndexGrowthCount)
+	row("cold reads", "%d from disk, %d from the cache", m.ColdReadCount, m.CacheHitCount)
+	row("stalls", "%d for a log page, %v in all", m.StallCount, brief(m.StallTime))
+	row("checkpoints", "%d, %d failed; the last took %v, the longest %v, all together %v", m.CheckpointCount, m.CheckpointErrorCount,
+		brief(m.LastCheckpoint), brief(m.LongestCheckpoint), brief(m.CheckpointTime))
 	row("upkeep", "images %s, moved %s, reclaimed %s, %d restores", size(m.ImageBytes), size(m.CompactedBytes), size(m.ReclaimedBytes), m.RestoreCount)
+	row("disk", "%s in segment files; about %s dead in the current version", size(m.DiskBytes), size(m.DeadBytes))
+	for _, g := range m.Segments[:min(len(m.Segments), maxRows)] { // the oldest are compacted first
+		row("", "segment %-12d %10s of log, %10s dead (%.0f%%)", g.Segment, size(g.LogBytes), size(g.DeadBytes),
+			100*float64(g.DeadBytes)/float64(max(g.LogBytes, 1)))
+	}
+	if n := len(m.Segments) - maxRows; n > 0 {
+		row("", "and %d newer segments", n)
+	}
+	row("versions", "%d, %d not on the remote", m.Versions, m.RemoteLagVersions)
+	if n := len(m.PerVersion) - maxRows; n > 0 {
+		row("", "%d older versions, and", n)
+	}
+	for _, v := range m.PerVersion[max(len(m.PerVersion)-maxRows, 0):] {
+		mark := ""
+		if v.Current {
+			mark = "  current"
+		}
+		row("", "version %-12d %10s of log, %10s exclusive%s", v.Version, size(v.LogBytes), size(v.ExclusiveBytes), mark)
+	}
 	return b.String()
+}
+
+// brief rounds a duration to three or four digits.
+func brief(d time.Duration) time.Duration {
+	unit := time.Duration(1)
+	for d/unit >= 10_000 {
+		unit *= 10
+	}
+	return d.Round(unit)
 }
 
 func size(n int64) string {

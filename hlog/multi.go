@@ -12,7 +12,7 @@ import (
 // needs from disk are read first, all at once (staging.go), so that their I/O overlaps too. The operations themselves
 // then run one by one in the order of the call.
 const (
-	multiGroup  = 16
+	multiGroup  = 64
 	multiWindow = 128
 )
 
@@ -91,9 +91,11 @@ func checkKeys(keys [][]byte) error {
 	return nil
 }
 
-// MultiGet calls fn once for every key, in order, with its value or with ErrNotFound or what else went wrong with
-// it. value is valid during the call only. The error is that of the call as a whole: bad keys, before anything
-// happened, or ErrClosed.
+// MultiGet calls fn once for every key, in order, with its value, or with ErrNotFound or whatever else went wrong with
+// that key. value is valid until fn returns; fn must not use the session. Cache misses and disk reads of many keys
+// overlap.
+//
+// The error is that of the call as a whole: ErrEmptyKey or ErrTooLarge before fn was called at all, or ErrClosed.
 func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error)) error {
 	if err := checkKeys(keys); err != nil {
 		return err
@@ -113,7 +115,8 @@ func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error
 	})
 }
 
-// MultiSet sets keys[i] to values[i], in order. After an error of the disk a prefix of them is set.
+// MultiSet sets keys[i] to values[i], in order; it is no transaction. ErrLength, ErrEmptyKey, ErrTooLarge and
+// ErrReadOnly come before any effect. After any other error the first so many keys are set, and the rest are not.
 func (s *Session) MultiSet(keys, values [][]byte) error {
 	if len(keys) != len(values) {
 		return ErrLength
@@ -128,7 +131,8 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 	})
 }
 
-// MultiRMW does RMW for every key, in order, with fn told which. After an error a prefix of them is done.
+// MultiRMW does RMW for every key, in order; i tells fn which. It is no transaction. ErrEmptyKey, ErrTooLarge for a key,
+// and ErrReadOnly come before any effect. After any other error the first so many keys are done, and the rest are not.
 func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) error {
 	for _, k := range keys {
 		if err := s.checkWrite(k, 0); err != nil {
@@ -159,21 +163,17 @@ type tableKeys[K comparable, V any] struct {
 func (k tableKeys[K, V]) len() int        { return len(k.keys) }
 func (k tableKeys[K, V]) at(i int) []byte { return k.t.bytes(&k.keys[i]) }
 
-// MultiGet fills values[i] and found[i] for keys[i]; the slices have equal lengths. A value that is absent is left
-// zero. After an error the rest is not filled.
+// MultiGet sets values[i] and found[i] to what Get returns for keys[i]; an absent key has a zero value. The slices must
+// have equal lengths, else ErrLength. After another error, those of Get, only the first so many are set.
 func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if len(values) != len(keys) || len(found) != len(keys) {
 		return ErrLength
 	}
+	if t.words {
+		return t.s.multiGetWords(mem.AsWords(keys), mem.AsWords(values), found)
+	}
 	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
 		b := mem.AsBytes(&values[i])
-		if t.words {
-			if value, ok := t.s.getWord(mem.Load64(mem.AsBytes(&keys[i])), h); ok {
-				mem.Store64(b, value)
-				found[i] = true
-				return nil
-			}
-		}
 		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
 		switch {
 		case err == ErrNotFound:
@@ -190,7 +190,8 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	})
 }
 
-// MultiSet sets keys[i] to values[i], in order.
+// MultiSet sets keys[i] to values[i], in order; it is no transaction. The slices must have equal lengths, else
+// ErrLength. After another error, those of Set, only the first so many keys are set.
 func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if len(values) != len(keys) {
 		return ErrLength
@@ -198,41 +199,42 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
+	if t.words {
+		return t.s.multiSetWords(mem.AsWords(keys), mem.AsWords(values))
+	}
 	return each(t.s, tableKeys[K, V]{t, keys}, false, func(i int, h uint64) error {
-		if t.words && t.s.setWord(mem.Load64(mem.AsBytes(&keys[i])), mem.Load64(mem.AsBytes(&values[i])), h) {
-			return nil
-		}
 		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
 	})
 }
 
-// MultiUpdate does Update for every key, in order, with fn told which.
+// MultiUpdate does Update for every key, in order; i tells fn which. It is no transaction. After an error, those of
+// Update, only the first so many keys are done.
 func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
+	if t.words {
+		return t.s.multiUpdateWords(mem.AsWords(keys), mem.OnWordOf(fn), func(i int, h uint64) error {
+			return t.updateOne(i, mem.AsBytes(&keys[i]), h, fn)
+		})
+	}
 	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
-		key := t.bytes(&keys[i])
-		if t.words {
-			if value, ok := t.s.readWordForUpdate(&t.s.rmw, mem.Load64(key), h); ok {
-				mem.Store64(mem.AsBytes(&t.value), value)
-				fn(i, &t.value, true)
-				if t.s.writeWordUpdate(&t.s.rmw, mem.Load64(mem.AsBytes(&t.value))) {
-					return nil
-				}
-			}
-		}
-		for tries := 0; ; tries++ {
-			existed, err := t.load(key, h)
-			if err != nil {
-				return err
-			}
-			fn(i, &t.value, existed)
-			if ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries); ok || err != nil {
-				return err
-			}
-		}
+		return t.updateOne(i, t.bytes(&keys[i]), h, fn)
 	})
+}
+
+// updateOne is Update of the i-th key of a call.
+func (t *Table[K, V]) updateOne(i int, key []byte, h uint64, fn func(i int, v *V, existed bool)) error {
+	for tries := 0; ; tries++ {
+		existed, err := t.load(key, h)
+		if err != nil {
+			return err
+		}
+		fn(i, &t.value, existed)
+		if ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries); ok || err != nil {
+			return err
+		}
+	}
 }
 
 // coldHead returns where the chain of key leaves memory, None if the key is in memory or its chain ends there.

@@ -18,12 +18,13 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Open opens the store in dir at its newest version. It creates the directory when there is none; with
-// Options.ReadOnly that is an error (fs.ErrNotExist) and nothing is written. nil options are the defaults.
+// Open opens the store in dir at its current version: the newest, or the one that a later rollback went back to. It
+// makes the directory when there is none; with Options.ReadOnly that is fs.ErrNotExist and nothing is written. nil
+// options are the defaults. The time it takes does not follow the size of the state.
 //
-// ErrLocked when the store is open already, in this process or in another, by whatever path; ErrCorrupt when what is
-// needed to tell the newest version is damaged; ErrFormat when the directory was written in a newer format. In each
-// case every file is as it was.
+// ErrOptions when an option is out of range; ErrLocked when the store is open already, in this process or in another,
+// by whatever path; ErrCorrupt when what is needed to tell or to recover the current version is damaged, and no remote
+// has it; ErrFormat when the directory was written in a newer format. After an error every version is as it was.
 func Open(dir string, opts *Options) (*Store, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -59,6 +60,7 @@ func open(path string, o Options) (_ *Store, err error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
+	s.events.init(o.Events)
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()
 	s.background, s.cancel = context.WithCancel(context.Background())
@@ -127,6 +129,7 @@ func (s *Store) abandon() error {
 
 // start sets the background going.
 func (s *Store) start() {
+	s.events.start()
 	s.pool.init(s)
 	go s.log.run()
 	s.copies.start(s)
@@ -162,7 +165,7 @@ func (s *Store) recover() error {
 	if int64(s.opts.PageBytes) > id.SegmentBytes {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
-	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly)
+	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly, s.events.segmentCreated)
 	cur, err := s.versionToOpen()
 	if err != nil {
 		return err

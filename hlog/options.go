@@ -43,7 +43,7 @@ type Options struct {
 	MemoryBytes int64
 
 	// MutableFraction is the share of the log's frames in which records are updated in place, above 0 and at most
-	// 0.95; the rest is being written out. Default 0.9.
+	// 0.95; the other frames are read-only, being written to disk or waiting to be used again. Default 0.9.
 	MutableFraction float64
 
 	// PageBytes is the size of a log page, the unit of flushing and eviction: a power of two from 16 KiB to 8 MiB,
@@ -55,15 +55,16 @@ type Options struct {
 	// at least one page. Default 16 MiB. A directory keeps the size it was created with.
 	SegmentBytes int64
 
-	// KeepVersions is how many committed versions are retained; older ones are purged after each commit. Default 8.
+	// KeepVersions is how many committed versions are kept, here and on the remote; older ones are purged after a
+	// commit, except for the current one and those that a view reads. Default 8.
 	KeepVersions int
 
-	// CheckpointEvery makes the store commit a version this often in the background, when anything changed.
-	// 0: only on request.
+	// CheckpointEvery has the store commit a version this often in the background, without a cookie, when anything has
+	// changed. Failures go to Logger, Events and Metrics. 0: only on request.
 	CheckpointEvery time.Duration
 
-	// Remote, when set, receives a copy of every version, and is where an empty, older or damaged directory opens
-	// from. It is ignored by a read-only store.
+	// Remote, when set, receives a copy of every version, and is what an empty, older or damaged directory is filled
+	// from when it is opened. A read-only store ignores it.
 	Remote checkpoint.Remote
 
 	// Version opens the store at this version instead of the newest: a rollback like Restore, and the way back when
@@ -71,23 +72,25 @@ type Options struct {
 	// version; nothing is changed then.
 	Version checkpoint.Version
 
-	// ReadOnly opens an existing store without writing a single byte. Several processes may do so at once.
+	// ReadOnly opens an existing store without writing a single byte. Several may do so at once, in one process or in
+	// many, but not while somebody has the directory open for writing (ErrLocked).
 	ReadOnly bool
 
-	// Logger receives what happens in the background. nil is silent.
+	// Logger receives what recovery and background work have to report: errors, warnings, and at the debug level each
+	// object that goes to or comes from a remote. nil is silent.
 	Logger *slog.Logger
 
-	// Events are called when something happens in the background.
+	// Events are callbacks for what the store does; each is optional.
 	Events Events
 
 	// NoCompaction switches the automatic compaction off; Store.Compact still works.
 	NoCompaction bool
 
-	// NoReadCache switches off the cache of cold records that are read again.
+	// NoReadCache switches off the cache of records that were read from disk.
 	NoReadCache bool
 
-	// FS is the file system that every durable byte goes through. nil is the operating system's. It exists for
-	// fault injection; see package fuzz.
+	// FS is the file system that every durable byte goes through; nil is that of the operating system. It exists for the
+	// tests of this module, which inject faults.
 	FS fsx.FS
 
 	pageChosen bool // PageBytes was 0

@@ -44,8 +44,8 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	s.log, err = newLog(logConfig{
 		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,
 		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments,
-		spilling: s.sizeCache,
-		begin:    word.Address(begin), tail: word.Address(tail),
+		spilling: s.sizeCache, stalled: s.events.stalled,
+		begin: word.Address(begin), tail: word.Address(tail),
 	})
 	if err != nil {
 		return err
@@ -53,7 +53,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if m != nil {
 		s.log.adoptAux(m.Aux)
 	}
-	s.committed = lineage{parent: m, start: tail}
+	s.goOn(lineage{parent: m, start: tail})
 	s.lastID = s.versions.MaxID()
 	s.images.adopt(m)
 	s.compactor.reset(begin, true)
@@ -67,7 +67,7 @@ func (s *Store) indexConfig() index.Config {
 		MaxBytes: s.memory.indexMax,
 		Reserve:  s.reserveIndex,
 		Spawn:    s.goWork,
-		OnGrow:   s.opts.Events.indexGrown,
+		OnGrow:   s.events.indexGrown,
 	}
 }
 
@@ -226,13 +226,17 @@ func (s *Store) warm() {
 	}
 }
 
-// current returns the newest committed version that the store has gone on from, nil before the first.
-func (s *Store) current() *checkpoint.Manifest {
-	m, _ := s.lineage()
-	return m
+// current returns the newest committed version that the store has gone on from, nil before the first. It waits for no
+// commit that is under way.
+func (s *Store) current() *checkpoint.Manifest { return s.parent.Load() }
+
+// goOn makes l what the next version is made from. The caller holds commitMu, unless nobody else has the store yet.
+func (s *Store) goOn(l lineage) {
+	s.committed = l
+	s.parent.Store(l.parent)
 }
 
-// lineage returns the same, and whether the store went on from it without a restore or a reopening in between.
+// lineage returns current, and whether the store went on from it without a restore or a reopening in between.
 func (s *Store) lineage() (m *checkpoint.Manifest, live bool) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()

@@ -19,9 +19,6 @@ const (
 	lastCopies = 30 * time.Second
 )
 
-// ErrRemote reports that a version is durable here, but not on the remote yet. The store goes on trying.
-var ErrRemote = errors.New("hlog: not copied to the remote")
-
 // copier copies versions to the remote. The zero value is for a store without one.
 type copier struct {
 	mirror  *checkpoint.Mirror

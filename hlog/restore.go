@@ -11,12 +11,14 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Restore takes the live store back to version v; 0 is the newest one, which the directory opens at. Operations that
-// raced with it finished before it or see the restored state; sessions and tables go on working. When it returns the
-// rollback is durable. No version is lost by it: what was current stays restorable until it is purged, and the next
-// version becomes another child of v.
+// Restore takes the live store back to version v; 0 is the current one, so that what was written since is
+// undone. Other operations wait while it runs, as long as going back over what has changed takes; each takes effect
+// either before it, and is undone, or after it. Sessions and tables go on working. When Restore returns nil the rollback
+// is durable. No version is lost by it: what was current stays restorable until it is purged, and the next version
+// becomes another child of v. A version that only the remote still has is fetched first.
 //
-// ErrVersionNotFound when there is no such version. After an error the store is as it was.
+// ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; ErrReadOnly; ErrClosed;
+// the error of ctx when that ends before the rollback is durable. After an error the store is as it was.
 func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return checkpoint.Info{}, err
@@ -41,7 +43,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	if err != nil {
 		return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)
 	}
-	s.opts.Events.restored(info, time.Since(began))
+	s.events.restored(info, time.Since(began))
 	return info, nil
 }
 
@@ -52,30 +54,33 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
+	s.filesMu.Lock() // no log that a rewind goes through is removed, and m's image stays until adopt has made it the newest
+	defer s.filesMu.Unlock()
 	defer s.versions.Unpin(m.Version)
 	s.lastID = max(s.lastID, s.versions.MaxID()) // m may have been fetched
-	defer s.holdFrom(members(m).fuzzy)()         // versions in between may be purged, and a rewind reads their log
 	s.gate(pausedBit, 0)
 	defer s.gate(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
 	tail, _ := s.log.alignTail(0)
 	s.log.shiftReadOnly(tail)
 
-	var apply func()
+	var apply, discard func()
 	rebuild := !s.isAncestor(m) || s.compactor.forgotten(s.log.begin.Load()) > uint64(logBegin(m)) // K3
 	if rebuild {
-		apply, err = s.planRebuild(ctx, m)
+		apply, discard, err = s.planRebuild(ctx, m)
 	} else {
 		apply, err = s.planRewind(ctx, m, tail)
+		discard = func() {} // it is all on the heap
 	}
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
-	info, err := s.info(m.Version)
-	if err != nil {
-		return checkpoint.Info{}, err
+	info, err := s.versions.Info(m.Version)
+	if err == nil {
+		err = s.versions.SetHead(m.Version)
 	}
-	if err := s.versions.SetHead(m.Version); err != nil {
+	if err != nil {
+		discard()
 		return checkpoint.Info{}, err
 	}
 	s.counters.restores.Add(1) // before anything that a scan could trip over
@@ -108,11 +113,9 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.flushMu.Unlock()
 	s.commitMu.Lock()
 	s.log.begin.Store(uint64(logBegin(m)))
-	s.committed = lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()}
+	s.goOn(lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()})
 	s.commitMu.Unlock()
-	s.purgeMu.Lock() // m's image is pinned until it is the newest; a collection under way may see neither
 	s.images.adopt(m)
-	s.purgeMu.Unlock()
 	s.compactor.reset(uint64(logBegin(m)), rebuilt)
 	s.newest = nil
 	s.control.Add(1) // an update that read before the restore does not write after it
@@ -131,14 +134,14 @@ func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 	return c != nil && c.Version == m.Version
 }
 
-// planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has made
-// the index forget, the way Open would.
-func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply func(), err error) {
+// planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has
+// made the index forget, the way Open would. Until then there are two: one of apply and discard has to be called.
+func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply, discard func(), err error) {
 	x, err := s.openIndex(ctx, m, s.indexConfig())
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	return func() {
+	apply = func() {
 		s.interruptIndexWork()
 		s.tableMu.Lock()
 		old := openedIndex{s.table.Swap(x.Index), s.imageFile}
@@ -150,7 +153,8 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply 
 				s.logger.Error("index image", "err", err)
 			}
 		})
-	}, nil
+	}
+	return apply, x.Close, nil
 }
 
 // rewinder finds where the index has to point for a version that the store has gone on from.
@@ -265,8 +269,9 @@ func (r *rewinder) apply() {
 	}
 }
 
-// Purge removes version v for good: what only it needs is freed. Other versions are not touched. ErrVersionNotFound
-// when there is no such version, ErrVersionInUse when the store has gone on from it or a view reads it.
+// Purge removes version v from the directory for good, and the files that only it needs. Other versions, and what a
+// remote has, are not touched. ErrVersionNotFound when there is no such version, ErrVersionInUse when the store has gone
+// on from it or a view reads it; ErrReadOnly; ErrClosed. ctx is looked at only before it begins.
 func (s *Store) Purge(ctx context.Context, v checkpoint.Version) error {
 	if err := s.check(); err != nil {
 		return err

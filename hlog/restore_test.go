@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -20,10 +21,19 @@ type rollbacks struct {
 	t              *testing.T
 	s              *Store
 	sessions, keys int
-	// generation is odd while a restore goes on; target is what the last one, or the one under way, goes to.
+	// generation is odd while a restore goes on; it is twice the number of those that are over.
 	generation atomic.Int64
-	target     atomic.Pointer[heldVersion]
+	mu         sync.Mutex
+	targets    []*heldVersion // of mu: what each restore so far, and the one under way, goes to
+	counts     atomic.Int64
 	ended      atomic.Bool
+}
+
+// since returns what the restores between two generations, both even, went to.
+func (r *rollbacks) since(from, to int64) []*heldVersion {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.targets[from/2 : to/2]
 }
 
 // heldVersion is a version and what it holds, by session and key.
@@ -57,15 +67,15 @@ func (r *rollbacks) session(i int) error {
 	last := int64(0)
 	for n := 0; !r.ended.Load(); n++ {
 		g := r.settled()
-		if g != last {
-			own, last = append([]uint64(nil), r.target.Load().held[i]...), g
-			continue
+		if between := r.since(last, g); len(between) > 0 {
+			own, last = slices.Clone(between[len(between)-1].held[i]), g
 		}
 		k := rnd.IntN(r.keys)
 		saw, err := r.count(x, table, n, r.key(i, k))
 		if err != nil {
 			return err
 		}
+		r.counts.Add(1)
 		if r.settled() == g {
 			if saw != own[k] {
 				return fmt.Errorf("session %d: key %d held %d, not the %d that were written", i, k, saw, own[k])
@@ -73,28 +83,81 @@ func (r *rollbacks) session(i int) error {
 			own[k]++
 			continue
 		}
-		if err := r.reconcile(table, i, k, &own, &last); err != nil {
+		if err := r.reconcile(table, count{i, k, n%countings == getAndSet, own[k], saw}, &own, &last); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
+// The ways to count. The last one is two operations, and a restore may come in between.
+const (
+	byUpdate = iota
+	byRMW
+	getAndSet
+	countings
+)
+
+// count is one that a restore raced with.
+type count struct {
+	session, key int
+	twice        bool   // it was two operations
+	had          uint64 // what the key held before the restore
+	saw          uint64 // what the count found
+}
+
+// allows reports whether a count may have found what it saw, and the key then hold now, when the store was restored
+// to these targets meanwhile: an operation takes place before, between or after them, and whatever was written before
+// a restore is gone after it.
+func (c count) allows(targets []*heldVersion, now uint64) bool {
+	held := []uint64{c.had} // what the key held at first, and after each restore
+	for _, h := range targets {
+		held = append(held, h.held[c.session][c.key])
+	}
+	for read, v := range held {
+		if v != c.saw {
+			continue
+		}
+		for write := read; write < len(held); write++ {
+			if write > read && !c.twice {
+				break
+			}
+			after := held[len(held)-1] // undone by the restores that came after it
+			if write == len(held)-1 {
+				after = c.saw + 1
+			}
+			if now == after {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// work waits until the sessions have counted that often, so that versions and restores have something to do.
+func (r *rollbacks) work(counts int64) {
+	for end := r.counts.Load() + counts; r.counts.Load() < end && !r.ended.Load(); {
+		time.Sleep(100 * time.Microsecond)
+	}
+}
+
 // count adds one to key and returns what it held.
 func (r *rollbacks) count(x *Session, table *Table[[8]byte, [4]uint64], n int, key []byte) (saw uint64, err error) {
-	switch n % 3 {
-	case 0:
+	switch n % countings {
+	case byUpdate:
 		err = table.Update([8]byte(key), func(v *[4]uint64, existed bool) {
 			saw = v[0]
 			v[0]++
+			linger(n)
 		})
-	case 1:
+	case byRMW:
 		err = x.RMW(key, func(old []byte) []byte {
 			if old == nil {
 				old = make([]byte, 32)
 			}
 			saw = binary.LittleEndian.Uint64(old)
 			binary.LittleEndian.PutUint64(old, saw+1)
+			linger(n)
 			return old
 		})
 	default:
@@ -102,6 +165,7 @@ func (r *rollbacks) count(x *Session, table *Table[[8]byte, [4]uint64], n int, k
 		v, _, err = table.Get([8]byte(key))
 		saw = v[0]
 		v[0]++
+		linger(n)
 		if err == nil {
 			err = table.Set([8]byte(key), v) // nobody else writes it, but a restore may come in between
 		}
@@ -109,27 +173,42 @@ func (r *rollbacks) count(x *Session, table *Table[[8]byte, [4]uint64], n int, k
 	return saw, err
 }
 
-// reconcile finds out on which side of a restore the operation on key k was that raced with it.
-func (r *rollbacks) reconcile(table *Table[[8]byte, [4]uint64], i, k int, own *[]uint64, last *int64) error {
+// linger gives restores the time to come between what some counts find and what they write.
+func linger(n int) {
+	if n/countings%16 == 0 {
+		time.Sleep(300 * time.Microsecond)
+	}
+}
+
+// reconcile judges a count that a restore raced with, and brings the session's account to what the store holds.
+func (r *rollbacks) reconcile(table *Table[[8]byte, [4]uint64], c count, own *[]uint64, last *int64) error {
 	for !r.ended.Load() {
 		g := r.settled()
-		target := r.target.Load()
-		v, _, err := table.Get([8]byte(r.key(i, k)))
+		v, _, err := table.Get([8]byte(r.key(c.session, c.key)))
 		if err != nil {
 			return err
 		}
-		if r.settled() != g || r.target.Load() != target {
+		if r.settled() != g || g%2 != 0 {
 			continue
 		}
-		*own, *last = append([]uint64(nil), target.held[i]...), g
-		// The third kind of count is two operations, of which a restore may have undone what the first had read.
-		if v[0] < (*own)[k] {
-			return fmt.Errorf("session %d: key %d holds %d after the restore of %d, which holds %d", i, k, v[0], target.version, (*own)[k])
+		targets := r.since(*last, g)
+		if !c.allows(targets, v[0]) {
+			return fmt.Errorf("session %d: key %d held %d, was found to hold %d by a count (two operations: %v), and holds %d after the restores to%s",
+				c.session, c.key, c.had, c.saw, c.twice, v[0], describe(targets, c))
 		}
-		(*own)[k] = v[0]
+		*own, *last = slices.Clone(targets[len(targets)-1].held[c.session]), g
+		(*own)[c.key] = v[0]
 		return nil
 	}
 	return nil
+}
+
+// describe lists the targets with what they hold of the count's key.
+func describe(targets []*heldVersion, c count) (s string) {
+	for _, h := range targets {
+		s += fmt.Sprintf(" %d, which holds %d;", h.version, h.held[c.session][c.key])
+	}
+	return s
 }
 
 // hold reads what a version holds.
@@ -163,8 +242,10 @@ func (r *rollbacks) read(g getter) ([][]uint64, error) {
 
 // restore goes to version h.
 func (r *rollbacks) restore(h *heldVersion) error {
+	r.mu.Lock()
+	r.targets = append(r.targets, h)
+	r.mu.Unlock()
 	r.generation.Add(1)
-	r.target.Store(h)
 	_, err := r.s.Restore(context.Background(), h.version)
 	r.generation.Add(1)
 	return err
@@ -197,6 +278,7 @@ func TestRestore_UnderOperations(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(1, 2))
 	known := map[checkpoint.Version]*heldVersion{}
 	for n := 0; n < rounds && !r.ended.Load(); n++ {
+		r.work(1000)
 		v := commit(t, r.s)
 		h, err := r.hold(v)
 		must(t, err)
@@ -208,6 +290,7 @@ func TestRestore_UnderOperations(t *testing.T) {
 			versions, err := r.s.Versions()
 			must(t, err)
 			h := known[versions[rnd.IntN(len(versions))].Version]
+			r.work(300) // which it undoes, should it go back to the newest one
 			must(t, r.restore(h))
 		}
 	}

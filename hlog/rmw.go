@@ -10,11 +10,16 @@ import (
 
 // RMW replaces the value of key by what fn makes of it, atomically.
 //
-// fn gets a copy of the value, nil when the key has none, with the record's spare capacity. It may change it and
-// return it, a prefix of it or an extension of it, or return any other bytes; they are copied before RMW returns.
-// Returning nil deletes the key, or leaves it absent. fn runs with nothing held: it may take its time or panic, and
-// then the value is unchanged. It runs again when the value has changed meanwhile, so it must have no other effect.
-// It must not use the session that called it.
+// fn is given a copy of the value, nil when the key has none. It may change the copy and return it, a prefix of it or an
+// extension of it, or return any other bytes; they are copied before RMW returns. Returning nil deletes the key, or
+// leaves it absent.
+//
+// fn runs with no lock held: it may take its time, and if it panics the value is unchanged. When the value has been
+// changed by somebody else meanwhile, fn runs again with the new one, so it must have no other effect. It must not use
+// the session that called it.
+//
+// The errors are those of Get, but for ErrNotFound, and of Set. ErrTooLarge may come after fn was called, when what it
+// returned is too large.
 func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
 	if err := s.checkWrite(key, 0); err != nil {
 		return err

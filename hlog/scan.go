@@ -9,12 +9,14 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Scan calls fn once for every key that has a value, in no particular order, until it returns false. Keys that have a
-// value all the while are visited once, with a value they had during the scan; keys that are set or deleted
-// meanwhile may or may not be. key and value are valid during the call. fn may use the store. ErrRestored when the
-// store is restored meanwhile.
+// Scan calls fn once for every key that has a value, in no particular order, until fn returns false. A key that has a
+// value all the while is visited exactly once, with a value that it had during the scan; one that is set or deleted
+// meanwhile may be visited or not. key and value are valid until fn returns and must not be changed. fn may use the
+// store.
 //
-// It reads the log from its beginning, not the index: the cost follows the log, and little memory is needed for it.
+// It reads the log from its beginning, not the index: the time it takes follows the length of the log, and it needs
+// little memory. ErrRestored when the store is restored meanwhile, ErrCorrupt when log is damaged; ErrClosed; the error
+// of ctx.
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	x := s.NewSession()
 	defer x.Close()

@@ -23,6 +23,7 @@ type segments struct {
 	path     func(n uint64) string
 	size     uint64
 	readOnly bool
+	created  func(path string) // is told of files that were created; it must not wait
 
 	mu     sync.RWMutex
 	open   map[uint64]*segment
@@ -43,9 +44,9 @@ type segment struct {
 	dirty atomic.Bool   // written since the last sync
 }
 
-func newSegments(fsys fsx.FS, dir string, path func(uint64) string, size int64, readOnly bool) *segments {
+func newSegments(fsys fsx.FS, dir string, path func(uint64) string, size int64, readOnly bool, created func(path string)) *segments {
 	// A process that was killed may have created files without having synced their directory.
-	return &segments{fs: fsys, dir: dir, path: path, size: uint64(size), readOnly: readOnly, open: map[uint64]*segment{}, dirDirty: !readOnly}
+	return &segments{fs: fsys, dir: dir, path: path, size: uint64(size), readOnly: readOnly, created: created, open: map[uint64]*segment{}, dirDirty: !readOnly}
 }
 
 // acquire returns segment n with a reference. It creates the file if create is set.
@@ -80,7 +81,9 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 	f, err := s.fs.Open(name, flag)
 	if create && errors.Is(err, fs.ErrNotExist) {
 		s.dirDirty, s.fresh = true, append(s.fresh, n) // also when this fails: the file may be there all the same
-		f, err = s.fs.Open(name, flag|fsx.Create)
+		if f, err = s.fs.Open(name, flag|fsx.Create); err == nil {
+			s.created(name)
+		}
 	}
 	if err != nil {
 		return nil, err

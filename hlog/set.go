@@ -6,8 +6,11 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Set makes value the value of key. Both are copied; an empty value is a value. ErrEmptyKey, ErrTooLarge and
-// ErrReadOnly before any effect; an error of the disk when the log has to spill and cannot.
+// Set makes value the value of key. Both are copied. An empty value, nil included, is a value. It waits for the disk
+// only when memory is full of log that has not been written yet.
+//
+// ErrEmptyKey, ErrTooLarge, ErrReadOnly, ErrClosed; or an error of the disk, when the log has to be written and cannot
+// be. In each case nothing has changed.
 func (s *Session) Set(key, value []byte) error {
 	if err := s.checkWrite(key, len(value)); err != nil {
 		return err

@@ -37,6 +37,7 @@ type Store struct {
 	segments *segments
 	memory   *budget
 	counters counters
+	events   notifier
 	unlock   func() error
 
 	tableMu    sync.RWMutex // held by those who use the index outside the epoch
@@ -55,7 +56,8 @@ type Store struct {
 
 	commits   commitQueue
 	commitMu  sync.Mutex
-	committed lineage // of commitMu
+	committed lineage                             // of commitMu; goOn sets it
+	parent    atomic.Pointer[checkpoint.Manifest] // committed.parent, for those who do not wait for a commit
 
 	background context.Context // ends when the store closes
 	cancel     context.CancelFunc
@@ -66,6 +68,7 @@ type Store struct {
 	viewMu     sync.Mutex
 	views      map[*View]struct{} // of viewMu: the open ones
 	purgeMu    sync.Mutex         // one collection of garbage at a time
+	filesMu    sync.Mutex         // of purgeMu: held while files are removed, and by a restore
 	holdMu     sync.Mutex
 	holds      map[uint64]int // of holdMu: log addresses that scans, restores and the like read from, with counts
 	compacting sync.Mutex
@@ -185,9 +188,18 @@ type counters struct {
 	cacheHits        atomic.Uint64
 	checkpoints      atomic.Uint64
 	checkpointErrors atomic.Uint64
-	checkpointNanos  atomic.Int64
+	checkpointNanos  checkpointNanos
 	imageBytes       atomic.Int64
 	compactedBytes   atomic.Int64
 	reclaimedBytes   atomic.Int64
 	restores         atomic.Uint64
+}
+
+// checkpointNanos is how long checkpoints took, in nanoseconds. One goroutine adds to it.
+type checkpointNanos struct{ all, last, longest atomic.Int64 }
+
+func (n *checkpointNanos) add(d int64) {
+	n.all.Add(d)
+	n.last.Store(d)
+	n.longest.Store(max(n.longest.Load(), d))
 }

@@ -12,8 +12,8 @@ import (
 // the key, the bytes of V the value, both little-endian as they lie in memory, with nothing encoded or copied twice.
 // Session.Get with the bytes of a K sees what Table.Set wrote.
 //
-// Keys that are equal in Go are one key: padding and blank fields do not count, and -0 is 0. Every NaN is equal to
-// itself here, if its bits are. A Table belongs to its session's goroutine.
+// Keys that are equal in Go are one key: padding and blank fields do not count, and -0 is 0. NaNs with the same bits
+// are one key, too. Like its session, a Table is for one goroutine at a time.
 type Table[K comparable, V any] struct {
 	s         *Session
 	canonical []canonicalRange // of K; nil when every byte of K counts as it is
@@ -22,8 +22,8 @@ type Table[K comparable, V any] struct {
 	value     V                // what an update works on
 }
 
-// NewTable returns a typed view. It reports an error when K or V holds pointers (or strings, slices, maps,
-// interfaces), or when K has no bytes.
+// NewTable returns a typed view of the session's store. ErrOptions when K or V holds pointers (or strings, slices, maps,
+// interfaces), or when K has no bytes; ErrTooLarge when K and V do not fit into one log page.
 func NewTable[K comparable, V any](s *Session) (*Table[K, V], error) {
 	kt, vt := reflect.TypeFor[K](), reflect.TypeFor[V]()
 	for _, t := range []reflect.Type{kt, vt} {
@@ -54,17 +54,20 @@ func (t *Table[K, V]) bytes(k *K) []byte {
 	return c
 }
 
-// Get returns the value of k and whether it has one.
+// Get returns the value of k and whether it has one; an absent key is no error. ErrValueSize when the value has another
+// size than V, ErrCorrupt when its record on disk is damaged; ErrClosed; or an error of the disk.
 func (t *Table[K, V]) Get(k K) (V, bool, error) {
-	var v V
 	if t.words {
-		key := mem.Load64(mem.AsBytes(&k))
-		if value, ok := t.s.getWord(key, mix(key, t.s.store.seed)); ok {
-			mem.Store64(mem.AsBytes(&v), value)
-			return v, true, nil
+		if value, ok := t.s.getWord(mem.AsWord(&k)); ok {
+			return mem.FromWord[V](value), true, nil
 		}
 	}
-	ok, err := t.getInto(&v, t.bytes(&k))
+	return t.getAny(k)
+}
+
+// getAny is Get in every case. It is not part of Get so that the case that decides the speed has a small frame.
+func (t *Table[K, V]) getAny(k K) (v V, ok bool, err error) {
+	ok, err = t.getInto(&v, t.bytes(&k))
 	return v, ok, err
 }
 
@@ -83,22 +86,24 @@ func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
 	return false, err
 }
 
-// Set makes v the value of k.
+// Set makes v the value of k. ErrReadOnly; ErrClosed; or an error of the disk, when the log has to be written and cannot
+// be. In each case nothing has changed.
 func (t *Table[K, V]) Set(k K, v V) error {
+	if t.words && t.s.setWord(mem.AsWord(&k), mem.AsWord(&v)) {
+		return nil
+	}
+	return t.setAny(k, v)
+}
+
+func (t *Table[K, V]) setAny(k K, v V) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
-	}
-	if t.words {
-		key := mem.Load64(mem.AsBytes(&k))
-		if t.s.setWord(key, mem.Load64(mem.AsBytes(&v)), mix(key, t.s.store.seed)) {
-			return nil
-		}
 	}
 	key, value := t.bytes(&k), mem.AsBytes(&v)
 	return t.s.set(key, value, t.s.store.hash(key))
 }
 
-// Delete removes k. Deleting what is absent succeeds.
+// Delete removes k. Deleting what is absent succeeds. The errors are those of Set.
 func (t *Table[K, V]) Delete(k K) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
@@ -107,22 +112,19 @@ func (t *Table[K, V]) Delete(k K) error {
 	return t.s.remove(key, t.s.store.hash(key))
 }
 
-// Update lets fn change the value of k, atomically; *v is zero when existed is false. fn runs with nothing held, and
-// again when the value has changed meanwhile: it must have no other effect. If it panics the value is unchanged.
+// Update lets fn change the value of k, atomically; *v is zero when existed is false. fn runs with no lock held, and
+// again when the value has been changed by somebody else meanwhile: it must have no other effect. If it panics the value
+// is unchanged. It must not keep v, nor use the session. The errors are those of Get and Set.
 func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
+	if t.words && t.s.updateWord(mem.AsWord(&k), mem.OnWord(fn)) {
+		return nil
+	}
+	return t.updateAny(k, fn)
+}
+
+func (t *Table[K, V]) updateAny(k K, fn func(v *V, existed bool)) error {
 	if t.s.store.readOnly {
 		return ErrReadOnly
-	}
-	if t.words {
-		key := mem.Load64(mem.AsBytes(&k))
-		h := mix(key, t.s.store.seed)
-		if value, ok := t.s.readWordForUpdate(&t.s.rmw, key, h); ok {
-			mem.Store64(mem.AsBytes(&t.value), value)
-			fn(&t.value, true)
-			if t.s.writeWordUpdate(&t.s.rmw, mem.Load64(mem.AsBytes(&t.value))) {
-				return nil
-			}
-		}
 	}
 	key := t.bytes(&k)
 	h := t.s.store.hash(key)

@@ -11,8 +11,9 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// View is a version of the store, open for reading while the store goes on. What it needs is kept until it is
-// closed. Its methods are safe for concurrent use. It reads from disk, through the store's cache of cold records.
+// View is a version of the store, open for reading while the store goes on. Log and image that it needs stay on disk
+// until it is closed; closing the store closes it, too. Its methods are safe for concurrent use. It reads from disk,
+// through the store's cache of cold records. Its index is not counted in Options.MemoryBytes.
 type View struct {
 	s       *Store
 	m       *checkpoint.Manifest
@@ -58,8 +59,12 @@ type viewReader struct {
 	rec   []byte
 }
 
-// OpenVersion opens version v for reading; 0 is the newest one. ErrVersionNotFound when there is no such version. The
-// cost does not follow the size of the state: index blocks are read as they are needed.
+// OpenVersion opens version v for reading; 0 is the one that the directory would open at. A version that only the
+// remote still has is fetched first. The cost does not follow the size of the state: blocks of the index are read as
+// they are needed. The caller closes the view.
+//
+// ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; the error of ctx;
+// ErrClosed.
 func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, error) {
 	if err := s.check(); err != nil {
 		return nil, err
@@ -82,7 +87,10 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 	}
 	w.begin = logBegin(m)
 	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: coldReader{log: s.log}} }
-	return w, s.keepView(w)
+	if err := s.keepView(w); err != nil {
+		return nil, err
+	}
+	return w, nil
 }
 
 // keepView notes w as open, so that closing the store closes it.
@@ -113,8 +121,8 @@ func (s *Store) closeViews() {
 	}
 }
 
-// Close ends the scans that are under way and gives up what the view holds; it must not be called by a scan's own
-// callback. Closing twice returns ErrClosed.
+// Close ends the scans that are under way, waits for them, and gives up what the view holds. It must not be called by a
+// scan's own callback. A second Close returns ErrClosed.
 func (w *View) Close() error {
 	w.mu.Lock()
 	if w.closed {
@@ -136,16 +144,17 @@ func (w *View) Close() error {
 	return nil
 }
 
-// Info describes the version.
+// Info describes the version, also after the view was closed.
 func (w *View) Info() checkpoint.Info {
-	i, err := w.s.info(w.m.Version)
+	i, err := w.s.versions.Info(w.m.Version)
 	if err != nil { // being purged
 		i = checkpoint.Info{Version: w.m.Version, Parent: w.m.Parent, Created: w.m.Created, Cookie: w.m.Cookie}
 	}
 	return i
 }
 
-// Get appends the value that key had in the version to dst; ErrNotFound when it had none.
+// Get appends the value that key had in the version to dst and returns the extended slice. ErrNotFound when it had none,
+// ErrCorrupt when its record is damaged; ErrEmptyKey, ErrTooLarge, ErrClosed.
 func (w *View) Get(dst, key []byte) ([]byte, error) {
 	if err := checkKey(key); err != nil {
 		return dst, err
@@ -232,8 +241,9 @@ func (w *View) excluded(a word.Address, rec image) bool {
 	return i < len(w.m.Extents) && recordSkip(w.m.Extents[i])(a, rec)
 }
 
-// Scan calls fn once for every key that had a value in the version, in no particular order, until it returns false.
-// key and value are valid during the call.
+// Scan calls fn once for every key that had a value in the version, in no particular order, until fn returns false. key
+// and value are valid until fn returns and must not be changed. fn may use the view and the store, but must not close
+// the view. The error is that of ctx, ErrCorrupt, ErrClosed when the store was closed meanwhile, or one of the disk.
 func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	if err := w.start(); err != nil {
 		return err

@@ -1,7 +1,6 @@
 package hlog
 
 import (
-	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -21,92 +20,97 @@ const (
 	wordShapeMask = ^(word.State(1)<<word.ValueLenShift - 1)
 )
 
-// inside begins an operation as enter does, but only where nothing is out of the ordinary.
-func (s *Session) inside() (c control, ok bool) {
+// extraordinary are the bits of the control word with which the general paths deal.
+const extraordinary = closedBit | pausedBit | contendedBit
+
+// isWord reports whether the record at p, in state st, is a live one of this key and of two words.
+func isWord(p mem.Ptr, st word.State, key uint64) bool {
+	return mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape
+}
+
+// getWord is get.
+func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 	if s.closed {
 		return 0, false
 	}
 	s.guard.Enter()
-	if c = control(s.store.control.Load()); c&(closedBit|pausedBit|contendedBit) != 0 {
-		s.guard.Exit()
-		return 0, false
-	}
-	return c, true
-}
-
-// wordRecord returns the record of a key of 8 bytes, if it is at the head of its chain and at or above stop.
-func (s *Session) wordRecord(key, h uint64, stop uint64) (a word.Address, p mem.Ptr, st word.State, ok bool) {
-	_, e, status := s.store.index().Find(h)
-	if a = e.Address(); status != index.Found || uint64(a) < stop {
-		return 0, nil, 0, false
-	}
-	p = s.log.at(a)
-	st = stateAt(p)
-	return a, p, st, mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape
-}
-
-// getWord is get.
-func (s *Session) getWord(key, h uint64) (value uint64, ok bool) {
-	if _, ok := s.inside(); !ok {
-		return 0, false
-	}
-	_, p, st, ok := s.wordRecord(key, h, s.log.head.Load())
-	if ok {
-		value = mem.Load(mem.Add(p, wordValueOffset))
-		ok = stateAt(p) == st // H7
+	if control(s.store.control.Load())&extraordinary == 0 {
+		l := s.log
+		// Without an entry the address is None, which is below head.
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.head.Load() {
+			p := l.at(a)
+			if st := stateAt(p); isWord(p, st, key) {
+				value = mem.Load(mem.Add(p, wordValueOffset))
+				ok = stateAt(p) == st // H7
+			}
+		}
 	}
 	s.guard.Exit()
 	return value, ok
 }
 
 // setWord is set, in place.
-func (s *Session) setWord(key, value, h uint64) (ok bool) {
-	c, ok := s.inside()
-	if !ok {
+func (s *Session) setWord(key, value uint64) (ok bool) {
+	if s.closed {
 		return false
 	}
-	a, p, st, ok := s.wordRecord(key, h, s.log.readOnly.Load())
-	ok = ok && s.mutable(c, a, linkAt(p)) && casState(p, st, st|word.LockedBit)
-	if ok {
-		mem.StorePlain(mem.Add(p, wordValueOffset), value)
-		storeState(p, st.Bump())
+	s.guard.Enter()
+	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+		l := s.log
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.readOnly.Load() {
+			p := l.at(a)
+			if st := stateAt(p); isWord(p, st, key) && linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
+				mem.StorePlain(mem.Add(p, wordValueOffset), value)
+				storeState(p, st.Bump())
+				ok = true
+			}
+		}
 	}
 	s.guard.Exit()
 	return ok
 }
 
-// readWordForUpdate is readForUpdate.
-func (s *Session) readWordForUpdate(m *modification, key, h uint64) (value uint64, ok bool) {
-	c, ok := s.inside()
-	if !ok {
-		return 0, false
+// updateWord is Update in place; fn works on s.word. When it returns false fn may have run, on a value that has changed
+// since.
+func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok bool) {
+	if s.closed {
+		return false
 	}
-	a, p, st, ok := s.wordRecord(key, h, s.log.readOnly.Load())
-	if ok {
-		value = mem.Load(mem.Add(p, wordValueOffset))
-		m.c, m.addr, m.st = c, a, st
-		ok = stateAt(p) == st
+	s.guard.Enter()
+	c := control(s.store.control.Load())
+	l := s.log
+	a := s.store.index().Seek(mix(key, s.seed)).Address()
+	if c&extraordinary != 0 || uint64(a) < l.readOnly.Load() {
+		s.guard.Exit()
+		return false
 	}
-	s.guard.Exit()
-	return value, ok
+	return s.updateWordAt(c, a, key, fn)
 }
 
-// writeWordUpdate is writeUpdate after readWordForUpdate, in place.
-func (s *Session) writeWordUpdate(m *modification, value uint64) (ok bool) {
-	c, ok := s.inside()
+// updateWordAt goes on with an update of the record at a, which was at or above readOnly since the session entered the
+// epoch under c. If it is alive and not sealed it is the newest of its key (H4).
+func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
+	l := s.log
+	p := l.at(a)
+	st := stateAt(p)
+	value := mem.Load(mem.Add(p, wordValueOffset))
+	ok = isWord(p, st, key) && stateAt(p) == st // H7
+	s.guard.Exit()
 	if !ok {
 		return false
 	}
-	// As in tryUpdate: the record is where it was, and if its state is what it was it is still the newest (H4).
-	if c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
-		p := s.log.at(m.addr)
-		ok = linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit)
-		if ok {
-			mem.StorePlain(mem.Add(p, wordValueOffset), value)
-			storeState(p, m.st.Bump())
-		}
-	} else {
-		ok = false
+	s.word = value
+	fn(&s.word, true) // with nothing held (H10)
+	if s.closed {
+		return false
+	}
+	s.guard.Enter()
+	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
+	ok = control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
+		linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit)
+	if ok {
+		mem.StorePlain(mem.Add(p, wordValueOffset), s.word)
+		storeState(p, st.Bump())
 	}
 	s.guard.Exit()
 	return ok

@@ -1,7 +1,6 @@
 package index
 
 import (
-	"math/bits"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -60,10 +59,8 @@ const (
 // table is one table. What stands before the chunks never changes while anybody can see the table, except that the
 // pointers for a beginning become nil.
 type table struct {
-	base mem.Ptr
-	mask uint64
-	bits uint
-	// busy is set while old or image is. The hot path looks at nothing else.
+	mem.Buckets
+	// busy is set while old or image is.
 	busy  atomic.Bool
 	old   atomic.Pointer[table] // the table that is being moved here
 	image atomic.Pointer[image] // where buckets are loaded from
@@ -80,7 +77,7 @@ type table struct {
 }
 
 // bucket returns main bucket b.
-func (t *table) bucket(b uint64) mem.Ptr { return mem.Add(t.base, uintptr(b)<<bucketShift) }
+func (t *table) bucket(b uint64) mem.Ptr { return mem.Add(t.Base, uintptr(b)<<bucketShift) }
 
 // overflowBucket returns overflow bucket i.
 func (t *table) overflowBucket(i uint64) mem.Ptr {
@@ -101,93 +98,33 @@ func slotOf(b mem.Ptr, i int) mem.Ptr { return mem.Add(b, uintptr(i)*mem.WordByt
 
 func loadLink(b mem.Ptr) link { return link(mem.Load(mem.Add(b, linkOffset))) }
 
-// matches returns a bit for every slot of b that q matches; free and frozen ones are among them. There is no branch
-// in it: a branch on what a cache miss will bring is mispredicted, and keeps the CPU from starting on the next
-// operation's miss. The order in which the slots are read does not matter: who finds a catch-all here scans the bucket
-// again (I3).
-func matches(b mem.Ptr, q word.Query) uint64 {
-	if mem.HasMatchTags {
-		return mem.MatchTags(b, uint64(q))
+// findEach is findSpecific, entry by entry: for machines without mem.FindTag, and what that is tested against.
+func findEach(b *mem.Buckets, h uint64) (mem.Ptr, word.Entry) {
+	q := word.MakeQuery(h, b.Bits)
+	bucket := mem.Add(b.Base, uintptr(h&b.Mask)<<bucketShift)
+	for i := range bucketSlots {
+		p := slotOf(bucket, i)
+		if e := word.Entry(mem.Load(p)); e.Tag() > word.CatchAll && q.Matches(e.Tag()) {
+			if e.Tentative() {
+				break
+			}
+			return p, e
+		}
 	}
-	return matchEach(b, q)
-}
-
-func matchEach(b mem.Ptr, q word.Query) (m uint64) {
-	if q.Matches(word.Entry(mem.Load(b)).Tag()) {
-		m = 1
-	}
-	if q.Matches(word.Entry(mem.Load(slotOf(b, 1))).Tag()) {
-		m |= 1 << 1
-	}
-	if q.Matches(word.Entry(mem.Load(slotOf(b, 2))).Tag()) {
-		m |= 1 << 2
-	}
-	if q.Matches(word.Entry(mem.Load(slotOf(b, 3))).Tag()) {
-		m |= 1 << 3
-	}
-	if q.Matches(word.Entry(mem.Load(slotOf(b, 4))).Tag()) {
-		m |= 1 << 4
-	}
-	if q.Matches(word.Entry(mem.Load(slotOf(b, 5))).Tag()) {
-		m |= 1 << 5
-	}
-	if q.Matches(word.Entry(mem.Load(slotOf(b, 6))).Tag()) {
-		m |= 1 << 6
-	}
-	return m
-}
-
-// occupied returns a bit for every slot of b that is not free.
-func occupied(b mem.Ptr) (m uint64) {
-	if mem.Load(b) != 0 {
-		m = 1
-	}
-	if mem.Load(slotOf(b, 1)) != 0 {
-		m |= 1 << 1
-	}
-	if mem.Load(slotOf(b, 2)) != 0 {
-		m |= 1 << 2
-	}
-	if mem.Load(slotOf(b, 3)) != 0 {
-		m |= 1 << 3
-	}
-	if mem.Load(slotOf(b, 4)) != 0 {
-		m |= 1 << 4
-	}
-	if mem.Load(slotOf(b, 5)) != 0 {
-		m |= 1 << 5
-	}
-	if mem.Load(slotOf(b, 6)) != 0 {
-		m |= 1 << 6
-	}
-	return m
+	return nil, 0
 }
 
 // find returns the owner of h: hit, miss, or again if it is tentative or was moved.
 func (t *table) find(h uint64) (mem.Ptr, word.Entry, result) {
-	q := word.MakeQuery(h, t.bits)
-	b := t.bucket(h & t.mask)
-	m := matches(b, q)
+	p, e := findSpecific(&t.Buckets, h)
 	step()
-	if m != 0 && mem.Load(slotOf(b, bits.TrailingZeros64(m))) == 0 {
-		// Most often nothing is there but free slots. How many is as unpredictable as the rest.
-		m &= occupied(b)
-	}
-	if m != 0 {
-		p := slotOf(b, bits.TrailingZeros64(m))
-		e := word.Entry(mem.Load(p))
-		if e.Tag() <= word.CatchAll || e.Tentative() || !q.Matches(e.Tag()) {
-			return t.findSlowly(b, q)
-		}
+	if e != 0 {
 		return p, e, hit
 	}
-	if loadLink(b)&linkMask == 0 {
-		return nil, 0, miss
-	}
-	return t.findSlowly(b, q)
+	return t.findSlowly(t.bucket(h&t.Mask), word.MakeQuery(h, t.Bits))
 }
 
-// findSlowly is find for a chain that has more than specific entries in its main bucket.
+// findSlowly is find for a chain whose main bucket has no specific entry that matches, or has one that changes.
 func (t *table) findSlowly(b mem.Ptr, q word.Query) (owner mem.Ptr, e word.Entry, r result) {
 	for ; b != nil; b = t.next(b) {
 		for i := range bucketSlots {

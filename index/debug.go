@@ -24,7 +24,7 @@ func (x *Index) Check() error {
 	t := x.table.Load()
 	linked := uint64(0)
 	var scratch []word.Entry
-	for b := uint64(0); b <= t.mask; b++ {
+	for b := uint64(0); b <= t.Mask; b++ {
 		buckets, err := t.check(b, &scratch)
 		if err != nil {
 			return err
@@ -82,7 +82,7 @@ func (t *table) check(b uint64, scratch *[]word.Entry) (buckets int, err error) 
 // dump returns a picture of bucket b.
 func (t *table) dump(b uint64) string {
 	var s strings.Builder
-	fmt.Fprintf(&s, "bucket %d of 2^%d:\n", b, t.bits)
+	fmt.Fprintf(&s, "bucket %d of 2^%d:\n", b, t.Bits)
 	n := 0
 	for p := t.bucket(b); p != nil; p = t.next(p) {
 		for i := range bucketSlots {

@@ -26,8 +26,8 @@
 //
 // # Operations
 //
-// [Index.Find] compares all seven tags at once, and follows the link only when there is one: one cache miss. It takes
-// no lock and allocates nothing.
+// [Index.Find] compares all seven tags at once, and looks further only where none matches: one cache miss. It takes no
+// lock and allocates nothing. [Index.Seek] is the first half of it, for callers that have a slower way anyway.
 //
 // [Index.FindOrCreate] makes an entry in two phases. It claims a free slot with a tentative entry, looks through the
 // whole chain for another entry that matches, and makes its own final only if there is none. Of two that claim at the
@@ -81,6 +81,9 @@
 //	I8   Memory is taken and given back only outside the epoch, and counted by Config.Reserve before it is taken.
 //	I9   Granularity: a table into which records are replayed is at least as fine as the one they were written with.
 //	I10  A bucket of an image with a catch-all keeps every specific entry, with its address or without.
+//	I11  Settled: what the hot path looks at, Index.settled, is the newest table's buckets or, while that table has an old
+//	     one behind it or blocks to load, nowhere. An operation that has read it before a growth began may still find
+//	     entries in the old buckets: those that nobody has frozen yet, which are as they were (I5).
 //
 // Why catch-alls lose nothing (I1, I3). Converting: the hashes that the entry's old tag matched had it as owner, and
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An

@@ -21,7 +21,7 @@ type moves struct {
 }
 
 // spans returns the number of spans of t.
-func (t *table) spans() uint64 { return (t.mask + spanBuckets) / spanBuckets }
+func (t *table) spans() uint64 { return (t.Mask + spanBuckets) / spanBuckets }
 
 // Recheck looks again whether the index may grow. Call it when Config.MaxBytes has risen.
 func (x *Index) Recheck() {
@@ -35,7 +35,7 @@ func (x *Index) Recheck() {
 
 // crowded reports whether t should double.
 func (t *table) crowded() bool {
-	return t.capped.Load() || t.overflow.used.Load() > (t.mask+1)/growShare
+	return t.capped.Load() || t.overflow.used.Load() > (t.Mask+1)/growShare
 }
 
 // Grow makes the table have at least 2^bits buckets, whatever Config.MaxBytes says (I9), and loads what is missing
@@ -79,11 +79,11 @@ func (x *Index) Grow(ctx context.Context, bits uint) error {
 func (x *Index) startGrowth(bounded bool) error {
 	t := x.table.Load()
 	o := &t.overflow
-	if x.closed || x.holds > 0 || t.busy.Load() || t.bits == maxBits {
+	if x.closed || x.holds > 0 || t.busy.Load() || t.Bits == maxBits {
 		return errNoMemory
 	}
 	// The number of overflow buckets of t is final: it grows only under the lock, and only in the newest table.
-	n, err := x.newTable(t.bits+1, o.mapped, bounded)
+	n, err := x.newTable(t.Bits+1, o.mapped, bounded)
 	if err != nil {
 		o.mu.Lock()
 		defer o.mu.Unlock()
@@ -92,7 +92,7 @@ func (x *Index) startGrowth(bounded bool) error {
 	}
 	n.old.Store(t)
 	n.busy.Store(true)
-	x.table.Store(n)
+	x.publish(n)
 	x.want.Store(false)
 	return nil
 }
@@ -153,7 +153,7 @@ func (x *Index) moveSpan(t *table) bool {
 	if s >= old.spans() {
 		return false
 	}
-	for b := s * spanBuckets; b < min((s+1)*spanBuckets, old.mask+1); b++ {
+	for b := s * spanBuckets; b < min((s+1)*spanBuckets, old.Mask+1); b++ {
 		t.settle(old, b)
 	}
 	if old.moves.done.Add(1) == old.spans() {
@@ -169,9 +169,10 @@ func (x *Index) endGrowth(t, old *table) {
 	if t.overflow.used.Load() > t.overflow.growAt {
 		x.want.Store(true)
 	}
+	x.settled.Store(&t.Buckets) // before anybody can begin the next growth
 	t.busy.Store(false)
 	t.old.Store(nil)
-	buckets := int(t.mask + 1)
+	buckets := int(t.Mask + 1)
 	x.cfg.Epoch.Defer(func() {
 		x.free(old)
 		if x.cfg.OnGrow != nil {
@@ -208,10 +209,10 @@ func (t *table) move(old *table, b uint64) {
 	entries := old.freeze(b, a0[:0])
 	lo, hi := split(entries, a1[:0], a2[:0])
 	t.pack(b, lo)
-	t.pack(b+old.mask+1, hi)
+	t.pack(b+old.Mask+1, hi)
 	if invariant.Enabled {
 		t.mustHold(b)
-		t.mustHold(b + old.mask + 1)
+		t.mustHold(b + old.Mask + 1)
 	}
 }
 

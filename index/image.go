@@ -72,16 +72,16 @@ func (x *Index) WriteImage(
 	defer g.Release()
 	t := x.table.Load()
 
-	header := makeHeader(t.bits)
+	header := makeHeader(t.Bits)
 	if _, err := w.Write(header); err != nil {
 		return ImageInfo{}, fmt.Errorf("index: writing an image: %w", err)
 	}
-	info := ImageInfo{Bits: t.bits}
+	info := ImageInfo{Bits: t.Bits}
 	offset := int64(len(header))
-	per := min(t.mask+1, blockBuckets)
-	directory := make([]byte, 0, (t.mask+1)/per*refBytes)
+	per := min(t.Mask+1, blockBuckets)
+	directory := make([]byte, 0, (t.Mask+1)/per*refBytes)
 	var b block
-	for first := uint64(0); first <= t.mask; first += per {
+	for first := uint64(0); first <= t.Mask; first += per {
 		if err := ctx.Err(); err != nil {
 			return ImageInfo{}, err
 		}

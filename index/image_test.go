@@ -140,7 +140,7 @@ func TestOpenImage_ReadsBlocksOnDemand(t *testing.T) {
 		t.Fatalf("%+v", s)
 	}
 	for h, a := range model {
-		if h&o.table.Load().mask < blockBuckets {
+		if h&o.table.Load().Mask < blockBuckets {
 			if got := l.newest(get(t, o.Index, o.g, h), h); got != a {
 				t.Fatalf("%#x: %#x, want %#x", h, got, a)
 			}
@@ -285,7 +285,7 @@ func mustRecover(t *testing.T, f *fixture, l *testLog, image []byte, from word.A
 			want, got := l.newest(get(t, f.Index, f.g, h), h), l.newest(get(t, o.Index, o.g, h), h)
 			if got != want {
 				t.Fatalf("%s: newest record of %#x is %#x, want %#x\n%s", when, h, got, want,
-					o.table.Load().dump(h&o.table.Load().mask))
+					o.table.Load().dump(h&o.table.Load().Mask))
 			}
 		}
 	}

@@ -48,7 +48,10 @@ type Index struct {
 	cfg Config
 	// table is the newest table. It is read by every operation and replaced when the table doubles.
 	table atomic.Pointer[table]
-	_     [64]byte // what follows changes
+	// settled leads to the buckets of table while it is not busy, and to nowhere while it is: where a bucket has to be
+	// moved or loaded before it is looked at. The hot path looks at nothing else.
+	settled atomic.Pointer[mem.Buckets]
+	_       [64]byte // what follows changes
 
 	want     atomic.Bool // the table should double: the next that makes an entry gets NeedLoad, its Load starts it
 	starved  atomic.Bool // an insert found no room
@@ -86,8 +89,21 @@ func New(cfg Config) (*Index, error) {
 	if err != nil {
 		return nil, err
 	}
-	x.table.Store(t)
+	x.publish(t)
 	return x, nil
+}
+
+// nowhere is one bucket, and nothing in it.
+var nowhere = mem.Buckets{Base: mem.Ptr(new([bucketBytes / mem.WordBytes]uint64))}
+
+// publish makes t the table. What finds entries in the one before goes on doing so until their bucket is moved.
+func (x *Index) publish(t *table) {
+	if t.busy.Load() {
+		x.settled.Store(&nowhere)
+	} else {
+		x.settled.Store(&t.Buckets)
+	}
+	x.table.Store(t)
 }
 
 func newIndex(cfg Config) (*Index, error) {
@@ -158,10 +174,8 @@ func (s Status) String() string {
 
 // Find returns the owner of h. NeedLoad means that a block of the image is missing. The caller is inside the epoch.
 func (x *Index) Find(h uint64) (Slot, word.Entry, Status) {
-	if t := x.table.Load(); !t.busy.Load() {
-		if p, e, r := t.find(h); r <= hit {
-			return Slot{p}, e, Status(r)
-		}
+	if p, e := findSpecific(x.settled.Load(), h); e != 0 {
+		return Slot{p}, e, Found
 	}
 	return x.look(h, find)
 }
@@ -169,10 +183,8 @@ func (x *Index) Find(h uint64) (Slot, word.Entry, Status) {
 // FindOrCreate returns the owner of h, which it makes with the address [word.None] if there is none. NeedLoad means
 // that a block of the image or room is missing. The caller is inside the epoch.
 func (x *Index) FindOrCreate(h uint64) (Slot, word.Entry, Status) {
-	if t := x.table.Load(); !t.busy.Load() {
-		if p, e, r := t.find(h); r == hit {
-			return Slot{p}, e, Found
-		}
+	if p, e := findSpecific(x.settled.Load(), h); e != 0 {
+		return Slot{p}, e, Found
 	}
 	return x.look(h, create)
 }
@@ -180,7 +192,7 @@ func (x *Index) FindOrCreate(h uint64) (Slot, word.Entry, Status) {
 // Prefetch asks for the cache line that Find of the same hash will need. The caller is inside the epoch.
 func (x *Index) Prefetch(h uint64) {
 	t := x.table.Load()
-	mem.Prefetch(t.bucket(h & t.mask))
+	mem.Prefetch(t.bucket(h & t.Mask))
 }
 
 // purpose says what an operation may do.
@@ -202,7 +214,7 @@ func (x *Index) look(h uint64, why purpose) (Slot, word.Entry, Status) {
 				return Slot{}, 0, NeedLoad
 			}
 			if old := t.old.Load(); old != nil {
-				t.settle(old, h&old.mask)
+				t.settle(old, h&old.Mask)
 			}
 		}
 		p, e, r := t.find(h)
@@ -222,7 +234,7 @@ func (x *Index) look(h uint64, why purpose) (Slot, word.Entry, Status) {
 }
 
 // Bits returns k: the table has 2^k buckets, or is growing to that. Remember it with the log (I9).
-func (x *Index) Bits() uint { return x.table.Load().bits }
+func (x *Index) Bits() uint { return x.table.Load().Bits }
 
 // Bytes returns the memory that the index holds, replaced tables that still wait for the epoch included.
 func (x *Index) Bytes() int64 { return x.bytes.Load() }
@@ -243,12 +255,12 @@ func (x *Index) Range(ctx context.Context, fn func(s Slot, e word.Entry) bool) e
 	g := x.cfg.Epoch.Register()
 	defer g.Release()
 	t := x.table.Load()
-	for b := uint64(0); b <= t.mask; b += batch {
+	for b := uint64(0); b <= t.Mask; b += batch {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		g.Enter()
-		ok := t.rangeBuckets(b, min(b+batch, t.mask+1), fn)
+		ok := t.rangeBuckets(b, min(b+batch, t.Mask+1), fn)
 		g.Exit()
 		if !ok {
 			break

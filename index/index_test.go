@@ -61,7 +61,7 @@ func newTiny(t testing.TB, cfg Config, bits uint) *fixture {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.table.Store(tb)
+	x.publish(tb)
 	return wrap(t, x)
 }
 
@@ -187,7 +187,7 @@ func mustMatch(t testing.TB, x *Index, g *epoch.Guard, l *testLog, model map[uin
 	}
 	for h, want := range model {
 		if got := l.newest(get(t, x, g, h), h); got != want {
-			t.Fatalf("newest record of %#x is %#x, want %#x\n%s", h, got, want, x.table.Load().dump(h&x.table.Load().mask))
+			t.Fatalf("newest record of %#x is %#x, want %#x\n%s", h, got, want, x.table.Load().dump(h&x.table.Load().Mask))
 		}
 	}
 }
@@ -469,7 +469,7 @@ func TestNew_RefusesWhatItCannotUse(t *testing.T) {
 	}
 }
 
-func TestMatches_EachSlot(t *testing.T) {
+func TestFindSpecific_EachSlot(t *testing.T) {
 	r, err := mem.Map(4096)
 	if err != nil {
 		t.Fatal(err)
@@ -484,8 +484,8 @@ func TestMatches_EachSlot(t *testing.T) {
 			e := word.MakeEntry(word.MakeTag(uint64(j)+1, 0), word.FirstAddress)
 			mem.StorePlain(slotOf(r.At(0), j), uint64(e))
 		}
-		if m := matches(r.At(0), word.MakeQuery(uint64(i)+1, 0)); m != 1<<i {
-			t.Errorf("slot %d: %b", i, m)
+		if p, _ := findSpecific(&mem.Buckets{Base: r.At(0)}, uint64(i)+1); p != slotOf(r.At(0), i) {
+			t.Errorf("slot %d: found at %p, it is at %p", i, p, slotOf(r.At(0), i))
 		}
 	}
 }

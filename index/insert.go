@@ -14,7 +14,7 @@ func (x *Index) insert(t *table, h uint64, why purpose) (mem.Ptr, word.Entry, re
 		x.moveSpan(t)
 	}
 	step()
-	b := t.bucket(h & t.mask)
+	b := t.bucket(h & t.Mask)
 	p, last := t.freeSlot(b)
 	if p == nil {
 		step()
@@ -28,12 +28,12 @@ func (x *Index) insert(t *table, h uint64, why purpose) (mem.Ptr, word.Entry, re
 			return nil, 0, full
 		}
 	}
-	e := word.MakeEntry(word.MakeTag(h, t.bits), word.None)
+	e := word.MakeEntry(word.MakeTag(h, t.Bits), word.None)
 	step()
 	if !swap(p, 0, e.WithTentative()) {
 		return nil, 0, again
 	}
-	if t.contested(b, word.MakeQuery(h, t.bits), p) {
+	if t.contested(b, word.MakeQuery(h, t.Bits), p) {
 		swap(p, e.WithTentative(), 0) // fails if a mover was here, which is as good (I4)
 		return nil, 0, again
 	}

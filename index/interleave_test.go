@@ -196,7 +196,7 @@ func newWorld(t testing.TB, n int) *world {
 	if err != nil {
 		t.Fatal(err)
 	}
-	x.table.Store(tb)
+	x.publish(tb)
 	w := &world{t, x, newTestLog(200), map[uint64]int{}, map[uint64]word.Address{}, nil, interleaveGuard}
 	w.g.Enter()
 	for i := range n {
@@ -314,7 +314,7 @@ func (w *world) check() {
 	}
 	for h, n := range w.want {
 		if got := len(w.alive(w.Index, h)); got != n {
-			w.t.Fatalf("I1: %d records of %#x, want %d\n%s", got, h, n, w.table.Load().dump(h&w.table.Load().mask))
+			w.t.Fatalf("I1: %d records of %#x, want %d\n%s", got, h, n, w.table.Load().dump(h&w.table.Load().Mask))
 		}
 	}
 }
@@ -478,7 +478,7 @@ func (w *world) checkImage(entries []word.Entry, from word.Address) {
 	if err != nil {
 		w.t.Fatal(err)
 	}
-	x.table.Store(tb)
+	x.publish(tb)
 	defer x.Close()
 	tb.pack(0, entries)
 	tb.overflow.release()

@@ -85,7 +85,7 @@ func OpenImage(cfg Config, r io.ReaderAt, size int64, drop word.Address) (*Index
 	}
 	t.image.Store(im)
 	t.busy.Store(true)
-	x.table.Store(t)
+	x.publish(t)
 	return x, nil
 }
 
@@ -276,6 +276,7 @@ func (x *Index) install(t *table, im *image, b uint64, raw []byte) error {
 	}
 	if im.missing.Add(-1) == 0 {
 		t.overflow.release()
+		x.settled.Store(&t.Buckets) // before a growth can begin
 		t.busy.Store(false)
 		t.image.Store(nil)
 		if t.crowded() {
@@ -357,7 +358,7 @@ func validate(_ uint64, entries []word.Entry) string {
 func (t *table) place(b uint64, bits uint, entries []word.Entry) {
 	switch {
 	case len(entries) == 0:
-	case bits == t.bits:
+	case bits == t.Bits:
 		t.pack(b, entries)
 	default:
 		lo, hi := split(entries, nil, nil)

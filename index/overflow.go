@@ -89,7 +89,7 @@ func (t *table) takeForMove() (uint64, mem.Ptr) {
 // newTable returns a table of 2^bits buckets with room for held overflow buckets that are set aside and some more.
 // The lock is held or nobody else knows the index.
 func (x *Index) newTable(bits uint, held uint64, bounded bool) (*table, error) {
-	t := &table{mask: 1<<bits - 1, bits: bits}
+	t := &table{Buckets: mem.Buckets{Mask: 1<<bits - 1, Bits: bits}}
 	t.chunkBits = max(minChunkBits, bits-min(bits, chunkShareBits))
 	n := (held + 1<<t.chunkBits/2 + 1<<t.chunkBits - 1) >> t.chunkBits
 	if n > maxChunks {
@@ -102,7 +102,7 @@ func (x *Index) newTable(bits uint, held uint64, bounded bool) (*table, error) {
 	}
 	var err error
 	if t.region, err = x.mapMemory(main); err == nil {
-		t.base = t.region.At(0)
+		t.Base = t.region.At(0)
 		for range n {
 			if err = x.mapChunk(t); err != nil {
 				break
@@ -114,7 +114,7 @@ func (x *Index) newTable(bits uint, held uint64, bounded bool) (*table, error) {
 		return nil, err
 	}
 	t.overflow.held = held
-	t.overflow.growAt = (t.mask + 1) / growShare
+	t.overflow.growAt = (t.Mask + 1) / growShare
 	return t, nil
 }
 
@@ -217,7 +217,7 @@ func (x *Index) moreRoom(t *table, forced bool) (grows bool, err error) {
 func (x *Index) addChunk(t *table, bounded bool) error {
 	o := &t.overflow
 	if len(o.regions) == maxChunks {
-		return fmt.Errorf("index: a table of 2^%d buckets has %d overflow buckets and cannot have more", t.bits, o.mapped)
+		return fmt.Errorf("index: a table of 2^%d buckets has %d overflow buckets and cannot have more", t.Bits, o.mapped)
 	}
 	before := t.reserved
 	if err := x.take(t, int64(bucketBytes)<<t.chunkBits, bounded); err != nil {

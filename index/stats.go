@@ -30,7 +30,11 @@ const (
 )
 
 // Stats returns figures about the index as it is now. It looks at up to 2^18 buckets.
-func (x *Index) Stats() Stats {
+func (x *Index) Stats() Stats { return x.Survey(nil) }
+
+// Survey returns Stats and calls visit, unless it is nil, with the addresses of the entries that it looks at, of a large
+// index a sample. visit is called inside the epoch and must not wait; the slice is reused.
+func (x *Index) Survey(visit func([]word.Address)) Stats {
 	g := x.cfg.Epoch.Register()
 	defer g.Release()
 	t := x.table.Load()
@@ -40,26 +44,32 @@ func (x *Index) Stats() Stats {
 		Bytes:     x.bytes.Load(),
 	}
 	// With more buckets than are looked at, they are taken at equal distances.
-	n := min(t.mask+1, sampledBuckets)
-	step := (t.mask + 1) / n
+	n := min(t.Mask+1, sampledBuckets)
+	step := (t.Mask + 1) / n
 	var seen int64
+	var found []word.Address
 	for i := uint64(0); i < n; i += sampleBatch {
 		g.Enter()
 		if now := x.table.Load(); now != t {
 			// It has doubled; go on with the fresh table at the same place of the bucket numbers.
-			step *= (now.mask + 1) / (t.mask + 1)
+			step *= (now.Mask + 1) / (t.Mask + 1)
 			t = now
 		}
 		for j := i; j < min(i+sampleBatch, n); j++ {
-			entries, chain := t.countEntries(j * step)
+			var entries, chain int
+			entries, chain, found = t.countEntries(j*step, found)
 			seen += int64(entries)
 			s.LongestChain = max(s.LongestChain, chain)
 		}
+		if visit != nil {
+			visit(found)
+		}
+		found = found[:0]
 		g.Exit()
 	}
-	s.Buckets = int64(t.mask + 1)
+	s.Buckets = int64(t.Mask + 1)
 	s.OverflowBuckets = int64(t.overflow.used.Load())
-	s.Entries = int64(math.Round(float64(seen) / float64(n) * float64(t.mask+1)))
+	s.Entries = int64(math.Round(float64(seen) / float64(n) * float64(t.Mask+1)))
 	s.Load = float64(s.Entries) / float64(s.Buckets*bucketSlots)
 	s.Growing = t.old.Load() != nil
 	if im := t.image.Load(); im != nil {
@@ -69,20 +79,21 @@ func (x *Index) Stats() Stats {
 	return s
 }
 
-// countEntries returns the number of entries with a chain, and of buckets, of bucket b. A bucket that has yet to be
-// moved into t counts by its old self: half of its entries are for b.
-func (t *table) countEntries(b uint64) (entries, buckets int) {
+// countEntries returns the number of entries with a chain, and of buckets, of bucket b, and appends the addresses of the
+// entries to found. A bucket that has yet to be moved into t counts by its old self: half of its entries are for b.
+func (t *table) countEntries(b uint64, found []word.Address) (entries, buckets int, _ []word.Address) {
 	from, share := t, 1
-	if old := t.old.Load(); old != nil && !loadLink(old.bucket(b&old.mask)).moved() {
-		from, b, share = old, b&old.mask, 2
+	if old := t.old.Load(); old != nil && !loadLink(old.bucket(b&old.Mask)).moved() {
+		from, b, share = old, b&old.Mask, 2
 	}
 	for p := from.bucket(b); p != nil; p = from.next(p) {
 		buckets++
 		for i := range bucketSlots {
-			if (Slot{slotOf(p, i)}).Load().Address() != word.None {
+			if a := (Slot{slotOf(p, i)}).Load().Address(); a != word.None {
 				entries++
+				found = append(found, a)
 			}
 		}
 	}
-	return (entries + share - 1) / share, buckets
+	return (entries + share - 1) / share, buckets, found
 }

@@ -231,7 +231,7 @@ func (m *Model) decide(s *State) (bad string) {
 	return ""
 }
 
-// floor returns the address up to which all versions share the log (checkpoint.Dir.MinDivergence).
+// floor returns the address up to which all versions share the log.
 func (m *Model) floor(s *State) uint8 {
 	least := uint8(maxRecords)
 	for _, c := range m.cfg.Versions {

@@ -98,6 +98,37 @@ func AsBytes[T any](v *T) []byte {
 	return unsafe.Slice((*byte)(unsafe.Pointer(v)), unsafe.Sizeof(*v))
 }
 
+// AsWord returns the 8 bytes of *v as a little-endian word. T must be 8 bytes and hold no pointers; the caller has checked
+// that.
+func AsWord[T any](v *T) uint64 {
+	// Sound because *v is 8 bytes, aligned or not: only machines that load words from anywhere are compiled for.
+	return *(*uint64)(unsafe.Pointer(v))
+}
+
+// FromWord returns the T whose 8 bytes are a little-endian word. T must be 8 bytes and hold no pointers.
+func FromWord[T any](w uint64) T {
+	// Sound because w is 8 bytes and aligned for every T of that size.
+	return *(*T)(unsafe.Pointer(&w))
+}
+
+// AsWords returns the values of s as words, which share their memory. T must be 8 bytes and hold no pointers.
+func AsWords[T any](s []T) []uint64 {
+	// Sound as in AsWord; the slice covers exactly s and keeps it alive.
+	return unsafe.Slice((*uint64)(unsafe.Pointer(unsafe.SliceData(s))), len(s))
+}
+
+// OnWord returns fn as a function on a word. T must be 8 bytes and hold no pointers.
+func OnWord[T any](fn func(*T, bool)) func(*uint64, bool) {
+	// Sound because pointers are passed alike, whatever they point at, and the word is a T.
+	return *(*func(*uint64, bool))(unsafe.Pointer(&fn))
+}
+
+// OnWordOf is OnWord for a function that is also told a number.
+func OnWordOf[T any](fn func(int, *T, bool)) func(int, *uint64, bool) {
+	// Sound as in OnWord.
+	return *(*func(int, *uint64, bool))(unsafe.Pointer(&fn))
+}
+
 // AlignedBytes returns n zeroed bytes of the Go heap whose first lies at a multiple of align, a power of two. It is
 // for direct I/O, which wants 4096.
 //

@@ -184,11 +184,11 @@ func (s *Set) Create() (*Writer, error) {
 	number := s.nextNumber
 	path := filepath.Join(s.dir, fmt.Sprintf("L0.%06d%s", number, openSuffix))
 	f, err := s.fs.Open(path, fsx.Write|fsx.Create)
-	if err == nil {
-		err = f.Truncate(0) // A file that could not be removed earlier may have the name.
-	}
 	if err != nil {
 		return nil, err
+	}
+	if err := f.Truncate(0); err != nil { // A file that could not be removed earlier may have the name.
+		return nil, errors.Join(err, f.Close())
 	}
 	s.nextNumber++
 	return &Writer{set: s, number: number, path: path, f: f, hash: xxh3.New()}, nil

@@ -190,3 +190,47 @@ func FuzzManifest(f *testing.F) {
 		}
 	})
 }
+
+// openFS counts the files that are open.
+type openFS struct {
+	fsx.FS
+	files int
+}
+
+type openFile struct {
+	fsx.File
+	fs *openFS
+}
+
+func (o *openFS) Open(name string, f fsx.Flag) (fsx.File, error) {
+	file, err := o.FS.Open(name, f)
+	if err != nil {
+		return nil, err
+	}
+	o.files++
+	return &openFile{file, o}, nil
+}
+
+func (f *openFile) Close() error {
+	f.fs.files--
+	return f.File.Close()
+}
+
+// A file that cannot be begun is not left open.
+func TestCreate_TruncateFails(t *testing.T) {
+	files := &openFS{FS: fsx.NewCrash(fsx.CrashOptions{})}
+	failing := fsx.NewErr(files)
+	s := open(t, "test", base.Options{FS: failing, KeepVersions: 1})
+	before := files.files
+	failing.Inject(fsx.Fault{Class: fsx.ClassTruncate})
+	if w, err := s.Create(); err == nil {
+		w.Abort()
+		t.Fatal("no error")
+	}
+	if files.files != before {
+		t.Errorf("%d files are open, %d were", files.files, before)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

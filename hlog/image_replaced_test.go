@@ -1,0 +1,174 @@
+package hlog
+
+import (
+	"context"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// openHookFS calls a hook before a file is opened, once.
+type openHookFS struct {
+	fsx.FS
+	hook atomic.Pointer[func(name string)]
+}
+
+func (h *openHookFS) Open(name string, f fsx.Flag) (fsx.File, error) {
+	if hook := h.hook.Load(); hook != nil {
+		(*hook)(name)
+	}
+	return h.FS.Open(name, f)
+}
+
+// never is more log than there is.
+const never = 1 << 48
+
+// pace sets after how much log an image is written; the background does as well.
+func pace(s *Store, log uint64) {
+	s.images.mu.Lock()
+	defer s.images.mu.Unlock()
+	s.images.minLog = log
+}
+
+// imaged returns a store whose current version has an image, and would be given a newer one.
+func imaged(t *testing.T, fs fsx.FS) *Store {
+	t.Helper()
+	o := tiny()
+	o.FS, o.NoCompaction = fs, true
+	s := mustOpen(t, "/store", o)
+	pace(s, 1)
+	must(t, s.Set(key8(1), key8(1)))
+	older := commit(t, s)
+	s.writeImageIfDue()
+	s.images.wait()
+	first := s.images.latest()
+	if first == nil {
+		t.Fatal("no image")
+	}
+	pace(s, never)
+	x := s.NewSession()
+	defer x.Close()
+	spill(t, x, 1<<20)
+	commit(t, s)
+	must(t, s.Purge(context.Background(), older)) // which has the image, too
+	if m := s.versions.Current(); m.Image == nil || m.Image.ID != first.ID {
+		t.Fatalf("the version has the image %v, not %v", m.Image, first)
+	}
+	return s
+}
+
+// newImage gives the current version a newer image than old, and what that replaces to the collection.
+func newImage(t *testing.T, s *Store, old uint64) {
+	pace(s, 1)
+	for s.versions.Current().Image.ID == old {
+		s.writeImageIfDue() // unless the background does
+		time.Sleep(time.Millisecond)
+	}
+	pace(s, never)
+	if err := s.collect(); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestOpenVersion_ImageReplacedMeanwhile(t *testing.T) {
+	fs := &openHookFS{FS: tiny().FS}
+	s := imaged(t, fs)
+	old := s.images.latest().ID
+	hook := func(name string) {
+		if strings.HasSuffix(name, ".img") {
+			fs.hook.Store(nil)
+			within(t, "the image", func() { newImage(t, s, old) })
+		}
+	}
+	fs.hook.Store(&hook)
+	w, err := s.OpenVersion(context.Background(), 0)
+	must(t, err)
+	if v, err := w.Get(nil, key8(1)); err != nil || string(v) != string(key8(1)) {
+		t.Errorf("got %x, %v", v, err)
+	}
+	must(t, w.Close())
+	must(t, s.collect())
+	if _, err := fs.FS.Open(s.versions.ImagePath(old), fsx.Read); err == nil {
+		t.Error("the old image stays although nobody needs it")
+	}
+}
+
+// A restore to the current version, which is given a new image while the restore reads. What is committed next must
+// not refer to the old one if that is gone.
+func TestRestore_ImageReplacedMeanwhile(t *testing.T) {
+	fs := &readHookFS{FS: tiny().FS}
+	s := imaged(t, fs)
+	must(t, s.Set(key8(2), key8(2)))
+	evict(t, s) // so that the restore reads from disk
+	old := s.images.latest().ID
+	ended := make(chan struct{})
+	hook := func(name string) {
+		if strings.HasSuffix(name, ".seg") {
+			fs.set(nil)
+			go func() {
+				defer close(ended)
+				newImage(t, s, old)
+			}()
+			select { // it may have to wait for the restore
+			case <-ended:
+			case <-time.After(200 * time.Millisecond):
+			}
+		}
+	}
+	fs.set(hook)
+	_, err := s.Restore(context.Background(), 0)
+	must(t, err)
+	within(t, "the image", func() { <-ended })
+	must(t, s.Set(key8(3), key8(3)))
+	commit(t, s)
+	must(t, s.collect())
+	versions, err := s.Versions()
+	must(t, err)
+	for _, info := range versions {
+		w, err := s.OpenVersion(context.Background(), info.Version)
+		if err != nil {
+			t.Errorf("version %d: %v", info.Version, err)
+			continue
+		}
+		must(t, w.Close())
+	}
+	must(t, s.Close())
+	s = mustOpen(t, "/store", &s.opts)
+	if v, err := s.Get(nil, key8(3)); err != nil || string(v) != string(key8(3)) {
+		t.Errorf("got %x, %v", v, err)
+	}
+}
+
+// A restore to the current version comes when a new image of that is whole, and not yet in its manifest.
+func TestRestore_BeforeTheImageIsInTheManifest(t *testing.T) {
+	s := imaged(t, tiny().FS)
+	m := s.current()
+	id, retired, due := uint64(0), 0, false
+	pace(s, 1)
+	within(t, "an image", func() {
+		for !due {
+			id, retired, due = s.images.claim(members(m).fuzzy, m.Cut, s.versions.NextImageID(m.Cut))
+		}
+	})
+	pace(s, never)
+	ref, err := s.writeImage(id, m)
+	must(t, err)
+	if !s.images.finish(ref, retired) {
+		t.Fatal("another restore")
+	}
+	_, err = s.Restore(context.Background(), 0)
+	must(t, err)
+	must(t, s.collect())
+	if amended, err := s.versions.Amend(m.Version, *ref); !amended || err != nil {
+		t.Fatalf("amended: %v, %v", amended, err)
+	}
+	s.images.release()
+	must(t, s.Close())
+	s = mustOpen(t, "/store", &s.opts)
+	if v, err := s.Get(nil, key8(1)); err != nil || string(v) != string(key8(1)) {
+		t.Errorf("got %x, %v", v, err)
+	}
+}

@@ -1,0 +1,236 @@
+package hlog
+
+import (
+	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// The Multi calls of a Table whose key and value are 8 bytes each. They go over windows and groups as each does
+// (multi.go), but what a group has found out about its keys is kept for the operations, and those that find their record
+// where it was expected do nothing else: one stay in the epoch serves the group. An operation that is anything but plain
+// goes the general way, in its turn.
+
+// wordGroup is what a group of keys has found: the head of each key's chain, None if that takes more than one look.
+type wordGroup [multiGroup]word.Address
+
+// seekGroup finds the heads of the chains of a group, whose buckets have been asked for, and asks for those that are in
+// memory, and for the buckets of the group that comes next. The session is inside the epoch.
+func (s *Session) seekGroup(g *wordGroup, hashes []uint64) {
+	group, next := ahead(hashes)
+	x := s.store.index()
+	l := s.log
+	head := l.head.Load()
+	for i, h := range group {
+		if i < len(next) {
+			x.Prefetch(next[i])
+		}
+		a := x.Seek(h).Address()
+		if uint64(a) < head {
+			a = word.None
+		} else {
+			mem.Prefetch(l.at(a))
+		}
+		g[i] = a
+	}
+}
+
+// ahead divides what is left of a window into the group that comes first and the one after it.
+func ahead(hashes []uint64) (group, next []uint64) {
+	n := min(multiGroup, len(hashes))
+	return hashes[:n], hashes[n:min(n+multiGroup, len(hashes))]
+}
+
+// enterPlainly begins a stay in the epoch, if nothing is out of the ordinary.
+func (s *Session) enterPlainly() (c control, ok bool) {
+	if s.closed {
+		return 0, false
+	}
+	s.guard.Enter()
+	if c = control(s.store.control.Load()); c&extraordinary != 0 {
+		s.guard.Exit()
+		return 0, false
+	}
+	return c, true
+}
+
+// windows calls group for every group of keys with the hashes of what is left of its window, window by window.
+func (s *Session) windows(keys []uint64, reads bool, group func(from, to int, hashes []uint64) error) error {
+	for from := 0; from < len(keys); from += multiWindow {
+		to := min(from+multiWindow, len(keys))
+		for i, k := range keys[from:to] {
+			s.hashes[i] = mix(k, s.store.seed)
+		}
+		if reads && s.log.head.Load() > s.log.begin.Load() {
+			if err := stage(s, wordKeys(keys), from, to); err != nil {
+				return err
+			}
+		}
+		hashes := s.hashes[:to-from]
+		s.prefetchBuckets(hashes[:min(multiGroup, len(hashes))])
+		for g := from; g < to; g += multiGroup {
+			if err := group(g, min(g+multiGroup, to), hashes[g-from:]); err != nil {
+				return err
+			}
+		}
+		s.unstage()
+	}
+	return nil
+}
+
+// prefetchBuckets asks for the buckets of the hashes.
+func (s *Session) prefetchBuckets(hashes []uint64) {
+	if _, ok := s.enterPlainly(); !ok {
+		return
+	}
+	x := s.store.index()
+	for _, h := range hashes {
+		x.Prefetch(h)
+	}
+	s.guard.Exit()
+}
+
+// wordKeys are keys of 8 bytes.
+type wordKeys []uint64
+
+func (k wordKeys) len() int        { return len(k) }
+func (k wordKeys) at(i int) []byte { return mem.AsBytes(&k[i]) }
+
+func (s *Session) multiGetWords(keys, values []uint64, found []bool) error {
+	return s.windows(keys, true, func(from, to int, hashes []uint64) error {
+		s.getGroup(keys[from:to], values[from:to], found[from:to], hashes)
+		for i := from; i < to; i++ {
+			if found[i] {
+				continue
+			}
+			values[i] = 0
+			b := mem.AsBytes(&values[i])
+			got, err := s.get(b[:0], mem.AsBytes(&keys[i]), hashes[i-from])
+			switch {
+			case err == ErrNotFound:
+				values[i] = 0
+				continue
+			case err != nil:
+				return err
+			case len(got) != len(b):
+				return ErrValueSize
+			}
+			found[i] = true
+		}
+		return nil
+	})
+}
+
+// getGroup is getWord for a group; found says for which keys it was the answer.
+func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64) {
+	clear(found)
+	if _, ok := s.enterPlainly(); !ok {
+		return
+	}
+	var g wordGroup
+	s.seekGroup(&g, hashes)
+	l := s.log
+	for i, k := range keys {
+		a := g[i]
+		if a == word.None {
+			continue
+		}
+		p := l.at(a)
+		if st := stateAt(p); isWord(p, st, k) {
+			values[i] = mem.Load(mem.Add(p, wordValueOffset))
+			found[i] = stateAt(p) == st // H7
+		}
+	}
+	s.guard.Exit()
+}
+
+func (s *Session) multiSetWords(keys, values []uint64) error {
+	return s.windows(keys, false, func(from, to int, hashes []uint64) error {
+		for i := from; i < to; {
+			i += s.setGroup(keys[i:to], values[i:to], hashes[i-from:])
+			if i == to {
+				break
+			}
+			// This one is not plain; those after it must not come before it.
+			if err := s.set(mem.AsBytes(&keys[i]), mem.AsBytes(&values[i]), hashes[i-from]); err != nil {
+				return err
+			}
+			i++
+		}
+		return nil
+	})
+}
+
+// setGroup is setWord for a group, up to the first key for which that is not the way. It returns how many it has set.
+func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
+	c, ok := s.enterPlainly()
+	if !ok {
+		return 0
+	}
+	var g wordGroup
+	s.seekGroup(&g, hashes)
+	l := s.log
+	// Records that the group has found at or above readOnly may be updated as long as it stays in the epoch (H2), and if
+	// they are neither sealed nor dead they are still the newest of their keys (H4).
+	readOnly := l.readOnly.Load()
+	n := 0
+	for i, k := range keys {
+		a := g[i]
+		if uint64(a) < readOnly {
+			break
+		}
+		p := l.at(a)
+		st := stateAt(p)
+		if !isWord(p, st, k) || linkAt(p).Version() != c.version() || !casState(p, st, st|word.LockedBit) {
+			break
+		}
+		mem.StorePlain(mem.Add(p, wordValueOffset), values[i])
+		storeState(p, st.Bump())
+		n++
+	}
+	s.guard.Exit()
+	return n
+}
+
+// updateGroup asks for the records of a group. What it has found holds for later stays in the epoch only as far as
+// updateFound says.
+func (s *Session) updateGroup(g *wordGroup, hashes []uint64) {
+	if _, ok := s.enterPlainly(); !ok {
+		clear(g[:])
+		return
+	}
+	s.seekGroup(g, hashes)
+	s.guard.Exit()
+}
+
+// multiUpdateWords is MultiUpdate; general does the i-th update in any case.
+func (s *Session) multiUpdateWords(keys []uint64, fn func(i int, v *uint64, existed bool), general func(i int, h uint64) error) error {
+	var at int // which key fn is called for
+	one := func(v *uint64, existed bool) { fn(at, v, existed) }
+	var g wordGroup
+	return s.windows(keys, true, func(from, to int, hashes []uint64) error {
+		s.updateGroup(&g, hashes)
+		for i := from; i < to; i++ {
+			at = i
+			if s.updateFound(g[i-from], keys[i], one) {
+				continue
+			}
+			if err := general(i, hashes[i-from]); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+// updateFound is updateWord for a record that was the head of its key's chain a moment ago.
+func (s *Session) updateFound(a word.Address, key uint64, fn func(v *uint64, existed bool)) bool {
+	c, ok := s.enterPlainly()
+	if !ok {
+		return false
+	}
+	if uint64(a) < s.log.readOnly.Load() {
+		s.guard.Exit()
+		return false
+	}
+	return s.updateWordAt(c, a, key, fn)
+}
