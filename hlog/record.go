@@ -116,6 +116,18 @@ func hasKey(p mem.Ptr, l word.Link, key []byte) bool {
 	return mem.Equal(mem.Add(p, smallHeader), key)
 }
 
+// isSmall reports whether the record at p, in state st, is a small one of this key, alive and neither locked nor sealed.
+// The state of a large record says that its key is empty, which no key is.
+func isSmall(p mem.Ptr, st word.State, key []byte) bool {
+	if len(key) == word.Align {
+		return st&smallMask == word.Align<<word.KeyLenShift && mem.Load(mem.Add(p, smallHeader)) == mem.Load64(key)
+	}
+	return st.Plain() && len(key) == st.KeyLen() && len(key) > 0 && mem.Equal(mem.Add(p, smallHeader), key)
+}
+
+// smallMask covers what isSmall looks at in a state: the flags and the length of the key.
+const smallMask = ^(word.State(1)<<word.KeyLenShift - 1)
+
 // casState replaces the state word of the record at p.
 func casState(p mem.Ptr, old, new word.State) bool {
 	return mem.Word(mem.Add(p, stateOffset)).CompareAndSwap(uint64(old), uint64(new))

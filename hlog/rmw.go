@@ -21,10 +21,61 @@ import (
 // The errors are those of Get, but for ErrNotFound, and of Set. ErrTooLarge may come after fn was called, when what it
 // returned is too large.
 func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
+	h := s.store.hash(key)
+	m := &s.rmw
+	if old, ok := s.readFast(m, key, h, s.scratch); ok {
+		value := fn(old)
+		if value != nil && s.writeFast(m, value) {
+			return nil
+		}
+	}
 	if err := s.checkWrite(key, 0); err != nil {
 		return err
 	}
-	return s.modify(key, s.store.hash(key), fn)
+	return s.modify(key, h, fn)
+}
+
+// readFast is readForUpdate where the key's record is small, mutable, the first of its chain, and its value fits into
+// buf, which the result shares; see getFast.
+func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (old []byte, ok bool) {
+	if s.closed {
+		return nil, false
+	}
+	s.guard.Enter()
+	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+		l := s.log
+		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.readOnly.Load() {
+			p := l.at(a)
+			st := stateAt(p)
+			if n := st.ValueLen(); isSmall(p, st, key) && n <= cap(buf) && buf != nil { // nil would mean absent
+				old = buf[:n:min(cap(buf), st.Capacity())]
+				mem.CopyOut(old, smallValue(p, st))
+				m.c, m.addr, m.st, m.existed = c, a, st, true
+				ok = stateAt(p) == st // H7
+			}
+		}
+	}
+	s.guard.Exit()
+	return old, ok
+}
+
+// writeFast is writeUpdate after readFast, in place.
+func (s *Session) writeFast(m *modification, value []byte) (ok bool) {
+	if s.closed || len(value) > m.st.Capacity() {
+		return false
+	}
+	s.guard.Enter()
+	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
+	if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
+		p := s.log.at(m.addr)
+		if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
+			mem.CopyIn(smallValue(p, m.st), value)
+			storeState(p, m.st.WithValueLen(len(value)).Bump())
+			ok = true
+		}
+	}
+	s.guard.Exit()
+	return ok
 }
 
 func (s *Session) modify(key []byte, h uint64, fn func(old []byte) []byte) error {

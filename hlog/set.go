@@ -12,10 +12,36 @@ import (
 // ErrEmptyKey, ErrTooLarge, ErrReadOnly, ErrClosed; or an error of the disk, when the log has to be written and cannot
 // be. In each case nothing has changed.
 func (s *Session) Set(key, value []byte) error {
+	h := s.store.hash(key)
+	if s.setFast(key, value, h) {
+		return nil
+	}
 	if err := s.checkWrite(key, len(value)); err != nil {
 		return err
 	}
-	return s.set(key, value, s.store.hash(key))
+	return s.set(key, value, h)
+}
+
+// setFast is set where the key's record is small, mutable, the first of its chain, and has room for the value; see
+// getFast.
+func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
+	if s.closed {
+		return false
+	}
+	s.guard.Enter()
+	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+		l := s.log
+		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.readOnly.Load() {
+			p := l.at(a)
+			if st := stateAt(p); isSmall(p, st, key) && len(value) <= st.Capacity() && linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
+				mem.CopyIn(smallValue(p, st), value)
+				storeState(p, st.WithValueLen(len(value)).Bump())
+				ok = true
+			}
+		}
+	}
+	s.guard.Exit()
+	return ok
 }
 
 func (s *Session) set(key, value []byte, h uint64) error {

@@ -62,13 +62,18 @@ func (t *Table[K, V]) Get(k K) (V, bool, error) {
 			return mem.FromWord[V](value), true, nil
 		}
 	}
-	return t.getAny(k)
+	var v V
+	ok, err := t.getAny(&v, &k)
+	return v, ok, err
 }
 
 // getAny is Get in every case. It is not part of Get so that the case that decides the speed has a small frame.
-func (t *Table[K, V]) getAny(k K) (v V, ok bool, err error) {
-	ok, err = t.getInto(&v, t.bytes(&k))
-	return v, ok, err
+func (t *Table[K, V]) getAny(v *V, k *K) (bool, error) {
+	key, b := t.bytes(k), mem.AsBytes(v)
+	if got, ok := t.s.getFast(b[:0:len(b)], key, t.s.store.hash(key)); ok && len(got) == len(b) {
+		return true, nil
+	}
+	return t.getInto(v, key)
 }
 
 func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
@@ -92,15 +97,19 @@ func (t *Table[K, V]) Set(k K, v V) error {
 	if t.words && t.s.setWord(mem.AsWord(&k), mem.AsWord(&v)) {
 		return nil
 	}
-	return t.setAny(k, v)
+	return t.setAny(&k, &v)
 }
 
-func (t *Table[K, V]) setAny(k K, v V) error {
+func (t *Table[K, V]) setAny(k *K, v *V) error {
+	key, value := t.bytes(k), mem.AsBytes(v)
+	h := t.s.store.hash(key)
+	if t.s.setFast(key, value, h) {
+		return nil
+	}
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
-	key, value := t.bytes(&k), mem.AsBytes(&v)
-	return t.s.set(key, value, t.s.store.hash(key))
+	return t.s.set(key, value, h)
 }
 
 // Delete removes k. Deleting what is absent succeeds. The errors are those of Set.
@@ -119,15 +128,21 @@ func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
 	if t.words && t.s.updateWord(mem.AsWord(&k), mem.OnWord(fn)) {
 		return nil
 	}
-	return t.updateAny(k, fn)
+	return t.updateAny(&k, fn)
 }
 
-func (t *Table[K, V]) updateAny(k K, fn func(v *V, existed bool)) error {
+func (t *Table[K, V]) updateAny(k *K, fn func(v *V, existed bool)) error {
+	key, b, m := t.bytes(k), mem.AsBytes(&t.value), &t.s.rmw
+	h := t.s.store.hash(key)
+	if old, ok := t.s.readFast(m, key, h, b); ok && len(old) == len(b) {
+		fn(&t.value, true)
+		if t.s.writeFast(m, b) {
+			return nil
+		}
+	}
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
-	key := t.bytes(&k)
-	h := t.s.store.hash(key)
 	for tries := 0; ; tries++ {
 		existed, err := t.load(key, h)
 		if err != nil {

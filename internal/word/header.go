@@ -133,6 +133,9 @@ func (s State) Sealed() bool { return s&sealedBit != 0 }
 // Busy reports whether the record is locked or sealed.
 func (s State) Busy() bool { return s&(LockedBit|sealedBit) != 0 }
 
+// Plain reports whether the record is alive and neither locked nor sealed nor abandoned.
+func (s State) Plain() bool { return s&(LockedBit|sealedBit|tombstoneBit|invalidBit) == 0 }
+
 // Tombstone reports whether the record deletes its key.
 func (s State) Tombstone() bool { return s&tombstoneBit != 0 }
 
