@@ -12,6 +12,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // Several sessions count on the same keys through every door while the log spills, the index grows from its smallest,
@@ -62,8 +64,8 @@ func TestUpdate_ConcurrentCountersAreExact(t *testing.T) {
 				case 3:
 					must(t, s.RMW(key, increment))
 					counts[k].Add(1)
-				case 4: // a record of its own, to fill the log
-					must(t, x.Set(fmt.Appendf(nil, "filler %d %d", i, n), make([]byte, 900)))
+				case 4: // records of their own, of twice the memory in all, to fill the log
+					spill(t, x, 2*8*MinMemoryBytes/(sessions*rounds))
 				default:
 					must(t, table.Update(k, func(v *uint64, _ bool) { *v++ }))
 					counts[k].Add(1)
@@ -95,7 +97,7 @@ func TestUpdate_ConcurrentCountersAreExact(t *testing.T) {
 	}
 	check()
 	m := s.Metrics()
-	if m.LogHead == m.LogBegin || m.IndexGrowthCount == 0 || m.CheckpointCount == 0 {
+	if m.LogHead == uint64(word.FirstAddress) || m.IndexGrowthCount == 0 || m.CheckpointCount == 0 {
 		t.Errorf("the log did not spill, or the index did not grow, or there was no version: %+v", m)
 	}
 	must(t, s.Close())
