@@ -7,10 +7,10 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Amend gives the current version v an image that was finished only after it was committed, and reports whether it
-// did: it does not when v is no longer current or has children, which know its manifest by checksum. The manifest is
-// replaced as a whole; before and after, it describes the same state. The image must be durable already (V1).
-func (d *Dir) Amend(v Version, image ImageRef) (amended bool, err error) {
+// Amend gives the current version v an image, and the runs behind that, which were finished only after it was committed,
+// and reports whether it did: it does not when v is no longer current or has children, which know its manifest by checksum. The manifest is
+// replaced as a whole; before and after, it describes the same state. Image and runs must be durable already (V1).
+func (d *Dir) Amend(v Version, image ImageRef, runs ...RunRef) (amended bool, err error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	if err := d.settle(); err != nil {
@@ -20,7 +20,7 @@ func (d *Dir) Amend(v Version, image ImageRef) (amended bool, err error) {
 	if m == nil {
 		return false, nil
 	}
-	m.Image = &image
+	m.Image, m.Runs = &image, runs
 	data, err := EncodeManifest(m)
 	if err != nil {
 		return false, err
@@ -28,7 +28,7 @@ func (d *Dir) Amend(v Version, image ImageRef) (amended bool, err error) {
 	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(v), data); err != nil {
 		// Which of the two stands there is what the next child has to refer to.
 		stands, readErr := d.readManifest(v)
-		d.replace(v, stands, image.ID)
+		d.replace(v, stands, imageIDs(m)...)
 		return false, fmt.Errorf("checkpoint: amend version %d: %w", v, errors.Join(err, readErr))
 	}
 	d.replace(v, &entry{m: m, sum: sealSum(data)})
@@ -52,7 +52,7 @@ func (d *Dir) amendable(v Version) *Manifest {
 }
 
 // replace puts another reading of version v's manifest, nil if there is none, in the place of the one that is known.
-// doubtful is an image that the manifest may turn out to refer to after a crash, or else to those that it has had.
+// doubtful are images and runs that the manifest may turn out to refer to after a crash, or else to those that it has had.
 func (d *Dir) replace(v Version, e *entry, doubtful ...uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()

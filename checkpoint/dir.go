@@ -68,11 +68,19 @@ type entry struct {
 	doomed bool     // is being removed, or was never properly there: not listed, but its file may exist (V7)
 }
 
-// images returns the images that must stay as long as e is what it is.
+// imageIDs returns the ids of the files that m names in images/.
+func imageIDs(m *Manifest) (ids []uint64) {
+	for _, f := range m.indexFiles() {
+		ids = append(ids, f.id)
+	}
+	return ids
+}
+
+// images returns the images and runs that must stay as long as e is what it is.
 func (e *entry) images() []uint64 {
 	all := slices.Concat(e.read, e.doubt)
-	if e.m != nil && e.m.Image != nil {
-		all = append(all, e.m.Image.ID)
+	if e.m != nil {
+		all = append(all, imageIDs(e.m)...)
 	}
 	return all
 }

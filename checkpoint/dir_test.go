@@ -368,7 +368,7 @@ func TestOpenDir_NewerFormat(t *testing.T) {
 		good, err := os.ReadFile(name)
 		must(t, err)
 		b := bytes.Clone(good)
-		b[magicBytes]++
+		b[magicBytes] = Format + 1
 		must(t, os.WriteFile(name, reseal(b), 0o644))
 		must(t, os.WriteFile(d.headPath()+fsx.TempSuffix, nil, 0o644))
 		before := snapshot(t, path)

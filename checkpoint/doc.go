@@ -11,6 +11,7 @@
 //	lineage    all the extents of a version, ascending: the log that a store at this version consists of.
 //	delta      the range of log that a version added to its parent.
 //	image      a file that spares a recovery from replaying the whole lineage (the index at some address).
+//	run        a file that spares a recovery from replaying a stretch of the lineage behind the image.
 //	current    the version that the directory opens at.
 //
 // # Directory
@@ -19,7 +20,7 @@
 //	STORE                  identity of the store, written once
 //	HEAD                   where a rollback went, and the floor below which ids and addresses are used up
 //	versions/%016x.manifest  one version each, by id
-//	images/%016x.img       index images, by id
+//	images/%016x.img       index images and runs, by id
 //	log/%012x.seg          segment n holds log bytes [n*SegmentBytes, (n+1)*SegmentBytes)
 //
 // Numbers in names are lower-case hexadecimal. A file whose name is none of these is somebody else's and is never
@@ -32,13 +33,16 @@
 //
 //	offset  size  field
 //	0       8     magic: "HLSTORE\n", "HLHEAD\n\n" or "HLVERSN\n"
-//	8       4     format, 1 today; a whole file with a higher one is ErrFormat and stays as it is
+//	8       4     format, 1 or 2 today (see below); a whole file with a higher one is ErrFormat and stays as it is
 //	12      4     zero
 //	16      8     length of the file, checksum included
 //	24      n     payload
 //	24+n    8     xxh3 of everything before
 //
-// # Payloads, format 1
+// # Payloads, formats 1 and 2
+//
+// Format 2 is that of manifests with runs, and has the last two lines below; without runs a manifest has format 1, which
+// older releases read. They refuse the other with ErrFormat.
 //
 //	STORE                          HEAD
 //	0   16  store id               0   8  target: the version rolled back to; 0 = none
@@ -65,6 +69,8 @@
 //	         8  start   8  end   8  fuzzy   8  log version
 //	...  8  length of the cookie, followed by the cookie
 //	...  8  length of aux, followed by aux
+//	...  8  format 2: number of runs, at least 1, followed by as many of
+//	         8  id   8  bytes   8  from   8  to
 //
 // # Rollback and the current version
 //
@@ -106,4 +112,7 @@
 //	    a pinned version had when it was pinned.
 //	V9  Two lineages that hold the same byte of the log in the same way share everything below it: the byte was
 //	    written once, by one live store, whose lineage below it was fixed by then.
+//	V10 The runs of a version continue its image: the first begins at or below where its replay does and ends above
+//	    it, each other where the one before ends, and none ends beyond the cut. Log from the last one's end on, or from
+//	    where the replay of the image begins if there is none, is all that a recovery replays.
 package checkpoint

@@ -149,7 +149,7 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 	}
 	f.inUse = live.Log.Clone()
 	f.inUse.Add(live.LogFrom, NoLiveLog)
-	release := m.dir.hold(f.want, r.m.Image)
+	release := m.dir.hold(f.want, imageIDs(r.m))
 	defer release()
 	if err := f.findLocals(ctx); err != nil {
 		return 0, err
@@ -158,8 +158,10 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 	if err == nil {
 		err = f.sync()
 	}
-	if err == nil && r.m.Image != nil {
-		err = f.fetchImage(ctx, live)
+	for _, file := range r.files() {
+		if err == nil {
+			err = f.fetchFile(ctx, file, live)
+		}
 	}
 	if err == nil {
 		err = m.dir.adopt(r.manifest, opts.Pin)
@@ -322,18 +324,17 @@ func (d *Dir) writeLog(b []byte, at uint64) error {
 	})
 }
 
-// fetchImage makes the image of the version be in its file.
-func (f *fetching) fetchImage(ctx context.Context, live Live) error {
-	image := f.r.m.Image
-	name := f.dir.ImagePath(image.ID)
-	if f.hasImage(name) {
+// fetchFile makes an image or a run of the version be in its file.
+func (f *fetching) fetchFile(ctx context.Context, file filePieces, live Live) error {
+	name := f.dir.ImagePath(file.id)
+	if f.hasFile(name, file) {
 		return errors.Join(syncFile(f.dir.fs, name), f.dir.fs.SyncDir(f.dir.ImagesPath()))
 	}
-	if slices.Contains(live.Images, image.ID) || f.dir.usesOtherImage(image) {
-		return fmt.Errorf("%w: image %d is another one here", ErrDiverged, image.ID)
+	if slices.Contains(live.Images, file.id) || f.dir.usesOtherFile(file.indexFile) {
+		return fmt.Errorf("%w: image or run %d is another one here", ErrDiverged, file.id)
 	}
 	temp := name + fsx.TempSuffix
-	if err := f.writeImage(ctx, temp); err != nil {
+	if err := f.writeFile(ctx, temp, file); err != nil {
 		if gone := f.dir.fs.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
@@ -345,8 +346,8 @@ func (f *fetching) fetchImage(ctx context.Context, live Live) error {
 	return f.dir.fs.SyncDir(filepath.Dir(name))
 }
 
-// hasImage reports whether a file holds exactly the image.
-func (f *fetching) hasImage(name string) bool {
+// hasFile reports whether the file of that name holds exactly the image or run.
+func (f *fetching) hasFile(name string, want filePieces) bool {
 	if f.rewrite {
 		return false
 	}
@@ -355,10 +356,10 @@ func (f *fetching) hasImage(name string) bool {
 		return false
 	}
 	defer file.Close()
-	if size, err := file.Size(); err != nil || size != f.r.m.Image.Bytes {
+	if size, err := file.Size(); err != nil || size != want.bytes {
 		return false
 	}
-	for _, p := range f.r.image {
+	for _, p := range want.pieces {
 		b := make([]byte, p.bytes())
 		if readFull(file, name, b, int64(p.start)) != nil || makePiece(p.start, b) != p {
 			return false
@@ -367,7 +368,7 @@ func (f *fetching) hasImage(name string) bool {
 	return true
 }
 
-func (f *fetching) writeImage(ctx context.Context, temp string) (err error) {
+func (f *fetching) writeFile(ctx context.Context, temp string, from filePieces) (err error) {
 	file, err := f.dir.fs.Open(temp, fsx.Write|fsx.Create)
 	if err != nil {
 		return err
@@ -376,8 +377,8 @@ func (f *fetching) writeImage(ctx context.Context, temp string) (err error) {
 	if err := file.Truncate(0); err != nil {
 		return err
 	}
-	for _, p := range f.r.image {
-		data, err := f.getPiece(ctx, f.names.imagePiece(f.r.m.Image.ID, p), p)
+	for _, p := range from.pieces {
+		data, err := f.getPiece(ctx, f.names.imagePiece(from.id, p), p)
 		if err != nil {
 			return err
 		}
@@ -388,24 +389,26 @@ func (f *fetching) writeImage(ctx context.Context, temp string) (err error) {
 	return file.Sync()
 }
 
-// usesOtherImage reports whether a version here refers to an image of the same id that is not the same.
-func (d *Dir) usesOtherImage(image *ImageRef) bool {
+// usesOtherFile reports whether a version here refers to an image or run of the same id that is not the same.
+func (d *Dir) usesOtherFile(file indexFile) bool {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	for _, e := range d.versions {
-		if e.m != nil && e.m.Image != nil && e.m.Image.ID == image.ID && *e.m.Image != *image {
-			return true
+		if e.m == nil {
+			continue
+		}
+		for _, other := range e.m.indexFiles() {
+			if other.id == file.id && other != file {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-// hold keeps log and an image from being collected until release is called.
-func (d *Dir) hold(log ExtentSet, image *ImageRef) (release func()) {
-	h := &held{log: log}
-	if image != nil {
-		h.images = []uint64{image.ID}
-	}
+// hold keeps log, and images and runs by their ids, from being collected until release is called.
+func (d *Dir) hold(log ExtentSet, images []uint64) (release func()) {
+	h := &held{log: log, images: images}
 	d.collecting.Lock() // one that is under way does not know of h, and removes files that are still seen
 	defer d.collecting.Unlock()
 	d.mu.Lock()

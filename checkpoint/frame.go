@@ -7,8 +7,9 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// Format is the number of the newest file format that this release reads, and the one it writes.
-const Format = 1
+// Format is the number of the newest file format that this release reads. It writes a file in the lowest one that can
+// express it.
+const Format = 2
 
 const (
 	magicBytes  = 8
@@ -22,10 +23,10 @@ const (
 )
 
 // seal puts payload into a frame (see the package comment).
-func seal(magic string, payload []byte) []byte {
+func seal(magic string, format uint32, payload []byte) []byte {
 	b := make([]byte, 0, frameBytes+len(payload))
 	b = append(b, magic...)
-	b = binary.LittleEndian.AppendUint32(b, Format)
+	b = binary.LittleEndian.AppendUint32(b, format)
 	b = binary.LittleEndian.AppendUint32(b, 0)
 	b = binary.LittleEndian.AppendUint64(b, uint64(frameBytes+len(payload)))
 	b = append(b, payload...)
@@ -37,29 +38,29 @@ func sealSum(frame []byte) uint64 {
 	return binary.LittleEndian.Uint64(frame[len(frame)-sumBytes:])
 }
 
-// unseal returns the payload of a frame, which stays part of b. The checksum is tested before the format, so that a
+// unseal returns the payload of a frame, which stays part of b, and its format, newest at most. The checksum is tested before the format, so that a
 // damaged format number is reported as damage.
-func unseal(file, magic string, b []byte) ([]byte, error) {
+func unseal(file, magic string, newest uint32, b []byte) (payload []byte, format uint32, err error) {
 	if len(b) < frameBytes {
-		return nil, corrupt(file, len(b), "%d bytes are too few for a header and a checksum", len(b))
+		return nil, 0, corrupt(file, len(b), "%d bytes are too few for a header and a checksum", len(b))
 	}
 	if string(b[:magicBytes]) != magic {
-		return nil, corrupt(file, 0, "magic is %q, not %q", b[:magicBytes], magic)
+		return nil, 0, corrupt(file, 0, "magic is %q, not %q", b[:magicBytes], magic)
 	}
 	if n := binary.LittleEndian.Uint64(b[16:]); n != uint64(len(b)) {
-		return nil, corrupt(file, 16, "length is %d, the file has %d bytes", n, len(b))
+		return nil, 0, corrupt(file, 16, "length is %d, the file has %d bytes", n, len(b))
 	}
 	body := b[:len(b)-sumBytes]
 	if want, got := sealSum(b), xxh3.Hash(body); got != want {
-		return nil, corrupt(file, len(body), "checksum is %016x, the bytes have %016x", want, got)
+		return nil, 0, corrupt(file, len(body), "checksum is %016x, the bytes have %016x", want, got)
 	}
-	switch format := binary.LittleEndian.Uint32(b[8:]); {
-	case format > Format:
-		return nil, fmt.Errorf("%w: %s has format %d, this release reads up to %d", ErrFormat, file, format, Format)
+	switch format = binary.LittleEndian.Uint32(b[8:]); {
+	case format > newest:
+		return nil, 0, fmt.Errorf("%w: %s has format %d, this release reads up to %d", ErrFormat, file, format, newest)
 	case format == 0 || binary.LittleEndian.Uint32(b[12:]) != 0:
-		return nil, corrupt(file, 8, "format %d does not exist", format)
+		return nil, 0, corrupt(file, 8, "format %d does not exist", format)
 	}
-	return body[headerBytes:], nil
+	return body[headerBytes:], format, nil
 }
 
 // reader takes a payload apart. Its methods return zero values once something was missing; err says what.

@@ -19,6 +19,7 @@ func testManifest() *Manifest {
 		Extents:    []Extent{{4096, 8192, 8000, 3}, {12288, 20480, 20480, 6}},
 		DeltaStart: 16384, Cut: 20480, DeltaBytes: 4096, LogVersion: 6, PageBytes: 1 << 16,
 		Image: &ImageRef{ID: 4, Bytes: 1 << 20, ReplayFrom: 12288}, Aux: []byte{0, 1},
+		Runs: []RunRef{{ID: 5, Bytes: 700, From: 8192, To: 16384}, {ID: 9, Bytes: 900, From: 16384, To: 20472}},
 	}
 }
 
@@ -26,6 +27,7 @@ func TestManifest_RoundTrip(t *testing.T) {
 	for name, m := range map[string]*Manifest{
 		"full":     testManifest(),
 		"smallest": {Version: 1},
+		"no runs":  withoutRuns(),
 	} {
 		b, err := EncodeManifest(m)
 		if err != nil {
@@ -44,6 +46,28 @@ func TestManifest_RoundTrip(t *testing.T) {
 	}
 }
 
+func withoutRuns() *Manifest {
+	m := testManifest()
+	m.Runs = nil
+	return m
+}
+
+// A release that knows no runs reads what has none, and refuses the rest.
+func TestManifest_FormatIsTheLowestThatWillDo(t *testing.T) {
+	for m, want := range map[*Manifest]byte{testManifest(): 2, withoutRuns(): 1} {
+		b, err := EncodeManifest(m)
+		if err != nil || b[magicBytes] != want {
+			t.Errorf("%d runs: format %d, %v, want %d", len(m.Runs), b[magicBytes], err, want)
+		}
+	}
+	b, err := EncodeManifest(withoutRuns())
+	if err != nil {
+		t.Fatal(err)
+	}
+	b[magicBytes] = 2
+	requireCorrupt(t, reseal(b))
+}
+
 func TestManifest_RefusesNonsense(t *testing.T) {
 	for name, change := range map[string]func(*Manifest){
 		"version 0":                    func(m *Manifest) { m.Version, m.Parent = 0, 0 },
@@ -54,6 +78,14 @@ func TestManifest_RefusesNonsense(t *testing.T) {
 		"negative page":                func(m *Manifest) { m.PageBytes = -1 },
 		"negative image":               func(m *Manifest) { m.Image.Bytes = -1 },
 		"replay from past the cut":     func(m *Manifest) { m.Image.ReplayFrom = m.Cut + 8 },
+		"runs without an image":        func(m *Manifest) { m.Image = nil },
+		"negative run":                 func(m *Manifest) { m.Runs[1].Bytes = -1 },
+		"run past the cut":             func(m *Manifest) { m.Runs[1].To = m.Cut + 8 },
+		"empty run":                    func(m *Manifest) { m.Runs[1].To = m.Runs[1].From },
+		"gap between runs":             func(m *Manifest) { m.Runs[1].From += 8 },
+		"runs that overlap":            func(m *Manifest) { m.Runs[1].From -= 8 },
+		"run begins behind the image":  func(m *Manifest) { m.Runs[0].From = m.Image.ReplayFrom + 8 },
+		"run ends before the image":    func(m *Manifest) { m.Runs[0].To = m.Image.ReplayFrom; m.Runs = m.Runs[:1] },
 		"cookie too long":              func(m *Manifest) { m.Cookie = make([]byte, MaxCookie+1) },
 		"aux too long":                 func(m *Manifest) { m.Aux = make([]byte, maxAux+1) },
 		"empty extent":                 func(m *Manifest) { m.Extents[0].End, m.Extents[0].Fuzzy = 4096, 4096 },
@@ -61,7 +93,7 @@ func TestManifest_RefusesNonsense(t *testing.T) {
 		"extents overlap":              func(m *Manifest) { m.Extents[1].Start = 8184 },
 		"fuzzy below its extent":       func(m *Manifest) { m.Extents[1].Fuzzy = 12280 },
 		"fuzzy above its extent":       func(m *Manifest) { m.Extents[0].Fuzzy = 8200 },
-		"extent past the cut":          func(m *Manifest) { m.Cut, m.DeltaStart, m.Image = 16384, 16384, nil },
+		"extent past the cut":          func(m *Manifest) { m.Cut, m.DeltaStart, m.Image, m.Runs = 16384, 16384, nil, nil },
 		"more extents than there fits": func(m *Manifest) { m.Extents = manyExtents(maxManifest / extentBytes); m.Cut = maxLog },
 	} {
 		m := testManifest()
@@ -130,7 +162,7 @@ func TestManifest_NewerFormat(t *testing.T) {
 
 // FuzzManifest feeds a decoder bytes with a valid checksum, so that the fuzzer gets past it.
 func FuzzManifest(f *testing.F) {
-	for _, m := range []*Manifest{testManifest(), {Version: 1}} {
+	for _, m := range []*Manifest{testManifest(), withoutRuns(), {Version: 1}} {
 		b, err := EncodeManifest(m)
 		if err != nil {
 			f.Fatal(err)

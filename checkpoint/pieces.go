@@ -14,7 +14,7 @@ import (
 //	STORE                                   identity, as in the local directory; claims the remote for the store
 //	<id>/versions/%016x.manifest            a version: its manifest and the pieces that it consists of; put last
 //	<id>/extents/%012x-%012x-%016x          log bytes [start, end) and their xxh3
-//	<id>/images/%016x/%012x-%012x-%016x     bytes [start, end) of an image and their xxh3
+//	<id>/images/%016x/%012x-%012x-%016x     bytes [start, end) of an image or a run, and their xxh3
 //	<id>/lists/%016x                        pieces that many versions share, by the xxh3 that ends the object
 //
 // All but STORE and versions are named by their content: to put one again changes nothing, and two machines that went
@@ -28,6 +28,7 @@ import (
 //	   8 start  8 end  8 xxh3
 //	8  number of pieces of the image
 //	   8 start  8 end  8 xxh3
+//	   in format 2, the same for each run of the manifest
 //
 // A version names its pieces one by one, ascending, up to maxDirect; the lowest listLength of them then become a list,
 // so that the object stays small however many checkpoints the log has grown by.
@@ -60,8 +61,33 @@ type replica struct {
 	manifest []byte // file of m, byte for byte
 	sum      uint64 // checksum that ends it
 	lists    []listRef
-	log      []piece // those not in lists
-	image    []piece // all of the image
+	log      []piece   // those not in lists
+	image    []piece   // all of the image
+	runs     [][]piece // all of each run
+}
+
+// filePieces is a file in images/ and the pieces that it consists of.
+type filePieces struct {
+	indexFile
+	pieces []piece
+}
+
+// files returns the image and the runs of a version.
+func (v *replica) files() []filePieces {
+	var all []filePieces
+	for i, f := range v.m.indexFiles() {
+		pieces := v.image
+		if i > 0 { // there is no run without an image (V10)
+			pieces = v.runs[i-1]
+		}
+		all = append(all, filePieces{f, pieces})
+	}
+	return all
+}
+
+// hasFilePiece reports whether the version names a piece of the image or run id.
+func (v *replica) hasFilePiece(id uint64, p piece) bool {
+	return slices.ContainsFunc(v.files(), func(f filePieces) bool { return f.id == id && contains(f.pieces, p) })
 }
 
 // names builds the names of a store's objects.
@@ -125,10 +151,10 @@ func contains(sorted []piece, p piece) bool {
 	return found
 }
 
-func encodeList(pieces []piece) []byte { return seal(magicList, appendPieces(nil, pieces)) }
+func encodeList(pieces []piece) []byte { return seal(magicList, 1, appendPieces(nil, pieces)) }
 
 func decodeList(name string, b []byte) ([]piece, error) {
-	payload, err := unseal(name, magicList, b)
+	payload, _, err := unseal(name, magicList, 1, b)
 	if err != nil {
 		return nil, err
 	}
@@ -146,12 +172,15 @@ func encodeReplica(v *replica) []byte {
 	}
 	b = appendPieces(b, v.log)
 	b = appendPieces(b, v.image)
-	return seal(magicRemote, b)
+	for _, pieces := range v.runs {
+		b = appendPieces(b, pieces)
+	}
+	return seal(magicRemote, v.m.format(), b)
 }
 
 // decodeReplica is total, like DecodeManifest.
 func decodeReplica(name string, b []byte) (*replica, error) {
-	payload, err := unseal(name, magicRemote, b)
+	payload, format, err := unseal(name, magicRemote, runsFormat, b)
 	if err != nil {
 		return nil, err
 	}
@@ -164,33 +193,44 @@ func decodeReplica(name string, b []byte) (*replica, error) {
 		v.lists[i] = listRef{sum: r.uint64(), start: r.uint64(), end: r.uint64()}
 	}
 	v.log, v.image = r.pieces(), r.pieces()
-	if err := r.done(); err != nil {
-		return nil, err
+	if r.err != nil {
+		return nil, r.err
 	}
 	if v.m, err = DecodeManifest(name, v.manifest); err != nil {
 		return nil, err
 	}
+	if format != v.m.format() {
+		r.fail("format %d with a manifest of format %d", format, v.m.format())
+	}
+	for range v.m.Runs {
+		v.runs = append(v.runs, r.pieces())
+	}
+	if err := r.done(); err != nil {
+		return nil, err
+	}
 	v.sum = sealSum(v.manifest)
-	if bad := v.imageGap(); bad != "" {
+	if bad := v.fileGap(); bad != "" {
 		return nil, corrupt(name, headerBytes, "%s", bad)
 	}
 	return v, nil
 }
 
-// imageGap returns what the pieces of the image miss, "" when they are all of it, in order.
-func (v *replica) imageGap() string {
-	var end, want uint64
-	for _, p := range v.image {
-		if p.start != end {
-			break
+// fileGap returns what the pieces of image and runs miss, "" when they are all of each, in order.
+func (v *replica) fileGap() string {
+	if v.m.Image == nil && len(v.image) > 0 {
+		return "pieces of an image that there is not"
+	}
+	for _, f := range v.files() {
+		var end uint64
+		for _, p := range f.pieces {
+			if p.start != end {
+				break
+			}
+			end = p.end
 		}
-		end = p.end
-	}
-	if v.m.Image != nil {
-		want = uint64(v.m.Image.Bytes)
-	}
-	if end != want || len(v.image) > 0 && v.image[len(v.image)-1].end != want {
-		return fmt.Sprintf("the pieces of the image end at %d, it has %d bytes", end, want)
+		if want := uint64(f.bytes); end != want || len(f.pieces) > 0 && f.pieces[len(f.pieces)-1].end != want {
+			return fmt.Sprintf("the pieces of image or run %d end at %d, it has %d bytes", f.id, end, want)
+		}
 	}
 	return ""
 }

@@ -110,10 +110,12 @@ func (m *Mirror) delete(ctx context.Context, r *replica) error {
 			}
 		}
 	}
-	for _, p := range r.image {
-		id := r.m.Image.ID
-		if !slices.ContainsFunc(others, func(o *replica) bool { return o.m.Image != nil && o.m.Image.ID == id && contains(o.image, p) }) {
-			if err := m.deleteObject(ctx, m.names.imagePiece(id, p)); err != nil {
+	for _, f := range r.files() {
+		for _, p := range f.pieces {
+			if slices.ContainsFunc(others, func(o *replica) bool { return o.hasFilePiece(f.id, p) }) {
+				continue
+			}
+			if err := m.deleteObject(ctx, m.names.imagePiece(f.id, p)); err != nil {
 				return err
 			}
 		}
@@ -181,8 +183,10 @@ func (m *Mirror) used(ctx context.Context) (map[string]bool, error) {
 		for _, p := range r.log {
 			used[m.names.extent(p)] = true
 		}
-		for _, p := range r.image {
-			used[m.names.imagePiece(r.m.Image.ID, p)] = true
+		for _, f := range r.files() {
+			for _, p := range f.pieces {
+				used[m.names.imagePiece(f.id, p)] = true
+			}
 		}
 	}
 	return used, nil

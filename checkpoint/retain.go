@@ -27,8 +27,8 @@ func (d *Dir) Versions() []Info {
 			Version: m.Version, Parent: m.Parent, Created: m.Created, Cookie: m.Cookie,
 			DeltaBytes: m.DeltaBytes, LogBytes: m.LogBytes(), ExclusiveBytes: exclusive[v], Current: v == current,
 		}
-		if m.Image != nil {
-			info.ImageBytes = m.Image.Bytes
+		for _, f := range m.indexFiles() {
+			info.ImageBytes += f.bytes
 		}
 		infos = append(infos, info)
 	}
@@ -214,13 +214,15 @@ func (d *Dir) garbage(m *Manifest) (g Garbage) {
 	}
 	g.Log = Log(m.Extents)
 	g.Log.SubtractSet(log)
-	if m.Image != nil && !slices.Contains(images, m.Image.ID) {
-		g.Images = []uint64{m.Image.ID}
+	for _, id := range imageIDs(m) {
+		if !slices.Contains(images, id) {
+			g.Images = append(g.Images, id)
+		}
 	}
 	return g
 }
 
-// References returns the log and the images that some version refers to, half-purged ones, those that are being
+// References returns the log, and the images and runs by their ids, that some version refers to, half-purged ones, those that are being
 // fetched, and the images of pinned versions before they were amended included. A damaged manifest is an error: what
 // it refers to is not known (V8).
 func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
@@ -248,7 +250,7 @@ func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 type Live struct {
 	LogFrom uint64    // all log at this address and above is in use
 	Log     ExtentSet // log below it that is in use: of scans, say
-	Images  []uint64  // images that are being written, or read
+	Images  []uint64  // images and runs that are being written, or read
 }
 
 // NoLiveLog is Live.LogFrom when nothing is in use.
@@ -319,7 +321,7 @@ func (d *Dir) Collect(live Live, leaving func(path string)) ([]Orphan, error) {
 	return orphans, nil
 }
 
-// exclusiveBytes returns for each version the bytes of log and image that no other of them refers to.
+// exclusiveBytes returns for each version the bytes of log, images and runs that no other of them refers to.
 func exclusiveBytes(manifests []*Manifest) map[Version]int64 {
 	type edge struct {
 		at    uint64
@@ -327,13 +329,22 @@ func exclusiveBytes(manifests []*Manifest) map[Version]int64 {
 		owner int // index of its manifest
 	}
 	var edges []edge
-	images := make(map[uint64][]*Manifest)
+	type users struct {
+		count int
+		last  Version
+		bytes int64
+	}
+	images := make(map[uint64]*users)
 	for i, m := range manifests {
 		for _, e := range m.Extents {
 			edges = append(edges, edge{e.Start, +1, i}, edge{e.End, -1, i})
 		}
-		if m.Image != nil {
-			images[m.Image.ID] = append(images[m.Image.ID], m)
+		for _, f := range m.indexFiles() {
+			if images[f.id] == nil {
+				images[f.id] = new(users)
+			}
+			u := images[f.id]
+			u.count, u.last, u.bytes = u.count+1, m.Version, f.bytes
 		}
 	}
 	slices.SortFunc(edges, func(a, b edge) int { return cmp.Compare(a.at, b.at) })
@@ -349,15 +360,15 @@ func exclusiveBytes(manifests []*Manifest) map[Version]int64 {
 		}
 		last, open, owners = e.at, open+e.step, owners+e.step*e.owner
 	}
-	for _, users := range images {
-		if len(users) == 1 {
-			exclusive[users[0].Version] += users[0].Image.Bytes
+	for _, u := range images {
+		if u.count == 1 {
+			exclusive[u.last] += u.bytes
 		}
 	}
 	return exclusive
 }
 
-// NextImageID returns an id for a new image, made of the store as of log address at. It is above that of every image
+// NextImageID returns an id for a new image or run, made of the store as of log address at. It is above that of every image
 // that a version here refers to (the current version need not have the newest), and it is not below at: addresses are
 // never used twice, so that an image that only a remote still has keeps its id for itself.
 func (d *Dir) NextImageID(at uint64) uint64 {

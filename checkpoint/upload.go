@@ -10,7 +10,7 @@ import (
 )
 
 // Upload puts a local version on the remote and returns the bytes that this took: log that no version there has yet,
-// an image that none has, and a manifest. It may be repeated after an error and after a crash: what went up stays up. A
+// image and runs that none has, and a manifest. It may be repeated after an error and after a crash: what went up stays up. A
 // version that is there already costs nothing. ErrDiverged when the remote has another version under this id.
 func (m *Mirror) Upload(ctx context.Context, v Version) (sent int64, err error) {
 	defer func() {
@@ -56,7 +56,7 @@ func (m *Mirror) upload(ctx context.Context, manifest *Manifest) error {
 	if err := m.putLog(ctx, r); err != nil {
 		return err
 	}
-	if err := m.putImage(ctx, r); err != nil {
+	if err := m.putFiles(ctx, r); err != nil {
 		return err
 	}
 	if err := m.makeList(ctx, r); err != nil {
@@ -253,28 +253,41 @@ func (m *Mirror) findLoose(ctx context.Context) error {
 	return nil
 }
 
-// putImage gives r the pieces of its image: those of a version with the same one, or new ones. (The id alone would not
-// do: an image that no version refers to is replaced by the next of its id. Where its replay begins tells them apart.)
-func (m *Mirror) putImage(ctx context.Context, r *replica) error {
-	image := r.m.Image
-	if image == nil {
-		return nil
-	}
-	for _, other := range m.versions() {
-		if other.m.Image != nil && *other.m.Image == *image && m.ours(other, r.m) {
-			r.image = other.image
-			return nil
+// putFiles gives r the pieces of its image and its runs.
+func (m *Mirror) putFiles(ctx context.Context, r *replica) error {
+	for i, f := range r.m.indexFiles() {
+		pieces, err := m.putFile(ctx, r, f)
+		if err != nil {
+			return err
+		}
+		if i == 0 {
+			r.image = pieces
+		} else {
+			r.runs = append(r.runs, pieces)
 		}
 	}
-	name := m.dir.ImagePath(image.ID)
+	return nil
+}
+
+// putFile returns the pieces of an image or a run: those of a version with the same one, or new ones. (The id alone
+// would not do: a file that no version refers to is replaced by the next of its id. The log that it stands for tells
+// them apart.)
+func (m *Mirror) putFile(ctx context.Context, r *replica, file indexFile) ([]piece, error) {
+	for _, other := range m.versions() {
+		for _, there := range other.files() {
+			if there.indexFile == file && m.ours(other, r.m) {
+				return there.pieces, nil
+			}
+		}
+	}
+	name := m.dir.ImagePath(file.id)
 	f, err := m.dir.fs.Open(name, fsx.Read)
 	if err != nil {
-		return err
+		return nil, err
 	}
 	defer f.Close()
 	read := func(b []byte, off uint64) error { return readFull(f, name, b, int64(off)) }
-	r.image, err = m.putPieces(ctx, Range{0, uint64(image.Bytes)}, read, m.names.image(image.ID))
-	return err
+	return m.putPieces(ctx, Range{0, uint64(file.bytes)}, read, m.names.image(file.id))
 }
 
 // makeList moves pieces that r names one by one into lists, when there are many.

@@ -24,8 +24,8 @@ type Info struct {
 
 	DeltaBytes     int64 // bytes of log that it added to its parent, without those that only moved what was there
 	LogBytes       int64 // bytes of log that it consists of, its parent's included
-	ImageBytes     int64 // size of the index image it uses, which it may share; 0 = none
-	ExclusiveBytes int64 // bytes of log and image that no other version here uses: what purging it would free
+	ImageBytes     int64 // size of the index image and the runs it uses, which it may share; 0 = none
+	ExclusiveBytes int64 // bytes of log, image and runs that no other version here uses: what purging it would free
 	Current        bool  // the directory opens at this version
 }
 
@@ -49,11 +49,11 @@ func (id Identity) validate() error {
 func encodeIdentity(id Identity) []byte {
 	b := append(make([]byte, 0, identityBytes), id.StoreID[:]...)
 	b = appendUint64s(b, id.HashSeed, uint64(id.SegmentBytes))
-	return seal(magicStore, b)
+	return seal(magicStore, 1, b)
 }
 
 func decodeIdentity(file string, b []byte) (id Identity, err error) {
-	payload, err := unseal(file, magicStore, b)
+	payload, _, err := unseal(file, magicStore, 1, b)
 	if err != nil {
 		return id, err
 	}

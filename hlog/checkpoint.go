@@ -229,10 +229,11 @@ func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 	if p.begin > 0 {
 		extents = checkpoint.Trim(extents, p.begin)
 	}
+	image, runs := s.images.latest()
 	m := &checkpoint.Manifest{
 		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
 		DeltaStart: c.start, Cut: p.cut, DeltaBytes: max(int64(p.cut-c.start)-(p.moved-c.moved), 0), LogVersion: p.logVersion,
-		PageBytes: s.opts.PageBytes, Image: s.images.latest(), Aux: s.log.makeAux(p.bits),
+		PageBytes: s.opts.PageBytes, Image: image, Runs: runs, Aux: s.log.makeAux(p.bits),
 	}
 	if c.parent != nil {
 		m.Parent = c.parent.Version

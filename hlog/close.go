@@ -28,7 +28,7 @@ func (s *Store) Close() error {
 	s.copies.finish()
 	s.closeViews()
 	s.tableMu.Lock()
-	openedIndex{s.index(), s.imageFile}.Close()
+	openedIndex{s.index(), s.indexFiles}.Close()
 	s.tableMu.Unlock()
 	s.epochs.Close()
 	if s.cache != nil {
@@ -72,8 +72,9 @@ func (s *Store) lastVersion() error {
 		}
 	}
 	s.images.wait()
-	if _, fresh := s.lineage(); s.amends(fresh) { // there are no descendants that could refer to an image
+	if _, fresh := s.lineage(); s.amends(fresh) { // there are no descendants that could refer to an image or a run
 		s.writeImageIfDue()
+		s.writeRunsIfDue()
 		s.images.wait() // housekeeping may have been faster to begin it, and is interrupted after this
 	}
 	return nil

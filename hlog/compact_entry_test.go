@@ -38,7 +38,7 @@ func TestCompact_FreedEntryDoesNotComeBack(t *testing.T) {
 	if _, err := s.Checkpoint(ctx); err != nil {
 		t.Fatal(err)
 	}
-	for s.images.latest() == nil {
+	for newestImage(s) == nil {
 		time.Sleep(time.Millisecond)
 	}
 	v2, err := s.Checkpoint(ctx)

@@ -76,14 +76,19 @@
 //	C5  The manifest is written last, after the log and the image it names are durable. A sync that has failed is never
 //	    made good by a later one: what it covered is written again, or no version is committed any more.
 //
-// Recovery opens the newest manifest, its index image (if any; blocks are read and verified as they are needed) and
-// replays the log behind the image. Package checkpoint has the formats of manifests and the rules of lineage.
+// Recovery opens the newest manifest, its index image and the runs behind it (if any; blocks, and what the runs hold of
+// them, are read and verified as they are needed) and replays the log behind the last run. Package checkpoint has the formats of manifests and the rules of lineage.
 //
 //	R1  An index that is replayed into is never coarser than the one the log was written under: hashes that had a chain
 //	    each do not meet in one entry, which would keep only the newer chain.
 //	R2  An image is the index of exactly one version: addresses that lie beyond the version are followed down their
 //	    chains to where they were. Its descendants may use it too, with the log from that version's fuzzy end on
 //	    replayed over it.
+//	R3  A run holds what a replay of its stretch of log would tell the index: the hash and the newest address of each
+//	    record there that belongs to the version (C4). Image, the runs behind it in any order, and a replay of the log
+//	    behind the last of them make the same index as the image and a replay of all that log, since a replay only
+//	    raises addresses; for the same reason a run may begin below the end of its image. Descendants use a run like
+//	    an image: it ends at the fuzzy end of its version, or below.
 //
 // Restore stops the store for as long as it takes to rewind what has changed: the entries of all records written since
 // the version follow their links back to the first record that belongs to it. A version on another branch is opened

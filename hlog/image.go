@@ -16,23 +16,31 @@ import (
 
 // An index image is the index as it was at one version. It is written after a version has been committed, when the
 // log has grown since the last image by as many bytes as that has, and by minImageLog, and once per version: images
-// cost at most as much again as the log itself, amortised (the fuzzy end of a version may count for two), and recovery
-// replays no more log than that, or than a version adds. Should the version still be the newest when the image is
-// finished, its manifest is amended; else its descendants refer to it.
+// cost at most as much again as the log itself, amortised (the fuzzy end of a version may count for two). Runs (run.go)
+// spare recovery most of the log behind the image. Should the version still be the newest when the image is finished,
+// its manifest is amended; else its descendants refer to it.
 //
 // With little memory, so that the log is read back more slowly, a 16th of it replaces minImageLog.
 const minImageLog = 2 << 20
 
-// imageWriter knows the newest index image and writes the next.
+// imageWriter knows the newest index image and the runs behind it, and what is written next.
 type imageWriter struct {
-	mu      sync.Mutex
-	idle    sync.Cond // of mu: writing is 0
-	minLog  uint64    // least log that is worth an image
-	newest  *checkpoint.ImageRef
-	opened  *checkpoint.ImageRef // what adopt was last told
-	nextID  uint64               // above every image that exists
-	writing uint64               // id of the one being written; 0: none
-	retired int                  // counts restores: an image begun before one is of no use after it
+	// amending is held from finishing an image or a run until it is in a manifest, so that none of two undoes the other.
+	amending sync.Mutex
+
+	mu          sync.Mutex
+	idle        sync.Cond // of mu: nothing is being written
+	minLog      uint64    // least log that is worth an image or a run
+	newest      *checkpoint.ImageRef
+	runs        []checkpoint.RunRef // behind newest, as V10 has it; replaced as a whole
+	opened      *checkpoint.ImageRef
+	openedRuns  []checkpoint.RunRef // with opened: what adopt was last told
+	nextID      uint64              // above every image and run that exists
+	writing     uint64              // id of the image being written; 0: none
+	writingFrom uint64              // where its replay will begin
+	run         runJob              // the run being written; its id is 0: none
+	kept        []uint64            // ids that the run's manifest will name
+	retired     int                 // counts restores: an image or run begun before one is of no use after it
 }
 
 // init sets the pace of images and finds out which ids are taken: a version on another branch may refer to an image
@@ -58,46 +66,51 @@ func (w *imageWriter) adopt(m *checkpoint.Manifest) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	w.retired++
-	w.newest, w.opened = nil, nil
+	w.newest, w.runs, w.opened, w.openedRuns = nil, nil, nil, nil
 	if m != nil && m.Image != nil {
-		w.newest, w.opened = m.Image, m.Image
+		w.newest, w.runs, w.opened, w.openedRuns = m.Image, m.Runs, m.Image, m.Runs
 	}
 }
 
-// source returns the image that the index was opened from.
-func (w *imageWriter) source() *checkpoint.ImageRef {
+// source returns the image and the runs that the index was opened from.
+func (w *imageWriter) source() (*checkpoint.ImageRef, []checkpoint.RunRef) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.opened
+	return w.opened, w.openedRuns
 }
 
-// latest returns the newest image that is whole, of a version that the store has gone on from. All that descend from
-// that may use it (R2).
-func (w *imageWriter) latest() *checkpoint.ImageRef {
+// latest returns the newest image that is whole, of a version that the store has gone on from, and the runs behind it.
+// All that descend from that may use them (R2, R3).
+func (w *imageWriter) latest() (*checkpoint.ImageRef, []checkpoint.RunRef) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.newest
+	return w.newest, w.runs
 }
 
-// live returns the ids of images that no version may refer to yet.
+// live returns the ids of images and runs that no version may refer to yet.
 func (w *imageWriter) live() []uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ids := []uint64{}
+	ids := append([]uint64{}, w.kept...)
 	if w.newest != nil {
 		ids = append(ids, w.newest.ID)
 	}
-	if w.writing != 0 {
-		ids = append(ids, w.writing)
+	for _, r := range w.runs {
+		ids = append(ids, r.ID)
+	}
+	for _, id := range []uint64{w.writing, w.run.id} {
+		if id != 0 {
+			ids = append(ids, id)
+		}
 	}
 	return ids
 }
 
-// wait returns when no image is being written.
+// wait returns when no image and no run is being written.
 func (w *imageWriter) wait() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for w.writing != 0 {
+	for w.writing != 0 || w.run.id != 0 {
 		w.idle.Wait()
 	}
 }
@@ -108,23 +121,21 @@ func (w *imageWriter) wait() {
 func (w *imageWriter) claim(from, cut, least uint64) (id uint64, retired int, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.writing != 0 {
-		return 0, 0, false
-	}
-	grown, size := cut, int64(0)
-	if w.newest != nil {
-		if from <= w.newest.ReplayFrom {
-			return 0, 0, false
-		}
-		grown, size = cut-w.newest.ReplayFrom, w.newest.Bytes
-	}
-	if grown < max(uint64(size), w.minLog) {
+	if w.writing != 0 || w.newest != nil && from <= w.newest.ReplayFrom || !w.imageDue(cut) {
 		return 0, 0, false
 	}
 	w.nextID = max(w.nextID, least)
-	w.writing = w.nextID
+	w.writing, w.writingFrom = w.nextID, from
 	w.nextID++
 	return w.writing, w.retired, true
+}
+
+// imageDue reports whether a version that ends at cut has enough log for an image. The caller holds mu.
+func (w *imageWriter) imageDue(cut uint64) bool {
+	if w.newest == nil {
+		return cut >= w.minLog
+	}
+	return cut-w.newest.ReplayFrom >= max(uint64(w.newest.Bytes), w.minLog)
 }
 
 // finish makes ref the newest image unless a restore has come in between, and reports whether it did; ref is nil when
@@ -136,6 +147,13 @@ func (w *imageWriter) finish(ref *checkpoint.ImageRef, retired int) bool {
 		return false
 	}
 	w.newest = ref
+	var runs []checkpoint.RunRef // the others are superfluous
+	for _, r := range w.runs {
+		if r.To > ref.ReplayFrom {
+			runs = append(runs, r)
+		}
+	}
+	w.runs = runs
 	return true
 }
 
@@ -144,7 +162,7 @@ func (w *imageWriter) finish(ref *checkpoint.ImageRef, retired int) bool {
 func (w *imageWriter) release() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.writing = 0
+	w.writing, w.writingFrom = 0, 0
 	w.idle.Broadcast()
 }
 
@@ -170,9 +188,11 @@ func (s *Store) writeImageIfDue() {
 	}
 	began := time.Now()
 	ref, err := s.writeImage(id, m)
+	s.images.amending.Lock()
 	if s.images.finish(ref, retired) && s.amends(fresh) {
-		_, err = s.versions.Amend(m.Version, *ref)
+		_, err = s.versions.Amend(m.Version, *ref) // runs that are left are of later versions
 	}
+	s.images.amending.Unlock()
 	if err != nil {
 		s.logger.Warn("index image not written; recovery replays more log instead", "err", err)
 		return
@@ -236,7 +256,19 @@ func (w *fileWriter) Write(b []byte) (int, error) {
 	return n, err
 }
 
-// imageError names the file of a damaged image.
+// indexError names the file in an error of an index that was opened from an image and runs.
+func (s *Store) indexError(image *checkpoint.ImageRef, runs []checkpoint.RunRef, err error) error {
+	var c *index.CorruptError
+	switch {
+	case errors.As(err, &c) && c.Run > 0 && c.Run <= len(runs):
+		return imageError(s.versions.ImagePath(runs[c.Run-1].ID), err)
+	case err != nil && image != nil:
+		return imageError(s.versions.ImagePath(image.ID), err)
+	}
+	return err
+}
+
+// imageError names the file of a damaged image or run.
 func imageError(name string, err error) error {
 	var c *index.CorruptError
 	if errors.As(err, &c) {

@@ -44,7 +44,7 @@ func imaged(t *testing.T, fs fsx.FS) *Store {
 	older := commit(t, s)
 	s.writeImageIfDue()
 	s.images.wait()
-	first := s.images.latest()
+	first := newestImage(s)
 	if first == nil {
 		t.Fatal("no image")
 	}
@@ -76,7 +76,7 @@ func newImage(t *testing.T, s *Store, old uint64) {
 func TestOpenVersion_ImageReplacedMeanwhile(t *testing.T) {
 	fs := &openHookFS{FS: tiny().FS}
 	s := imaged(t, fs)
-	old := s.images.latest().ID
+	old := newestImage(s).ID
 	hook := func(name string) {
 		if strings.HasSuffix(name, ".img") {
 			fs.hook.Store(nil)
@@ -103,7 +103,7 @@ func TestRestore_ImageReplacedMeanwhile(t *testing.T) {
 	s := imaged(t, fs)
 	must(t, s.Set(key8(2), key8(2)))
 	evict(t, s) // so that the restore reads from disk
-	old := s.images.latest().ID
+	old := newestImage(s).ID
 	ended := make(chan struct{})
 	hook := func(name string) {
 		if strings.HasSuffix(name, ".seg") {

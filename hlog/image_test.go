@@ -46,7 +46,7 @@ func TestImage_OncePerVersion(t *testing.T) {
 	}
 	s.writeImageIfDue()
 	s.images.wait()
-	first := s.images.latest()
+	first := newestImage(s)
 	if first == nil {
 		t.Fatal("no image")
 	}
@@ -54,7 +54,7 @@ func TestImage_OncePerVersion(t *testing.T) {
 		s.writeImageIfDue()
 		s.images.wait()
 	}
-	if last := s.images.latest(); last.ID != first.ID {
+	if last := newestImage(s); last.ID != first.ID {
 		t.Errorf("images %d to %d of one version", first.ID, last.ID)
 	}
 }

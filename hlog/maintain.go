@@ -10,9 +10,11 @@ import (
 
 // kickMaintenance asks for a round of housekeeping.
 func (s *Store) kickMaintenance() {
-	select {
-	case s.chores <- struct{}{}:
-	default:
+	for _, c := range []chan struct{}{s.chores, s.grown} {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
 	}
 }
 
@@ -58,7 +60,7 @@ func (s *Store) retain() error {
 // collect removes the files that no version and nobody else needs.
 func (s *Store) collect() error {
 	gone, err := s.collectLocked()
-	var files int // segments; the others are images
+	var files int // segments; the others are images and runs
 	var bytes int64
 	for _, o := range gone {
 		s.counters.reclaimedBytes.Add(o.Bytes)
@@ -95,7 +97,7 @@ func (s *Store) collectLocked() ([]checkpoint.Orphan, error) {
 }
 
 // inUse returns what the running store needs although no version refers to it: the log since the newest version, the
-// log that scans are reading, and the newest image.
+// log that scans are reading, and the newest image with its runs.
 func (s *Store) inUse() checkpoint.Live {
 	live := checkpoint.Live{Images: s.images.live()}
 	s.commitMu.Lock()

@@ -46,7 +46,7 @@ type Metrics struct {
 	CheckpointTime       time.Duration // total: from begin to durable, of those committed
 	LastCheckpoint       time.Duration // the same of the last one
 	LongestCheckpoint    time.Duration // and of the slowest since the store was opened
-	ImageBytes           int64         // total: index images written
+	ImageBytes           int64         // total: index images and runs written
 	CompactedBytes       int64         // total: live records moved
 	ReclaimedBytes       int64         // total: files removed
 	RestoreCount         uint64

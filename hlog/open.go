@@ -56,7 +56,7 @@ func open(path string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, path: path, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, chores: make(chan struct{}, 1)}
+	s := &Store{opts: o, path: path, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, chores: make(chan struct{}, 1), grown: make(chan struct{}, 1)}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -118,7 +118,7 @@ func (s *Store) abandon() error {
 	s.cancel()
 	s.workers.Wait()
 	if x := s.index(); x != nil {
-		openedIndex{x, s.imageFile}.Close()
+		openedIndex{x, s.indexFiles}.Close()
 	}
 	if s.segments != nil {
 		s.segments.close()
@@ -137,6 +137,7 @@ func (s *Store) start() {
 	s.goWork(s.warm)
 	if !s.readOnly {
 		s.goWork(s.maintenanceLoop)
+		s.goWork(s.runLoop)
 	}
 	if !s.readOnly && s.opts.CheckpointEvery > 0 {
 		s.goWork(s.checkpointLoop)

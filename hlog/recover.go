@@ -37,7 +37,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		return err
 	}
 	s.table.Store(x.Index)
-	s.imageFile = x.file
+	s.indexFiles = x.files
 	if !s.opts.NoReadCache {
 		s.cache = newReadCache(0) // it gets memory when the log spills
 	}
@@ -80,7 +80,7 @@ func (s *Store) reserveIndex(delta int64) bool {
 	return true
 }
 
-// openIndex returns the index of version m: its image, and the log behind the image replayed over it.
+// openIndex returns the index of version m: its image and its runs, and the log behind those replayed over them (R3).
 //
 // An index must never tell fewer keys apart than the one that the log was written under: two keys that had a chain
 // each there would meet in one entry here, and replay would keep only the newer chain (R1). So it is made to have at
@@ -94,6 +94,9 @@ func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.C
 	c.InitialBits = auxBits(m.Aux)
 	if m.Image != nil {
 		from = m.Image.ReplayFrom
+		if n := len(m.Runs); n > 0 {
+			from = m.Runs[n-1].To
+		}
 		x, err = s.openImage(m, c)
 	} else {
 		x.Index, err = index.New(c)
@@ -108,21 +111,25 @@ func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.C
 	return x, nil
 }
 
-// openedIndex is an index with the file that it may still have to read from, nil if there is none.
+// openedIndex is an index with the files that it may still have to read from.
 type openedIndex struct {
 	*index.Index
-	file fsx.File
+	files []fsx.File
 }
 
-// Close gives both up.
+// Close gives all up.
 func (x openedIndex) Close() {
 	x.Index.Close()
-	if x.file != nil {
-		x.file.Close()
+	closeAll(x.files)
+}
+
+func closeAll(files []fsx.File) {
+	for _, f := range files {
+		f.Close()
 	}
 }
 
-// openImage opens the image of version m. The index reads from the file as it goes, and keeps it open.
+// openImage opens the image and the runs of version m. The index reads from the files as it goes, and keeps them open.
 func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, error) {
 	name := s.versions.ImagePath(m.Image.ID)
 	f, err := s.opts.FS.Open(name, fsx.Read)
@@ -132,12 +139,22 @@ func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, 
 	if err != nil {
 		return openedIndex{}, err
 	}
-	x, err := index.OpenImage(c, f, m.Image.Bytes, logBegin(m))
+	files := []fsx.File{f}
+	var runs []*index.Run
+	for _, ref := range m.Runs {
+		run, f, err := s.openRun(ref)
+		if err != nil {
+			closeAll(files)
+			return openedIndex{}, err
+		}
+		runs, files = append(runs, run), append(files, f)
+	}
+	x, err := index.OpenImage(c, f, m.Image.Bytes, logBegin(m), runs...)
 	if err != nil {
-		f.Close()
+		closeAll(files)
 		return openedIndex{}, imageError(name, err)
 	}
-	return openedIndex{x, f}, nil
+	return openedIndex{x, files}, nil
 }
 
 // logBegin returns where the log of version m begins, its end if it is empty.
@@ -151,22 +168,9 @@ func logBegin(m *checkpoint.Manifest) word.Address {
 // replay applies the log of version m from address from on to x.
 func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manifest, from uint64) error {
 	w := walker{log: &hybridLog{segments: s.segments}}
-	for _, e := range m.Extents {
-		if e.End <= from {
-			continue
-		}
-		skip := recordSkip(e)
-		err := w.walk(ctx, max(e.Start, from), e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
-			if skip(a, rec) {
-				return true, nil
-			}
-			return true, x.Replay(s.hash(rec.key(sh)), a)
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
+	return walkVersion(ctx, &w, m, from, m.Cut, func(a word.Address, rec image, sh shape) (bool, error) {
+		return true, x.Replay(s.hash(rec.key(sh)), a)
+	})
 }
 
 // recordSkip returns which records of an extent are not of its lineage: those written past the version's cut (C4).

@@ -144,8 +144,8 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply,
 	apply = func() {
 		s.interruptIndexWork()
 		s.tableMu.Lock()
-		old := openedIndex{s.table.Swap(x.Index), s.imageFile}
-		s.imageFile = x.file
+		old := openedIndex{s.table.Swap(x.Index), s.indexFiles}
+		s.indexFiles = x.files
 		s.tableMu.Unlock()
 		old.Close()
 		s.goWork(func() {

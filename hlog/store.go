@@ -42,7 +42,7 @@ type Store struct {
 
 	tableMu    sync.RWMutex // held by those who use the index outside the epoch
 	tableShut  bool         // of tableMu: the store closes
-	imageFile  fsx.File     // of tableMu: what the index may still have to read from
+	indexFiles []fsx.File   // of tableMu: what the index may still have to read from
 	precedence precedence
 	gateMu     sync.Mutex // of the paused and closed bits
 	gateCond   sync.Cond
@@ -65,6 +65,7 @@ type Store struct {
 	images     imageWriter
 	copies     copier
 	chores     chan struct{} // asks for a round of housekeeping
+	grown      chan struct{} // asks for runs, if they are due
 	viewMu     sync.Mutex
 	views      map[*View]struct{} // of viewMu: the open ones
 	purgeMu    sync.Mutex         // one collection of garbage at a time
@@ -128,12 +129,13 @@ func (s *Store) interruptIndexWork() {
 	}
 }
 
-// imageFault names the image file in an error of the index.
+// imageFault names the image or the run in an error of the index.
 func (s *Store) imageFault(err error) error {
-	if m := s.images.source(); err != nil && m != nil {
-		return imageError(s.versions.ImagePath(m.ID), err)
+	if err == nil {
+		return nil
 	}
-	return err
+	image, runs := s.images.source()
+	return s.indexError(image, runs, err)
 }
 
 // waitOpen returns when operations may run, or ErrClosed.

@@ -146,3 +146,8 @@ func (f *readHookFile) ReadAt(p []byte, off int64) (int, error) {
 	}
 	return f.File.ReadAt(p, off)
 }
+
+func newestImage(s *Store) *checkpoint.ImageRef {
+	image, _ := s.images.latest()
+	return image
+}

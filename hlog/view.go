@@ -208,7 +208,7 @@ func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
 			return e.Address(), nil
 		}
 		if err := w.index.Load(h); err != nil {
-			return 0, imageError(w.s.versions.ImagePath(w.m.Image.ID), err)
+			return 0, w.s.indexError(w.m.Image, w.m.Runs, err)
 		}
 	}
 }

@@ -85,6 +85,11 @@
 //	     one behind it or blocks to load, nowhere. An operation that has read it before a growth began may still find
 //	     entries in the old buckets: those that nobody has frozen yet, which are as they were (I5).
 //
+//	I12  Order: the entries of a run ascend by bit-reversed hash, beginning with the bits that name a block of an image.
+//	     Those of a block, of whatever image, are neighbours, and runs are merged without regard to images. What a run
+//	     says of a block is replayed into it before anybody else sees it; a replay only raises addresses, so that
+//	     the order of runs, and what they have in common, does not matter.
+//
 // Why catch-alls lose nothing (I1, I3). Converting: the hashes that the entry's old tag matched had it as owner, and
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An
 // inserter that claimed its slot before the conversion may finish: whoever sees the catch-all scanned the first slot
@@ -130,6 +135,32 @@
 //	            48 xxh3 of the header
 //	            56 xxh3 of bytes 0..55
 //
-// A newer format is refused with [ErrFormat]. [OpenImage] reads header, trailer and directory and nothing else; a
-// block is read and verified when a hash of it is first asked for. While blocks are missing the table does not grow.
+// [OpenImage] reads header, trailer and directory and nothing else; a block is read and verified when a hash of it is
+// first asked for. While blocks are missing the table does not grow.
+//
+// # Runs
+//
+// [WriteRun] writes what a replay of a stretch of log would be told, sorted, so that it does not have to be replayed when
+// an image is opened: [OpenImage] takes the runs behind the image, and replays of each what concerns a block when that
+// is loaded. All integers are little-endian. Format 1:
+//
+//	header      0  magic "HLOGRUN\x00"
+//	(64 bytes)  8  format, 4 bytes: 1
+//	            12 p, 4 bytes: the entries are divided into 2^p parts
+//	            16 address that the log begins at, and 24 that it ends at
+//	            32 number of entries
+//	            40 length of the whole run
+//	            48 zero
+//	            56 xxh3 of bytes 0..55
+//	directory   pieces that describe 128 parts each, or all if there are fewer:
+//	            8 number of entries before the piece
+//	            per part 16 bytes: number of entries up to its end, and the xxh3 of its entries
+//	            8 xxh3 of the piece so far, with the header's checksum plus the number of the piece as seed
+//	entries     8 bit-reversed hash, the lowest bit that names a block first; its first p bits are the number of the part
+//	            4 address less that of the run, in units of 8
+//
+// [OpenRun] reads the header only. A part has about 256 entries; it and the piece that describes it are read and verified
+// when a block needs them.
+//
+// A newer format of either is refused with [ErrFormat].
 package index

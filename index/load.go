@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/bits"
 	"sync"
 	"sync/atomic"
 
@@ -18,14 +19,18 @@ import (
 // ErrFormat is returned for an image in a format newer than this package knows.
 var ErrFormat = errors.New("index: the image has a newer format")
 
-// CorruptError says that an image is damaged. It names no file, because the package sees none.
+// CorruptError says that an image or a run is damaged. It names no file, because the package sees none.
 type CorruptError struct {
-	Offset int64 // in the image, in bytes: where what does not fit begins
+	Run    int   // which of the runs that were given to the call, counted from 1; 0 = the image, or the only run
+	Offset int64 // in bytes: where what does not fit begins
 	Reason string
 }
 
 // Error returns a description.
 func (e *CorruptError) Error() string {
+	if e.Run > 0 {
+		return fmt.Sprintf("index: damaged run %d: %s at offset %d", e.Run, e.Reason, e.Offset)
+	}
 	return fmt.Sprintf("index: damaged image: %s at offset %d", e.Reason, e.Offset)
 }
 
@@ -40,17 +45,12 @@ type image struct {
 	placed  []bool        // by block: its entries are in the table; under loading
 	missing atomic.Int64  // blocks not loaded
 	drop    word.Address
+	runs    []*Run // replayed over a block when it is loaded
 	// loading keeps two from loading one block at once. Many blocks share one.
 	loading [64]sync.Mutex
 
 	mu      sync.Mutex
-	pending map[uint64][]replayed // by block, what to replay when it is loaded
-}
-
-// replayed is a record that Replay was called for.
-type replayed struct {
-	hash    uint64
-	address word.Address
+	pending [][]Record // by block, what to replay when it is loaded
 }
 
 func (im *image) blockOf(h uint64) uint64   { return h & im.mask >> im.shift }
@@ -59,13 +59,13 @@ func (im *image) buckets() uint64           { return 1 << im.shift }
 func (r blockRef) overflow(b uint64) uint64 { return uint64(r.length)/bucketBytes - b }
 
 // OpenImage returns an index with the entries that were written to the image r of size bytes, except those whose
-// address is less than drop. It reads only what describes the image; blocks follow on demand, see [Index.Load] and
-// [Index.LoadAll]. r is used until all blocks are loaded or the index is closed. The table gets at least
-// 2^Config.InitialBits buckets (I9). Memory is taken even if Config does not allow it, but no more than follows from
-// size and InitialBits.
+// address is less than drop, and with what the runs hold replayed over it. It reads only what describes the image;
+// blocks follow on demand, and their part of the runs with them, see [Index.Load] and [Index.LoadAll]. r and the runs
+// are used until all blocks are loaded or the index is closed. The table gets at least 2^Config.InitialBits buckets
+// (I9). Memory is taken even if Config does not allow it, but no more than follows from size and InitialBits.
 //
 // Errors are *[CorruptError], [ErrFormat], and those of r.
-func OpenImage(cfg Config, r io.ReaderAt, size int64, drop word.Address) (*Index, error) {
+func OpenImage(cfg Config, r io.ReaderAt, size int64, drop word.Address, runs ...*Run) (*Index, error) {
 	x, err := newIndex(cfg)
 	if err != nil {
 		return nil, err
@@ -74,7 +74,7 @@ func OpenImage(cfg Config, r io.ReaderAt, size int64, drop word.Address) (*Index
 	if err != nil {
 		return nil, err
 	}
-	im.drop = drop
+	im.drop, im.runs = drop, runs
 	held := uint64(0)
 	for _, ref := range im.blocks {
 		held += ref.overflow(im.buckets())
@@ -92,23 +92,23 @@ func OpenImage(cfg Config, r io.ReaderAt, size int64, drop word.Address) (*Index
 // readImage reads what describes an image. Nothing that it allocates is larger than size.
 func readImage(r io.ReaderAt, size int64) (*image, error) {
 	if size < headerBytes+trailerBytes {
-		return nil, &CorruptError{0, fmt.Sprintf("%d bytes are too few", size)}
+		return nil, &CorruptError{Offset: 0, Reason: fmt.Sprintf("%d bytes are too few", size)}
 	}
 	header, trailer := make([]byte, headerBytes), make([]byte, trailerBytes)
 	if err := readAt(r, header, 0); err != nil {
 		return nil, err
 	}
 	if string(header[:8]) != imageMagic {
-		return nil, &CorruptError{0, "not an image"}
+		return nil, &CorruptError{Offset: 0, Reason: "not an image"}
 	}
 	// The format is looked at first: a newer one may be checked in another way.
 	if f := binary.LittleEndian.Uint32(header[8:]); f > imageFormat {
 		return nil, fmt.Errorf("%w: %d, known is %d", ErrFormat, f, imageFormat)
 	}
-	im := &image{r: r, bits: uint(binary.LittleEndian.Uint32(header[12:])), pending: map[uint64][]replayed{}}
+	im := &image{r: r, bits: uint(binary.LittleEndian.Uint32(header[12:]))}
 	if mem.Load64(header[sumOffset:]) != xxh3.Hash(header[:sumOffset]) ||
 		binary.LittleEndian.Uint32(header[8:]) != imageFormat || im.bits > maxBits {
-		return nil, &CorruptError{0, "header does not fit its checksum"}
+		return nil, &CorruptError{Offset: 0, Reason: "header does not fit its checksum"}
 	}
 	at := size - trailerBytes
 	if err := readAt(r, trailer, at); err != nil {
@@ -119,20 +119,20 @@ func readImage(r io.ReaderAt, size int64) (*image, error) {
 	im.shift = min(im.bits, blockBits)
 	switch {
 	case string(trailer[:8]) != trailerMagic || mem.Load64(trailer[sumOffset:]) != xxh3.Hash(trailer[:sumOffset]):
-		return nil, &CorruptError{at, "trailer does not fit its checksum"}
+		return nil, &CorruptError{Offset: at, Reason: "trailer does not fit its checksum"}
 	case mem.Load64(trailer[48:]) != xxh3.Hash(header):
-		return nil, &CorruptError{at, "header and trailer are of different images"}
+		return nil, &CorruptError{Offset: at, Reason: "header and trailer are of different images"}
 	case int64(mem.Load64(trailer[8:])) != size:
-		return nil, &CorruptError{at + 8, fmt.Sprintf("length %d, but there are %d bytes", mem.Load64(trailer[8:]), size)}
+		return nil, &CorruptError{Offset: at + 8, Reason: fmt.Sprintf("length %d, but there are %d bytes", mem.Load64(trailer[8:]), size)}
 	case blocks != int64((im.mask+1)>>im.shift) || blocks > size/refBytes || offset != at-blocks*refBytes:
-		return nil, &CorruptError{at + 16, fmt.Sprintf("directory of %d blocks at %d", blocks, offset)}
+		return nil, &CorruptError{Offset: at + 16, Reason: fmt.Sprintf("directory of %d blocks at %d", blocks, offset)}
 	}
 	directory := make([]byte, blocks*refBytes)
 	if err := readAt(r, directory, offset); err != nil {
 		return nil, err
 	}
 	if xxh3.Hash(directory) != mem.Load64(trailer[40:]) {
-		return nil, &CorruptError{offset, "directory does not fit its checksum"}
+		return nil, &CorruptError{Offset: offset, Reason: "directory does not fit its checksum"}
 	}
 	return im, im.setBlocks(directory, offset)
 }
@@ -143,19 +143,20 @@ func (im *image) setBlocks(directory []byte, offset int64) error {
 	im.blocks = make([]blockRef, n)
 	im.state = make([]atomic.Bool, n)
 	im.placed = make([]bool, n)
+	im.pending = make([][]Record, n)
 	im.missing.Store(int64(n))
 	least := int64(im.buckets()) * bucketBytes
 	end := int64(headerBytes)
 	for i := range im.blocks {
 		ref := readRef(directory[i*refBytes:])
 		if ref.offset != end || ref.length < least || ref.length > offset-end || ref.length%bucketBytes != 0 {
-			return &CorruptError{offset + int64(i)*refBytes, fmt.Sprintf("block of %d bytes at %d", ref.length, ref.offset)}
+			return &CorruptError{Offset: offset + int64(i)*refBytes, Reason: fmt.Sprintf("block of %d bytes at %d", ref.length, ref.offset)}
 		}
 		im.blocks[i] = ref
 		end += ref.length
 	}
 	if end != offset {
-		return &CorruptError{end, "bytes of no block"}
+		return &CorruptError{Offset: end, Reason: "bytes of no block"}
 	}
 	return nil
 }
@@ -166,7 +167,7 @@ func readAt(r io.ReaderAt, b []byte, off int64) error {
 	case n == len(b):
 		return nil
 	case err == nil || errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF):
-		return &CorruptError{off + int64(n), "the image ends early"}
+		return &CorruptError{Offset: off + int64(n), Reason: "the file ends early"}
 	default:
 		return fmt.Errorf("index: reading an image: %w", err)
 	}
@@ -201,6 +202,9 @@ func (x *Index) LoadAll(ctx context.Context) error {
 	if im == nil {
 		return nil
 	}
+	if len(im.runs) > 0 {
+		return x.loadAlongRuns(ctx, t, im)
+	}
 	var first error
 	var buf []byte
 	for b, n := uint64(0), uint64(len(im.blocks)); b < n; {
@@ -219,15 +223,30 @@ func (x *Index) LoadAll(ctx context.Context) error {
 		if int64(cap(buf)) < length {
 			buf = make([]byte, length)
 		}
-		if err := x.loadRun(t, im, from, b, buf[:length]); err != nil && first == nil {
+		if err := x.loadSpan(t, im, from, b, buf[:length]); err != nil && first == nil {
 			first = err
 		}
 	}
 	return first
 }
 
-// loadRun reads the blocks from..to-1 into buf and loads them, each by itself if that fails.
-func (x *Index) loadRun(t *table, im *image, from, to uint64, buf []byte) (first error) {
+// loadAlongRuns is LoadAll in the order of the runs, so that each of them is read from its start to its end.
+func (x *Index) loadAlongRuns(ctx context.Context, t *table, im *image) (first error) {
+	n := uint64(len(im.blocks))
+	for i := range n {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		b := bits.Reverse64(i) >> (64 - (im.bits - im.shift)) // a shift by 64 gives 0, the only block there is then
+		if err := x.loadBlock(t, im, b); err != nil && first == nil {
+			first = err
+		}
+	}
+	return first
+}
+
+// loadSpan reads the blocks from..to-1 into buf and loads them, each by itself if that fails.
+func (x *Index) loadSpan(t *table, im *image, from, to uint64, buf []byte) (first error) {
 	whole := readAt(im.r, buf, im.blocks[from].offset) == nil
 	for b := from; b < to; b++ {
 		n := im.blocks[b].length
@@ -271,6 +290,9 @@ func (x *Index) install(t *table, im *image, b uint64, raw []byte) error {
 		}
 		im.placed[b] = true
 	}
+	if err := x.replayRuns(t, im, b); err != nil {
+		return err
+	}
 	if err := x.replayPending(t, im, b); err != nil {
 		return err
 	}
@@ -291,7 +313,7 @@ func (x *Index) install(t *table, im *image, b uint64, raw []byte) error {
 func (im *image) placeBlock(t *table, b uint64, raw []byte) error {
 	ref := im.blocks[b]
 	if xxh3.Hash(raw) != ref.sum {
-		return &CorruptError{ref.offset, "block does not fit its checksum"}
+		return &CorruptError{Offset: ref.offset, Reason: "block does not fit its checksum"}
 	}
 	// All of it is looked at before anything is put into the table, so that a block is placed whole or not at all.
 	if err := im.eachBucket(raw, ref, validate); err != nil {
@@ -323,17 +345,17 @@ func (im *image) eachBucket(raw []byte, ref blockRef, fn func(i uint64, entries 
 			}
 			// Links count up through the block, so that every overflow bucket has its place in one chain.
 			if l != makeLink(overflow) || overflow >= ref.overflow(im.buckets()) {
-				return &CorruptError{ref.offset + int64(at) + linkOffset, fmt.Sprintf("link %#x", uint64(l))}
+				return &CorruptError{Offset: ref.offset + int64(at) + linkOffset, Reason: fmt.Sprintf("link %#x", uint64(l))}
 			}
 			at = int(im.buckets()+overflow) * bucketBytes
 			overflow++
 		}
 		if reason := fn(i, entries); reason != "" {
-			return &CorruptError{ref.offset + int64(i)*bucketBytes, reason}
+			return &CorruptError{Offset: ref.offset + int64(i)*bucketBytes, Reason: reason}
 		}
 	}
 	if overflow != ref.overflow(im.buckets()) {
-		return &CorruptError{ref.offset + int64(im.buckets()+overflow)*bucketBytes, "overflow bucket of no chain"}
+		return &CorruptError{Offset: ref.offset + int64(im.buckets()+overflow)*bucketBytes, Reason: "overflow bucket of no chain"}
 	}
 	return nil
 }
@@ -409,7 +431,7 @@ func (im *image) postpone(b, h uint64, a word.Address) bool {
 	if im.loaded(b) {
 		return false
 	}
-	im.pending[b] = append(im.pending[b], replayed{h, a})
+	im.pending[b] = append(im.pending[b], Record{h, a})
 	return true
 }
 
@@ -418,11 +440,11 @@ func (x *Index) replayPending(t *table, im *image, b uint64) error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
 	for _, p := range im.pending[b] {
-		if err := x.raise(t, p.hash, p.address); err != nil {
+		if err := x.raise(t, p.Hash, p.Address); err != nil {
 			return err
 		}
 	}
-	delete(im.pending, b)
+	im.pending[b] = nil
 	im.state[b].Store(true)
 	return nil
 }
