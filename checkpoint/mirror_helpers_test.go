@@ -99,6 +99,8 @@ func (m *machine) writeLog(start, end uint64) {
 type delta struct {
 	log   uint64 // bytes
 	image int    // bytes of a new image; 0 = the parent's
+	run   int    // bytes of a new run, if there is an image that it can follow; 0 = only the parent's
+	merge int    // how many of the parent's runs the new one takes the place of, at most
 	trim  uint64 // drop log below
 }
 
@@ -119,16 +121,39 @@ func (m *machine) commitImage(v checkpoint.Version, c delta, image uint64) {
 	}
 	live := parent != nil && parent.Cut == start
 	if parent != nil {
-		next.Parent, next.Image = parent.Version, parent.Image
+		next.Parent, next.Image, next.Runs = parent.Version, parent.Image, parent.Runs
 	}
 	e := checkpoint.Extent{Start: start, End: start + c.log, Fuzzy: start + c.log, LogVersion: uint64(v)}
 	next.Extents = checkpoint.Trim(checkpoint.Extend(parent, e, live), c.trim)
 	if c.image > 0 {
+		next.Runs = nil
 		next.Image = &checkpoint.ImageRef{ID: image, Bytes: int64(c.image), ReplayFrom: start}
 		m.writeFile(m.d.ImagePath(next.Image.ID), m.bytes(c.image), 0)
 		m.ok(m.fs.SyncDir(m.d.ImagesPath()))
 	}
+	if c.run > 0 && next.Image != nil {
+		m.addRun(next, c, image+1)
+	}
 	m.ok(m.d.Commit(next))
+}
+
+// addRun gives next a run up to its cut, unless there is no log for one.
+func (m *machine) addRun(next *checkpoint.Manifest, c delta, id uint64) {
+	runs := slices.Clone(next.Runs)
+	from := next.Image.ReplayFrom
+	if n := len(runs); n > 0 {
+		from = runs[n-1].To
+		if c.merge = min(c.merge, n); c.merge > 0 {
+			from = runs[n-c.merge].From
+		}
+		runs = runs[:n-c.merge]
+	}
+	if from >= next.Cut {
+		return
+	}
+	next.Runs = append(runs, checkpoint.RunRef{ID: id, Bytes: int64(c.run), From: from, To: next.Cut})
+	m.writeFile(m.d.ImagePath(id), m.bytes(c.run), 0)
+	m.ok(m.fs.SyncDir(m.d.ImagesPath()))
 }
 
 // content returns everything that a version consists of.
@@ -149,6 +174,10 @@ func (m *machine) content(v checkpoint.Version) string {
 	if i := manifest.Image; i != nil {
 		fmt.Fprintf(&b, "|image %d|", i.ID)
 		b.Write(m.read(m.d.ImagePath(i.ID), 0, int(i.Bytes)))
+	}
+	for _, run := range manifest.Runs {
+		fmt.Fprintf(&b, "|run %d|", run.ID)
+		b.Write(m.read(m.d.ImagePath(run.ID), 0, int(run.Bytes)))
 	}
 	return b.String()
 }

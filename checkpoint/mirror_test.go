@@ -17,8 +17,8 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// TestMirror_HundredVersions uploads a history with rollbacks, compaction, images and purges. Each upload sends the
-// delta, the image if there is a new one, and little else; an empty machine gets every version back.
+// TestMirror_HundredVersions uploads a history with rollbacks, compaction, images, runs and purges. Each upload sends
+// the delta, an image or a run if there is a new one, and little else; an empty machine gets every version back.
 func TestMirror_HundredVersions(t *testing.T) {
 	const perVersion, perPiece = 400, 24 // manifest, and what names a piece
 	remote := newRemote(t)
@@ -30,6 +30,9 @@ func TestMirror_HundredVersions(t *testing.T) {
 		c := delta{log: 4096 * m.rng.Uint64N(6)}
 		if v%10 == 3 {
 			c.image = 1 + m.rng.IntN(30000)
+		}
+		if v%10 > 4 {
+			c.run, c.merge = 1+m.rng.IntN(3000), m.rng.IntN(4)
 		}
 		if current := m.d.Current(); v%15 == 0 {
 			first := current.Extents[0].Start
@@ -46,10 +49,10 @@ func TestMirror_HundredVersions(t *testing.T) {
 		if put := remote.PutBytes() - before; v > 1 && put != sent {
 			t.Fatalf("version %d: says %d bytes were sent, it was %d", v, sent, put)
 		}
-		logBytes += int64(c.log) + int64(c.image)
-		overhead += sent - int64(c.log) - int64(c.image)
-		if limit := int64(c.log) + int64(c.image) + perVersion + perPiece*300; sent > limit {
-			t.Fatalf("version %d: %d bytes sent for a delta of %d and an image of %d", v, sent, c.log, c.image)
+		logBytes += int64(c.log) + int64(c.image+c.run)
+		overhead += sent - int64(c.log) - int64(c.image+c.run)
+		if limit := int64(c.log) + int64(c.image+c.run) + perVersion + perPiece*300; sent > limit {
+			t.Fatalf("version %d: %d bytes sent for a delta of %d and images and runs of %d", v, sent, c.log, c.image+c.run)
 		}
 		for _, old := range m.d.Retain(8) {
 			_, err := m.d.Purge(old)

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"io/fs"
+	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/index"
@@ -165,9 +166,12 @@ func logBegin(m *checkpoint.Manifest) word.Address {
 	return word.Address(m.Cut)
 }
 
+// replayChunk is how much of the log recovery reads at a time, in bytes: whoever opens waits for each read.
+const replayChunk = 1 << 20
+
 // replay applies the log of version m from address from on to x.
 func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manifest, from uint64) error {
-	w := walker{log: &hybridLog{segments: s.segments}}
+	w := walker{log: &hybridLog{segments: s.segments}, chunk: replayChunk}
 	return walkVersion(ctx, &w, m, from, m.Cut, func(a word.Address, rec image, sh shape) (bool, error) {
 		return true, x.Replay(s.hash(rec.key(sh)), a)
 	})
@@ -213,8 +217,17 @@ func auxBits(aux []byte) uint {
 	return uint(min(binary.LittleEndian.Uint32(aux), 40))
 }
 
-// warm fills free frames with the newest log, newest first, until the store is as it was before it closed.
+// warmAfter is how long warming waits for the first operations, which would otherwise share cores and disk with it.
+const warmAfter = 50 * time.Millisecond
+
+// warm loads the rest of the index and fills free frames with the newest log, newest first, until the store is as it was
+// before it closed.
 func (s *Store) warm() {
+	select {
+	case <-s.background.Done():
+		return
+	case <-time.After(warmAfter):
+	}
 	if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
 		s.logger.Error("index image", "err", err)
 	}

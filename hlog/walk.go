@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"cmp"
 	"context"
 
 	"github.com/hybridlog/hybridlog/epoch"
@@ -15,6 +16,7 @@ const walkChunk = 256 << 10
 // one goroutine.
 type walker struct {
 	log   *hybridLog
+	chunk int          // bytes to take at a time; 0 = walkChunk
 	guard *epoch.Guard // to read memory with; nil: the stretch is on disk
 	buf   []byte
 }
@@ -38,7 +40,7 @@ func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		c := w.fetch(from, to, walkChunk)
+		c := w.fetch(from, to, cmp.Or(w.chunk, walkChunk))
 		next, more, err := w.visitChunk(c, to, fn)
 		if err != nil || !more {
 			return err
