@@ -50,7 +50,14 @@ type image struct {
 	loading [64]sync.Mutex
 
 	mu      sync.Mutex
-	pending [][]Record // by block, what to replay when it is loaded
+	pending []pending // what to replay when its block is loaded
+	last    []int     // by block: its newest in pending, counted from 1; 0 = none
+}
+
+// pending is a record whose block is not loaded. Those of a block are a list: most blocks have few.
+type pending struct {
+	Record
+	next int // as in image.last
 }
 
 func (im *image) blockOf(h uint64) uint64   { return h & im.mask >> im.shift }
@@ -143,7 +150,7 @@ func (im *image) setBlocks(directory []byte, offset int64) error {
 	im.blocks = make([]blockRef, n)
 	im.state = make([]atomic.Bool, n)
 	im.placed = make([]bool, n)
-	im.pending = make([][]Record, n)
+	im.last = make([]int, n)
 	im.missing.Store(int64(n))
 	least := int64(im.buckets()) * bucketBytes
 	end := int64(headerBytes)
@@ -431,7 +438,8 @@ func (im *image) postpone(b, h uint64, a word.Address) bool {
 	if im.loaded(b) {
 		return false
 	}
-	im.pending[b] = append(im.pending[b], Record{h, a})
+	im.pending = append(im.pending, pending{Record{h, a}, im.last[b]})
+	im.last[b] = len(im.pending)
 	return true
 }
 
@@ -439,12 +447,13 @@ func (im *image) postpone(b, h uint64, a word.Address) bool {
 func (x *Index) replayPending(t *table, im *image, b uint64) error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	for _, p := range im.pending[b] {
+	for n := im.last[b]; n > 0; n = im.pending[n-1].next {
+		p := im.pending[n-1]
 		if err := x.raise(t, p.Hash, p.Address); err != nil {
 			return err
 		}
 	}
-	im.pending[b] = nil
+	im.last[b] = 0
 	im.state[b].Store(true)
 	return nil
 }
