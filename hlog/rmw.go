@@ -39,9 +39,13 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	}
 	s.guard.Enter()
 	c := control(s.store.control.Load())
+	if c&extraordinary != 0 {
+		s.guard.Exit()
+		return false, nil
+	}
 	l := s.log
 	a := s.store.index().Seek(h).Address()
-	if c&extraordinary != 0 || uint64(a) < l.readOnly.Load() {
+	if uint64(a) < l.readOnly.Load() {
 		s.guard.Exit()
 		return false, nil
 	}
