@@ -143,6 +143,15 @@ func (l *hybridLog) fits(keyLen, valueLen int) bool {
 	return valueLen < MaxPageBytes && largeHeader+word.AlignUp(keyLen)+word.AlignUp(valueLen) <= int(l.pageBytes)
 }
 
+// meanRecord returns the mean size of the records that were written to disk, in bytes, 0 if there are none.
+func (l *hybridLog) meanRecord() int {
+	n := l.flushedRecords.Load()
+	if n <= 0 {
+		return 0
+	}
+	return int(l.flushedBytes.Load() / n)
+}
+
 // allocate takes n bytes at the tail, which do not cross a page end. ok is false when no page is open: the caller
 // leaves the epoch, waits in waitForSpace and starts over (H6).
 func (l *hybridLog) allocate(n int) (a word.Address, ok bool) {

@@ -1,16 +1,15 @@
 package hlog
 
 import (
-	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // A Multi call is many single operations that share their waiting. It goes over its keys in windows. For each group
 // of a window it first hashes the keys and asks for their buckets, then asks for the records the buckets point at,
-// and only then operates: the cache misses of a group overlap. Where the log has spilled, the records that a window
-// needs from disk are read first, all at once (staging.go), so that their I/O overlaps too. The operations themselves
-// then run one by one in the order of the call.
+// and only then operates: the cache misses of a group overlap. Where the log has spilled, the records that the next
+// groups need from disk are read meanwhile (staging.go), so that their I/O overlaps too. The operations themselves run
+// one by one in the order of the call.
 const (
 	multiGroup  = 64
 	multiWindow = 128
@@ -28,43 +27,38 @@ type byteKeys [][]byte
 func (k byteKeys) len() int        { return len(k) }
 func (k byteKeys) at(i int) []byte { return k[i] }
 
-// window prepares keys [from, to): their hashes, and their cold records if the operations read.
-func window[K keyed](s *Session, keys K, from, to int, reads bool) error {
-	for i := from; i < to; i++ {
-		s.hashes[i-from] = s.store.hash(keys.at(i))
-	}
-	if !reads || s.log.head.Load() <= s.log.begin.Load() {
-		return nil
-	}
-	return stage(s, keys, from, to)
-}
-
 // touch asks for the buckets and then for the newest records of up to multiGroup hashes.
 func (s *Session) touch(hashes []uint64) error {
 	if _, err := s.enter(); err != nil {
 		return err
 	}
-	x := s.store.index() // inside the epoch: a restore replaces it
-	for _, h := range hashes {
-		x.Prefetch(h)
-	}
-	head := s.log.head.Load()
-	for _, h := range hashes {
-		if _, e, status := x.Find(h); status == index.Found && uint64(e.Address()) >= head {
-			mem.Prefetch(s.log.at(e.Address()))
-		}
-	}
+	prefetch(s.log, s.store.index(), hashes) // inside the epoch: a restore replaces the index
 	s.guard.Exit()
 	return nil
 }
 
+// access is what the operations of a Multi call do with values.
+type access uint8
+
+const (
+	writing access = iota // without reading
+	reading
+	updating
+)
+
 // each runs op for every key, in order, with its hash, after having prepared its group.
-func each[K keyed](s *Session, keys K, reads bool, op func(i int, h uint64) error) error {
+func each[K keyed](s *Session, keys K, does access, op func(i int, h uint64) error) error {
 	n := keys.len()
 	for from := 0; from < n; from += multiWindow {
+		if does != writing && s.log.head.Load() > s.log.begin.Load() {
+			if g := s.store.stagings.take(s.store); g != nil {
+				g.keep = does == reading // what is updated moves to the tail
+				return eachStaged(s, g, keys, from, op)
+			}
+		}
 		to := min(from+multiWindow, n)
-		if err := window(s, keys, from, to, reads); err != nil {
-			return err
+		for i := from; i < to; i++ {
+			s.hashes[i-from] = s.store.hash(keys.at(i))
 		}
 		for g := from; g < to; g += multiGroup {
 			end := min(g+multiGroup, to)
@@ -77,7 +71,6 @@ func each[K keyed](s *Session, keys K, reads bool, op func(i int, h uint64) erro
 				}
 			}
 		}
-		s.unstage()
 	}
 	return nil
 }
@@ -100,7 +93,7 @@ func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error
 	if err := checkKeys(keys); err != nil {
 		return err
 	}
-	return each(s, byteKeys(keys), true, func(i int, h uint64) error {
+	return each(s, byteKeys(keys), reading, func(i int, h uint64) error {
 		value, err := s.get(s.scratch[:0], keys[i], h)
 		if err == ErrClosed {
 			return err
@@ -126,7 +119,7 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 			return err
 		}
 	}
-	return each(s, byteKeys(keys), false, func(i int, h uint64) error {
+	return each(s, byteKeys(keys), writing, func(i int, h uint64) error {
 		return s.set(keys[i], values[i], h)
 	})
 }
@@ -139,7 +132,7 @@ func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) err
 			return err
 		}
 	}
-	return each(s, byteKeys(keys), true, func(i int, h uint64) error {
+	return each(s, byteKeys(keys), updating, func(i int, h uint64) error {
 		m := &s.rmw
 		for tries := 0; ; tries++ {
 			old, err := s.readForUpdate(m, keys[i], h)
@@ -172,7 +165,7 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if t.words {
 		return t.s.multiGetWords(mem.AsWords(keys), mem.AsWords(values), found)
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, reading, func(i int, h uint64) error {
 		b := mem.AsBytes(&values[i])
 		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
 		switch {
@@ -202,7 +195,7 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if t.words {
 		return t.s.multiSetWords(mem.AsWords(keys), mem.AsWords(values))
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, false, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, writing, func(i int, h uint64) error {
 		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
 	})
 }
@@ -218,7 +211,7 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 			return t.updateOne(i, mem.AsBytes(&keys[i]), h, fn)
 		})
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, updating, func(i int, h uint64) error {
 		return t.updateOne(i, t.bytes(&keys[i]), h, fn)
 	})
 }

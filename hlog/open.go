@@ -131,6 +131,7 @@ func (s *Store) abandon() error {
 func (s *Store) start() {
 	s.events.start()
 	s.pool.init(s)
+	s.stagings.init(s.memory)
 	go s.log.run()
 	s.copies.start(s)
 	s.goWork(s.commitLoop)

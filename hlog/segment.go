@@ -226,15 +226,25 @@ func (s *segments) renameFresh() error {
 // readAt fills b from log offset a; both are multiples of blockBytes and b is aligned in memory. It returns the
 // number of bytes that the segment has, fewer than asked for at its end; the bytes lie in one segment.
 func (s *segments) readAt(b []byte, a uint64) (int, error) {
-	g, err := s.acquire(a/s.size, false)
+	g, err := s.forRead(a)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return 0, &CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
-		}
 		return 0, err
 	}
 	defer g.release()
-	n, err := g.file.ReadAt(b, int64(a%s.size))
+	return ofSegment(g.file.ReadAt(b, int64(a%s.size)))
+}
+
+// forRead returns the segment of log offset a, with a reference.
+func (s *segments) forRead(a uint64) (*segment, error) {
+	g, err := s.acquire(a/s.size, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
+	}
+	return g, err
+}
+
+// ofSegment returns what a read of a segment says: its end is no error.
+func ofSegment(n int, err error) (int, error) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = nil
 	}

@@ -29,6 +29,7 @@ type Store struct {
 	cache    *readCache // nil when switched off
 	readOnly bool
 	pool     sessionPool
+	stagings stagings
 
 	opts     Options
 	path     string

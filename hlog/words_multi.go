@@ -60,11 +60,6 @@ func (s *Session) windows(keys []uint64, reads bool, group func(from, to int, ha
 		for i, k := range keys[from:to] {
 			s.hashes[i] = mix(k, s.store.seed)
 		}
-		if reads && s.log.head.Load() > s.log.begin.Load() {
-			if err := stage(s, wordKeys(keys), from, to); err != nil {
-				return err
-			}
-		}
 		hashes := s.hashes[:to-from]
 		s.prefetchBuckets(hashes[:min(multiGroup, len(hashes))])
 		for g := from; g < to; g += multiGroup {
@@ -72,7 +67,6 @@ func (s *Session) windows(keys []uint64, reads bool, group func(from, to int, ha
 				return err
 			}
 		}
-		s.unstage()
 	}
 	return nil
 }
