@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -12,6 +13,9 @@ type coldReader struct {
 	log *hybridLog
 	buf []byte // aligned
 	rec []byte // a record out of the cache
+
+	request fsx.Request   // see gather
+	ended   chan struct{} // a message when request has
 }
 
 // read returns the record at a, below head, verified (H9). The image is valid until the next call.
@@ -37,7 +41,7 @@ func (r *coldReader) readSpan(a word.Address) (span, image, error) {
 			r.buf = mem.AlignedBytes(need, blockBytes)
 		}
 		b := r.buf[:need]
-		n, err := segs.readAt(b, start)
+		n, err := r.readAt(b, start)
 		if err != nil {
 			return span{}, nil, r.place(err, uint64(a))
 		}
@@ -47,6 +51,17 @@ func (r *coldReader) readSpan(a word.Address) (span, image, error) {
 		}
 		need = more
 	}
+}
+
+// readAt is segments.readAt, together with the reads of other goroutines.
+func (r *coldReader) readAt(b []byte, a uint64) (int, error) {
+	segs := r.log.segments
+	g, err := segs.forRead(a)
+	if err != nil {
+		return 0, err
+	}
+	defer g.release()
+	return ofSegment(r.log.singles.readAt(r, g.file, b, int64(a%segs.size)))
 }
 
 // parseRead returns what begins at a, verified, where b is what a read of need bytes from the start of a's block on

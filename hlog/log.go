@@ -25,6 +25,7 @@ type hybridLog struct {
 	region    *mem.Region
 	epochs    *epoch.Manager
 	segments  *segments
+	singles   *gather // reads of one record at a time
 
 	// frameBudget tells how many bytes of frames may be resident now.
 	frameBudget     func() int64
@@ -99,6 +100,7 @@ func newLog(c logConfig) (*hybridLog, error) {
 		region:          region,
 		epochs:          c.epochs,
 		segments:        c.segments,
+		singles:         newGather(),
 		spilling:        c.spilling,
 		stalled:         c.stalled,
 		frameBudget:     c.frameBudget,

@@ -120,11 +120,15 @@ func (s *Store) abandon() error {
 	if x := s.index(); x != nil {
 		openedIndex{x, s.imageFile}.Close()
 	}
+	var err error
+	if s.log != nil {
+		err = s.log.singles.close()
+	}
 	if s.segments != nil {
 		s.segments.close()
 	}
 	s.epochs.Close()
-	return s.unlock()
+	return errors.Join(err, s.unlock())
 }
 
 // start sets the background going.

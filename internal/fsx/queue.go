@@ -10,6 +10,8 @@ type Request struct {
 	Off  int64
 	Tag  int // the caller's
 
+	Owner any // the caller's, too
+
 	// The result, as [File.ReadAt] would have returned it.
 	N   int
 	Err error
