@@ -1,0 +1,282 @@
+package hlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"syscall"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// disks are what a store may stand on: reads go one by one, or to the kernel together.
+var disks = []struct {
+	name string
+	open func(t testing.TB) (fsx.FS, string)
+}{
+	{"double", func(testing.TB) (fsx.FS, string) { return fsx.NewCrash(fsx.CrashOptions{Direct: true}), "/store" }},
+	{"system", func(t testing.TB) (fsx.FS, string) { return fsx.OS(), t.TempDir() }},
+}
+
+// stagedStore returns a store most of whose keys are on disk, and what they hold: values of every size, keys that were
+// deleted, keys that share an entry.
+func stagedStore(t testing.TB, fsys fsx.FS, dir string, cache bool) (*Store, [][]byte, map[string][]byte) {
+	t.Helper()
+	o := tiny()
+	o.FS, o.NoReadCache = fsys, !cache
+	s := mustOpen(t, dir, o)
+	x := s.NewSession()
+	defer x.Close()
+	rnd := rand.New(rand.NewPCG(3, 4))
+	var keys [][]byte
+	for i := range 1500 {
+		keys = append(keys, fmt.Appendf(nil, "key %d %s", i, bytes.Repeat([]byte{'k'}, rnd.IntN(40))))
+	}
+	for _, chain := range colliding(t, s, 10, 4) {
+		keys = append(keys, chain...)
+	}
+	held := map[string][]byte{}
+	for round := range 3 {
+		for _, k := range keys {
+			switch n := rnd.IntN(100); {
+			case n < 30 && round > 0: // as it is
+			case n < 40:
+				must(t, x.Delete(k))
+				delete(held, string(k))
+			default:
+				size := rnd.IntN(400)
+				if n >= 97 { // larger than what is read at first
+					size = rnd.IntN(MinPageBytes - 200)
+				}
+				v := make([]byte, size)
+				for i := range v {
+					v[i] = byte(rnd.Uint32())
+				}
+				must(t, x.Set(k, v))
+				held[string(k)] = v
+			}
+		}
+	}
+	evict(t, s)
+	return s, keys, held
+}
+
+// Multi calls of every length say what single calls say, whatever is read ahead meanwhile.
+func TestMulti_StagedAnswersAreSingleAnswers(t *testing.T) {
+	for _, d := range disks {
+		for _, cache := range []bool{true, false} {
+			t.Run(fmt.Sprintf("%s cache=%v", d.name, cache), func(t *testing.T) {
+				fsys, dir := d.open(t)
+				s, keys, held := stagedStore(t, fsys, dir, cache)
+				x := s.NewSession()
+				defer x.Close()
+				rnd := rand.New(rand.NewPCG(5, 6))
+				draw := func(n int) (batch [][]byte) {
+					for range n {
+						k := keys[rnd.IntN(len(keys))]
+						if rnd.IntN(20) == 0 {
+							k = fmt.Appendf(nil, "absent %d", rnd.IntN(1000))
+						}
+						batch = append(batch, k)
+					}
+					return batch
+				}
+				check := func(what string, k, v []byte, err error) {
+					t.Helper()
+					want, ok := held[string(k)]
+					if ok && (err != nil || !bytes.Equal(v, want)) || !ok && err != ErrNotFound {
+						t.Fatalf("%s: %q is %d bytes, %v, want %d bytes, %v", what, k, len(v), err, len(want), ok)
+					}
+				}
+				for _, n := range []int{1, 2, 15, 16, 17, 100, 128, 500, 1000, 3000} {
+					batch, next := draw(n), 0
+					must(t, x.MultiGet(batch, func(i int, v []byte, err error) {
+						if i != next {
+							t.Fatalf("call %d is about key %d", next, i)
+						}
+						next++
+						check("multi get", batch[i], v, err)
+					}))
+					if next != n {
+						t.Fatalf("%d calls for %d keys", next, n)
+					}
+					batch = draw(n)
+					// A callback may run again: what it has made holds when the next key's runs.
+					var made []byte
+					last := -1
+					settle := func() {
+						if last >= 0 && made == nil {
+							delete(held, string(batch[last]))
+						} else if last >= 0 {
+							held[string(batch[last])] = made
+						}
+					}
+					must(t, x.MultiRMW(batch, func(i int, old []byte) []byte {
+						if i != last {
+							settle()
+						}
+						last = i
+						err := error(nil)
+						if old == nil {
+							err = ErrNotFound
+						}
+						check("multi rmw", batch[i], old, err)
+						if made = nil; rnd.IntN(10) == 0 {
+							return nil
+						}
+						if old == nil {
+							old = make([]byte, rnd.IntN(300))
+						}
+						made = append([]byte{}, old...) // not nil: that deletes
+						for j := range made {
+							made[j]++
+						}
+						return made
+					}))
+					settle()
+					for _, k := range batch {
+						v, err := x.Get(nil, k)
+						check("get", k, v, err)
+					}
+				}
+				if s.counters.coldReads.Load() == 0 {
+					t.Error("nothing was read from disk")
+				}
+			})
+		}
+	}
+}
+
+// A read that fails fails its operation, and no other: never "not found".
+func TestMulti_StagedReadFails(t *testing.T) {
+	inner, dir := disks[0].open(t)
+	failing := fsx.NewErr(inner)
+	s, keys, held := stagedStore(t, failing, dir, false)
+	x := s.NewSession()
+	defer x.Close()
+	for nth := int64(1); nth < 40; nth += 3 {
+		for _, sticky := range []bool{false, true} {
+			fault := failing.Inject(fsx.Fault{Class: fsx.ClassRead, Match: "*.seg", Nth: nth, Sticky: sticky})
+			failed := 0
+			must(t, x.MultiGet(keys[:300], func(i int, v []byte, err error) {
+				want, ok := held[string(keys[i])]
+				switch {
+				case errors.Is(err, syscall.EIO):
+					failed++
+				case ok && (err != nil || !bytes.Equal(v, want)), !ok && err != ErrNotFound:
+					t.Errorf("read %d failed: %q is %d bytes, %v", nth, keys[i], len(v), err)
+				}
+			}))
+			if sticky && failed == 0 || fault.Fired() == 0 {
+				t.Errorf("read %d: %d operations failed, %d reads", nth, failed, fault.Fired())
+			}
+			fault.Clear()
+		}
+	}
+}
+
+// More calls at a time than there are stagings, one within the callback of another.
+func TestMulti_NestedBeyondStagings(t *testing.T) {
+	for _, d := range disks {
+		fsys, dir := d.open(t)
+		s, keys, held := stagedStore(t, fsys, dir, false)
+		var call func(depth int)
+		call = func(depth int) {
+			x := s.NewSession()
+			defer x.Close()
+			from := depth * 37
+			must(t, x.MultiGet(keys[from:from+100], func(i int, v []byte, err error) {
+				if want, ok := held[string(keys[from+i])]; ok && !bytes.Equal(v, want) || !ok && err != ErrNotFound {
+					t.Errorf("%s: depth %d: %q is %d bytes, %v", d.name, depth, keys[from+i], len(v), err)
+				}
+				if i == 50 && depth < 2*maxStagings {
+					call(depth + 1)
+				}
+			}))
+		}
+		within(t, "a nested call", func() { call(0) })
+		if n := len(s.stagings.idle); n == 0 || n > maxStagings {
+			t.Errorf("%s: %d stagings are idle", d.name, n)
+		}
+		for _, g := range s.stagings.idle {
+			if g.fetch.waiting() || len(g.fetch.free) != len(g.fetch.slots) {
+				t.Errorf("%s: %d slots of %d are free", d.name, len(g.fetch.free), len(g.fetch.slots))
+			}
+		}
+	}
+}
+
+// Many goroutines read single records; the store is closed in the middle.
+func TestGather_ManyReadersAndClose(t *testing.T) {
+	for _, d := range disks {
+		t.Run(d.name, func(t *testing.T) {
+			fsys, dir := d.open(t)
+			s, keys, held := stagedStore(t, fsys, dir, false)
+			var wg sync.WaitGroup
+			var reads atomic.Int64
+			for g := range 48 {
+				wg.Go(func() {
+					rnd := rand.New(rand.NewPCG(uint64(g), 1))
+					for {
+						k := keys[rnd.IntN(len(keys))]
+						v, err := s.Get(nil, k)
+						if err == ErrClosed {
+							return
+						}
+						if errors.Is(err, fs.ErrClosed) || err != nil && err != ErrNotFound {
+							t.Errorf("%q: %v", k, err)
+							return
+						}
+						if want, ok := held[string(k)]; ok != (err == nil) || !bytes.Equal(v, want) {
+							t.Errorf("%q is %d bytes, %v", k, len(v), err)
+						}
+						reads.Add(1)
+					}
+				})
+			}
+			within(t, "reading", func() {
+				for reads.Load() < 5000 {
+					must(t, s.Scan(context.Background(), func(_, _ []byte) bool { return reads.Load() < 5000 }))
+				}
+			})
+			within(t, "close", func() { must(t, s.Close()) })
+			within(t, "the readers", wg.Wait)
+			if g := s.log.singles; g.reading.Load() != 0 || g.waiting != 0 || g.reaping {
+				t.Errorf("%d reads are under way, %d waiting, reaping: %v", g.reading.Load(), g.waiting, g.reaping)
+			}
+		})
+	}
+}
+
+// Scan answers its questions with many reads at a time; what it visits is what is there.
+func TestScan_ManyReads(t *testing.T) {
+	for _, d := range disks {
+		fsys, dir := d.open(t)
+		s, _, held := stagedStore(t, fsys, dir, false)
+		seen := map[string]int{}
+		must(t, s.Scan(context.Background(), func(k, v []byte) bool {
+			if want, ok := held[string(k)]; ok {
+				if seen[string(k)]++; !bytes.Equal(v, want) {
+					t.Errorf("%s: %q is %d bytes, not %d", d.name, k, len(v), len(want))
+				}
+			}
+			return true
+		}))
+		for k := range held {
+			if seen[k] != 1 {
+				t.Errorf("%s: %q was visited %d times", d.name, k, seen[k])
+			}
+		}
+		ctx, cancel := context.WithCancel(context.Background())
+		cancel()
+		if err := s.Scan(ctx, func(_, _ []byte) bool { return true }); !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: scan under a context that has ended: %v", d.name, err)
+		}
+	}
+}
