@@ -102,7 +102,7 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 }
 
 // maxOpen bounds how many segment files are kept open.
-const maxOpen = 256
+const maxOpen = 1024
 
 // closeSome closes files that nobody is using when many are open. Those that were written wait for their sync. The
 // caller holds mu: nobody else takes a reference.

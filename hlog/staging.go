@@ -14,14 +14,17 @@ import (
 // after the other. What stands at an address never changes: what is staged cannot be stale, only of no use, if a chain
 // has changed meanwhile; the operation then reads for itself.
 //
+//	S3  A staged record lives as long as its entry is alive: the arena of a group is used again when stageRing more
+//	    groups have been collected, and entries of the group are dead from then on. A group relies on an entry of an
+//	    earlier one only if it will have been operated by then.
+//
 //	group      0    1    2    3    4    5    6    7    8  ...
 //	         [done|done|op..|....|....|....|....]
 //	                     ^ operated      ^ collected: its reads are under way, or have ended
 //	                     |<-- at most stageAhead -->|
 const (
 	// stageAhead is how many groups beyond the one that is operated are collected, and stageRing how many are
-	// remembered. The ring is twice as large for the records that a later group shares with an earlier one: see
-	// staging.shared.
+	// remembered. The ring is twice as large for the records that a later group shares with an earlier one (S3).
 	stageAhead = 32
 	stageRing  = 2 * stageAhead
 	// stageGroup is how many keys are collected and operated together.
@@ -79,11 +82,11 @@ func (g *staging) find(a word.Address) *stagedRecord {
 	return nil
 }
 
-// alive reports whether an entry's group is still remembered, with its arena.
+// alive reports whether an entry's group is still remembered, with its arena (S3).
 func (g *staging) alive(e *stagedRecord) bool { return e.a != word.None && g.ahead-e.group < stageRing }
 
-// shared returns the entry of address a if a group that is collected now may rely on it: the memory of an entry is
-// used again when stageRing more groups have been collected, and by then this one must have been operated.
+// shared returns the entry of address a if a group that is collected now may rely on it (S3): it will have been operated
+// before stageAhead more groups are collected.
 func (g *staging) shared(a word.Address) *stagedRecord {
 	if e := g.find(a); e != nil && g.ahead-e.group < stageRing-stageAhead {
 		return e

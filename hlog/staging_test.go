@@ -280,3 +280,60 @@ func TestScan_ManyReads(t *testing.T) {
 		}
 	}
 }
+
+// Multi calls allocate nothing, neither for what they read from disk.
+func TestMulti_SpilledAllocatesNothing(t *testing.T) {
+	if raceEnabled {
+		t.Skip("the race detector allocates")
+	}
+	fsys, dir := disks[1].open(t)
+	o := tiny()
+	o.FS, o.NoCompaction = fsys, true
+	o.PageBytes, o.SegmentBytes = 16*o.PageBytes, DefaultSegmentBytes // each of which costs the pager an allocation or two
+	s := mustOpen(t, dir, o)
+	x := s.NewSession()
+	defer x.Close()
+	table, err := NewTable[uint64, [100]byte](x)
+	must(t, err)
+	const keys, batch = 40_000, 300
+	for i := range uint64(keys) {
+		must(t, table.Set(i, [100]byte{byte(i)}))
+	}
+	evict(t, s)
+	if g := s.stagings.take(s); !queuedByKernel(t, s, g) {
+		t.Skip("no direct I/O here: goroutines read, and are allocated")
+	}
+	rnd := rand.New(rand.NewPCG(7, 8))
+	ks, vs, found := make([]uint64, batch), make([][100]byte, batch), make([]bool, batch)
+	for name, call := range map[string]func() error{
+		"get":    func() error { return table.MultiGet(ks, vs, found) },
+		"update": func() error { return table.MultiUpdate(ks, func(_ int, v *[100]byte, _ bool) { v[1]++ }) },
+	} {
+		round := func() {
+			for i := range ks {
+				ks[i] = rnd.Uint64N(keys)
+			}
+			must(t, call())
+		}
+		for range 200 {
+			round()
+		}
+		before := s.counters.coldReads.Load()
+		if n := testing.AllocsPerRun(200, round); n > 1 { // what goes on in the background counts, too
+			t.Errorf("%s: %v allocations for %d keys", name, n, batch)
+		}
+		if s.counters.coldReads.Load() == before {
+			t.Errorf("%s: nothing was read from disk", name)
+		}
+	}
+}
+
+// queuedByKernel gives g back and reports whether the files of the log are read directly.
+func queuedByKernel(t testing.TB, s *Store, g *staging) bool {
+	t.Helper()
+	s.stagings.give(g)
+	seg, err := s.segments.forRead(s.log.begin.Load())
+	must(t, err)
+	defer seg.release()
+	return seg.file.Direct()
+}
