@@ -90,6 +90,9 @@ func (f *fetcher) want(a word.Address, tag int) { f.backlog = append(f.backlog, 
 // waiting reports whether records that were wanted have not been fetched.
 func (f *fetcher) waiting() bool { return f.under > 0 || f.next < len(f.backlog) }
 
+// full reports whether as much is wanted as can be read at a time.
+func (f *fetcher) full() bool { return f.under+len(f.backlog)-f.next >= len(f.slots) }
+
 // flush begins to read what is wanted, as far as there are slots.
 func (f *fetcher) flush(t taker) {
 	for f.next < len(f.backlog) && len(f.free) > 0 {

@@ -25,14 +25,14 @@ import (
 const (
 	// stageAhead is how many groups beyond the one that is operated are collected, and stageRing how many are
 	// remembered. The ring is twice as large for the records that a later group shares with an earlier one (S3).
-	stageAhead = 32
+	stageAhead = 64
 	stageRing  = 2 * stageAhead
 	// stageGroup is how many keys are collected and operated together.
 	stageGroup = 16
 	// stageStep is how many groups are collected at once: their reads are submitted together.
 	stageStep = 4
 	// stageTable is the size of the table of staged records, a power of two, several times what it holds at a time.
-	stageTable = 4096
+	stageTable = 8192
 	stageProbe = 8
 )
 
@@ -62,11 +62,19 @@ type stagedGroup struct {
 // want is a key whose chain is followed on disk.
 type want struct{ from, to int } // of keys
 
-// stagedRecord is a record that has been read, or, with rec nil, is under way, on behalf of a group.
+// stagedRecord is a record that has been read, or is under way, on behalf of a group.
 type stagedRecord struct {
 	a     word.Address
 	group uint32
-	rec   image
+	pos   uint32 // in the group's arena, plus one; 0 while it is under way
+}
+
+// image returns the record of an entry, nil while it is under way.
+func (g *staging) image(e *stagedRecord) image {
+	if e.pos == 0 {
+		return nil
+	}
+	return image(g.group(e.group).arena[e.pos-1:])
 }
 
 func (g *staging) group(n uint32) *stagedGroup { return &g.groups[n%stageRing] }
@@ -116,7 +124,7 @@ func (g *staging) insert(a word.Address, group uint32) *stagedRecord {
 // record returns the staged record at a, or nil.
 func (g *staging) record(a word.Address) image {
 	if e := g.find(a); e != nil {
-		return e.rec
+		return g.image(e)
 	}
 	return nil
 }
@@ -165,7 +173,7 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 	for a != word.None && uint64(a) >= g.begin {
 		var rec image
 		if e := g.shared(a); e != nil {
-			if rec = e.rec; rec == nil {
+			if rec = g.image(e); rec == nil {
 				break // under way on behalf of a group that comes before
 			}
 		} else if c := g.store.cache; c != nil {
@@ -193,7 +201,7 @@ func (g *staging) fetched(a word.Address, tag int, rec image, sh shape, err erro
 	n := &g.groups[tag/stageGroup]
 	e := g.find(a)
 	if err != nil {
-		if e != nil && e.rec == nil {
+		if e != nil && e.pos == 0 {
 			*e = stagedRecord{}
 		}
 		n.pending--
@@ -203,13 +211,13 @@ func (g *staging) fetched(a word.Address, tag int, rec image, sh shape, err erro
 	if g.keep && g.store.cache != nil {
 		g.store.cache.put(a, rec)
 	}
-	start := len(n.arena)
+	pos := uint32(len(n.arena) + 1)
 	n.arena = append(n.arena, rec...)
 	group := g.at + (uint32(tag/stageGroup)-g.at)%stageRing // those under way are not older than at
 	if e == nil || e.group != group {                       // its entry had to make room meanwhile
 		e = g.insert(a, group)
 	}
-	e.rec = image(n.arena[start:])
+	e.pos = pos
 	w := n.wants[tag%stageGroup]
 	if string(rec.key(sh)) == string(n.keys[w.from:w.to]) || rec.link().Prev() >= a {
 		n.pending--
@@ -233,7 +241,7 @@ func eachStaged[K keyed](s *Session, g *staging, keys K, from int, op func(i int
 	n := keys.len()
 	for at, ahead := from, from; at < n; at += stageGroup {
 		if g.ahead-g.at <= stageAhead-stageStep {
-			for ahead < n && g.ahead-g.at < stageAhead {
+			for ahead < n && g.ahead-g.at < stageAhead && (ahead == at || !g.fetch.full()) {
 				end := min(ahead+stageGroup, n)
 				if err := collect(g, s, keys, ahead, end); err != nil {
 					return err
