@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -336,4 +337,52 @@ func queuedByKernel(t testing.TB, s *Store, g *staging) bool {
 	must(t, err)
 	defer seg.release()
 	return seg.file.Direct()
+}
+
+// kernelQueues counts the queues for reads that the process has in the kernel, 0 where the system does not tell.
+func kernelQueues() int {
+	maps, err := os.ReadFile("/proc/self/maps")
+	if err != nil {
+		return 0
+	}
+	return bytes.Count(maps, []byte("[aio]"))
+}
+
+// A store gives its queues back when it closes, one that a call still has with the end of the call.
+func TestClose_GivesQueuesBack(t *testing.T) {
+	before := kernelQueues()
+	for range 5 {
+		fsys, dir := disks[1].open(t)
+		s, keys, _ := stagedStore(t, fsys, dir, false)
+		var wg sync.WaitGroup
+		for range 8 {
+			wg.Go(func() {
+				for range 50 {
+					s.Get(nil, keys[0])
+				}
+			})
+		}
+		wg.Wait()
+		must(t, s.Scan(context.Background(), func(_, _ []byte) bool { return true }))
+		reached, closed := make(chan struct{}), make(chan struct{})
+		wg.Go(func() {
+			x := s.NewSession()
+			err := x.MultiGet(keys, func(i int, _ []byte, _ error) {
+				if i == 100 {
+					close(reached)
+					<-closed
+				}
+			})
+			if err != ErrClosed {
+				t.Errorf("a call that the store was closed under: %v", err)
+			}
+		})
+		<-reached
+		within(t, "close", func() { must(t, s.Close()) })
+		close(closed)
+		within(t, "the call", wg.Wait)
+	}
+	if after := kernelQueues(); after > before {
+		t.Errorf("%d queues are left, there were %d", after, before)
+	}
 }
