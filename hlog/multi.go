@@ -48,27 +48,29 @@ const (
 
 // each runs op for every key, in order, with its hash, after having prepared its group.
 func each[K keyed](s *Session, keys K, does access, op func(i int, h uint64) error) error {
+	group := func(from, to int, hashes []uint64) error {
+		if err := s.touch(hashes[:to-from]); err != nil {
+			return err
+		}
+		for i := from; i < to; i++ {
+			if err := op(i, hashes[i-from]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
 	n := keys.len()
 	for from := 0; from < n; from += multiWindow {
-		if does != writing && s.log.head.Load() > s.log.begin.Load() {
-			if g := s.store.stagings.take(s.store); g != nil {
-				g.keep = does == reading // what is updated moves to the tail
-				return eachStaged(s, g, keys, from, op)
-			}
+		if g := s.stagingFor(does); g != nil {
+			return groupsStaged(s, g, keys, from, group)
 		}
 		to := min(from+multiWindow, n)
 		for i := from; i < to; i++ {
 			s.hashes[i-from] = s.store.hash(keys.at(i))
 		}
 		for g := from; g < to; g += multiGroup {
-			end := min(g+multiGroup, to)
-			if err := s.touch(s.hashes[g-from : end-from]); err != nil {
+			if err := group(g, min(g+multiGroup, to), s.hashes[g-from:]); err != nil {
 				return err
-			}
-			for i := g; i < end; i++ {
-				if err := op(i, s.hashes[i-from]); err != nil {
-					return err
-				}
 			}
 		}
 	}

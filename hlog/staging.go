@@ -234,8 +234,21 @@ func (g *staging) await() {
 	}
 }
 
-// eachStaged is each on a log that has spilled, for keys [from, len).
-func eachStaged[K keyed](s *Session, g *staging, keys K, from int, op func(i int, h uint64) error) error {
+// stagingFor borrows what a call reads ahead with, if the log has spilled and there is one left.
+func (s *Session) stagingFor(does access) *staging {
+	if does == writing || s.log.head.Load() <= s.log.begin.Load() {
+		return nil
+	}
+	g := s.store.stagings.take(s.store)
+	if g != nil {
+		g.keep = does == reading // what is updated moves to the tail
+	}
+	return g
+}
+
+// groupsStaged calls group for each stageGroup of keys [from, len), with their hashes, when their cold records have
+// been read, while those of later groups are on their way.
+func groupsStaged[K keyed](s *Session, g *staging, keys K, from int, group func(from, to int, hashes []uint64) error) error {
 	s.staged = g
 	defer s.unstage() // the callback may panic
 	n := keys.len()
@@ -251,14 +264,8 @@ func eachStaged[K keyed](s *Session, g *staging, keys K, from int, op func(i int
 		}
 		g.await()
 		end := min(at+stageGroup, n)
-		hashes := g.group(g.at).hashes[:end-at]
-		if err := s.touch(hashes); err != nil {
+		if err := group(at, end, g.group(g.at).hashes[:end-at]); err != nil {
 			return err
-		}
-		for i := at; i < end; i++ {
-			if err := op(i, hashes[i-at]); err != nil {
-				return err
-			}
 		}
 		g.at++
 	}

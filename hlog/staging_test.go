@@ -386,3 +386,45 @@ func TestClose_GivesQueuesBack(t *testing.T) {
 		t.Errorf("%d queues are left, there were %d", after, before)
 	}
 }
+
+// Tables of words go their own way through memory, and the same one to the disk.
+func TestMulti_StagedWords(t *testing.T) {
+	for _, d := range disks {
+		fsys, dir := d.open(t)
+		o := tiny()
+		o.FS = fsys
+		s := mustOpen(t, dir, o)
+		x := s.NewSession()
+		defer x.Close()
+		table, err := NewTable[uint64, uint64](x)
+		must(t, err)
+		const keys, batch = 60_000, 1500
+		want := make([]uint64, keys)
+		for i := range want {
+			want[i] = uint64(i) * 3
+			must(t, table.Set(uint64(i), want[i]))
+		}
+		evict(t, s)
+		rnd := rand.New(rand.NewPCG(9, 1))
+		ks, vs, found := make([]uint64, batch), make([]uint64, batch), make([]bool, batch)
+		for round := range 20 {
+			for i := range ks {
+				ks[i] = rnd.Uint64N(keys + 1000)
+			}
+			must(t, table.MultiGet(ks, vs, found))
+			for i, k := range ks {
+				if ok := k < keys; found[i] != ok || ok && vs[i] != want[k] {
+					t.Fatalf("%s: round %d: key %d is %d, %v", d.name, round, k, vs[i], found[i])
+				}
+				ks[i] = k % keys
+			}
+			must(t, table.MultiUpdate(ks, func(_ int, v *uint64, existed bool) { *v++ }))
+			for _, k := range ks {
+				want[k]++
+			}
+		}
+		if s.counters.coldReads.Load() == 0 {
+			t.Errorf("%s: nothing was read from disk", d.name)
+		}
+	}
+}

@@ -54,8 +54,14 @@ func (s *Session) enterPlainly() (c control, ok bool) {
 }
 
 // windows calls group for every group of keys with the hashes of what is left of its window, window by window.
-func (s *Session) windows(keys []uint64, reads bool, group func(from, to int, hashes []uint64) error) error {
+func (s *Session) windows(keys []uint64, does access, group func(from, to int, hashes []uint64) error) error {
 	for from := 0; from < len(keys); from += multiWindow {
+		if g := s.stagingFor(does); g != nil {
+			return groupsStaged(s, g, wordKeys(keys), from, func(from, to int, hashes []uint64) error {
+				s.prefetchBuckets(hashes)
+				return group(from, to, hashes)
+			})
+		}
 		to := min(from+multiWindow, len(keys))
 		for i, k := range keys[from:to] {
 			s.hashes[i] = mix(k, s.store.seed)
@@ -90,7 +96,7 @@ func (k wordKeys) len() int        { return len(k) }
 func (k wordKeys) at(i int) []byte { return mem.AsBytes(&k[i]) }
 
 func (s *Session) multiGetWords(keys, values []uint64, found []bool) error {
-	return s.windows(keys, true, func(from, to int, hashes []uint64) error {
+	return s.windows(keys, reading, func(from, to int, hashes []uint64) error {
 		s.getGroup(keys[from:to], values[from:to], found[from:to], hashes)
 		for i := from; i < to; i++ {
 			if found[i] {
@@ -138,7 +144,7 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 }
 
 func (s *Session) multiSetWords(keys, values []uint64) error {
-	return s.windows(keys, false, func(from, to int, hashes []uint64) error {
+	return s.windows(keys, writing, func(from, to int, hashes []uint64) error {
 		for i := from; i < to; {
 			i += s.setGroup(keys[i:to], values[i:to], hashes[i-from:])
 			if i == to {
@@ -201,7 +207,7 @@ func (s *Session) multiUpdateWords(keys []uint64, fn func(i int, v *uint64, exis
 	var at int // which key fn is called for
 	one := func(v *uint64, existed bool) { fn(at, v, existed) }
 	var g wordGroup
-	return s.windows(keys, true, func(from, to int, hashes []uint64) error {
+	return s.windows(keys, updating, func(from, to int, hashes []uint64) error {
 		s.updateGroup(&g, hashes)
 		for i := from; i < to; i++ {
 			at = i
