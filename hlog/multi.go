@@ -96,6 +96,10 @@ func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error
 		return err
 	}
 	return each(s, byteKeys(keys), reading, func(i int, h uint64) error {
+		if value, ok := s.getFast(s.scratch[:0], keys[i], h); ok {
+			fn(i, value, nil)
+			return nil
+		}
 		value, err := s.get(s.scratch[:0], keys[i], h)
 		if err == ErrClosed {
 			return err
@@ -122,6 +126,9 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 		}
 	}
 	return each(s, byteKeys(keys), writing, func(i int, h uint64) error {
+		if s.setFast(keys[i], values[i], h) {
+			return nil
+		}
 		return s.set(keys[i], values[i], h)
 	})
 }
@@ -134,18 +141,14 @@ func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) err
 			return err
 		}
 	}
+	var at int // which key one is called for
+	one := func(old []byte) []byte { return fn(at, old) }
 	return each(s, byteKeys(keys), updating, func(i int, h uint64) error {
-		m := &s.rmw
-		for tries := 0; ; tries++ {
-			old, err := s.readForUpdate(m, keys[i], h)
-			if err != nil {
-				return err
-			}
-			value := fn(i, old)
-			if ok, err := s.writeUpdate(m, keys[i], h, value, value == nil, tries); ok || err != nil {
-				return err
-			}
+		at = i
+		if done, err := s.rmwFast(keys[i], h, one); done || err != nil {
+			return err
 		}
+		return s.modify(keys[i], h, one)
 	})
 }
 
@@ -168,8 +171,12 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 		return t.s.multiGetWords(mem.AsWords(keys), mem.AsWords(values), found)
 	}
 	return each(t.s, tableKeys[K, V]{t, keys}, reading, func(i int, h uint64) error {
-		b := mem.AsBytes(&values[i])
-		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
+		b, key := mem.AsBytes(&values[i]), t.bytes(&keys[i])
+		if got, ok := t.s.getFast(b[:0:len(b)], key, h); ok && len(got) == len(b) {
+			found[i] = true
+			return nil
+		}
+		got, err := t.s.get(b[:0], key, h)
 		switch {
 		case err == ErrNotFound:
 			clear(b)
@@ -198,7 +205,11 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 		return t.s.multiSetWords(mem.AsWords(keys), mem.AsWords(values))
 	}
 	return each(t.s, tableKeys[K, V]{t, keys}, writing, func(i int, h uint64) error {
-		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
+		key, value := t.bytes(&keys[i]), mem.AsBytes(&values[i])
+		if t.s.setFast(key, value, h) {
+			return nil
+		}
+		return t.s.set(key, value, h)
 	})
 }
 
@@ -220,6 +231,13 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 
 // updateOne is Update of the i-th key of a call.
 func (t *Table[K, V]) updateOne(i int, key []byte, h uint64, fn func(i int, v *V, existed bool)) error {
+	b := mem.AsBytes(&t.value)
+	if old, ok := t.s.readFast(&t.s.rmw, key, h, b); ok && len(old) == len(b) {
+		fn(i, &t.value, true)
+		if t.s.writeFast(&t.s.rmw, b) {
+			return nil
+		}
+	}
 	for tries := 0; ; tries++ {
 		existed, err := t.load(key, h)
 		if err != nil {

@@ -279,8 +279,8 @@ func prefetch(l *hybridLog, x *index.Index, hashes []uint64) {
 	}
 	head := l.head.Load()
 	for _, h := range hashes {
-		if _, e, status := x.Find(h); status == index.Found && uint64(e.Address()) >= head {
-			mem.Prefetch(l.at(e.Address()))
+		if a := x.Seek(h).Address(); uint64(a) >= head {
+			mem.Prefetch(l.at(a))
 		}
 	}
 }
