@@ -20,12 +20,13 @@ const childFlag = "-counting-process"
 
 // mainJob is the parent's view of the job.
 type mainJob struct {
-	env    *env
-	spec   jobSpec
-	source *workload.Source
-	counts map[string]uint64 // the independent count
-	total  int64             // updates it took
-	tokens int64             // of them single tokens
+	env      *env
+	spec     jobSpec
+	source   *workload.Source
+	counted  tally         // the independent count
+	counting time.Duration // that it took
+	total    int64         // updates it took
+	tokens   int64         // of them single tokens
 
 	lives []life
 	first time.Time // when the first life began
@@ -133,7 +134,8 @@ const defaultJobMemory = 48 << 20
 func (j *mainJob) countIndependently(ctx context.Context) error {
 	p := j.env.progress
 	p.Step("counting %s of text with a plain map", report.Bytes(j.source.Bytes))
-	counts := map[string]*uint64{} // by pointer: adding to a known key then needs no copy of it
+	began := time.Now()
+	j.counted = tally{number: map[string]uint32{}}
 	var text []byte
 	var read int64
 	for _, f := range j.source.Files {
@@ -149,29 +151,21 @@ func (j *mainJob) countIndependently(ctx context.Context) error {
 			if !workload.IsPair(key) {
 				j.tokens++
 			}
-			if n := counts[string(key)]; n != nil {
-				*n++
-				return
-			}
-			n := uint64(1)
-			counts[string(key)] = &n
+			j.counted.add(key)
 		})
 		read += f.Size
 		p.At(float64(read), float64(j.source.Bytes), "")
 	}
-	j.counts = make(map[string]uint64, len(counts))
-	for k, n := range counts {
-		j.counts[k] = *n
-	}
+	j.counting = time.Since(began)
 	p.Done("independent count: %s tokens, %s updates, %s distinct keys in %s files", report.Thousands(j.tokens),
-		report.Thousands(j.total), report.Thousands(int64(len(j.counts))), report.Thousands(int64(len(j.source.Files))))
+		report.Thousands(j.total), report.Thousands(int64(len(j.counted.counts))), report.Thousands(int64(len(j.source.Files))))
 	return nil
 }
 
 // stateBytes is what the counters take in the log, each once: header, key and value, aligned.
 func (j *mainJob) stateBytes() int64 {
 	var n int64
-	for k := range j.counts {
+	for k := range j.counted.number {
 		n += int64(16+len(k)+8+7) &^ 7
 	}
 	return n

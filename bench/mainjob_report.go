@@ -50,7 +50,7 @@ func (j *mainJob) summary(p proof) *report.Table {
 	}
 	state := j.stateBytes()
 	t.Add("tokens in the text", j.tokens)
-	t.Add("distinct keys (tokens and pairs)", len(j.counts))
+	t.Add("distinct keys (tokens and pairs)", len(j.counted.counts))
 	t.Add("updates", j.total)
 	t.Add("updates per second, restarts and checkpoints included", report.Rate(float64(updates)/work.Seconds()))
 	t.Add("state: records, each once", report.Bytes(state))
@@ -75,6 +75,12 @@ func (j *mainJob) summary(p proof) *report.Table {
 	}
 	t.Add("counts proven equal", p.scanned)
 	t.Add("keys proven absent singly", p.absent)
+	lives := ""
+	for _, l := range j.lives {
+		lives += report.Duration(l.lasted) + ", "
+	}
+	t.Add("time: independent count, each process, single reads, scan", report.Duration(j.counting)+", "+lives+
+		report.Duration(p.byGet)+", "+report.Duration(p.byScan))
 	return t
 }
 
