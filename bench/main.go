@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridlog/hybridlog/bench/internal/contest"
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 )
 
@@ -73,9 +74,9 @@ func (e *env) runAll(ctx context.Context, todo []experiment, args []string) erro
 		if len(todo) > 1 {
 			e.progress.Say("--- %s (%d of %d): %s", x.name, i+1, len(todo), x.title)
 		}
-		t, cpu := time.Now(), cpuTime()
+		t, cpu := time.Now(), contest.CPUTime()
 		s, err := x.run(ctx, e)
-		spent = append(spent, fmt.Sprintf("%s %s (CPU %s)", x.name, report.Duration(time.Since(t)), report.Duration(cpuTime()-cpu)))
+		spent = append(spent, fmt.Sprintf("%s %s (CPU %s)", x.name, report.Duration(time.Since(t)), report.Duration(contest.CPUTime()-cpu)))
 		if s != nil {
 			if s.Took == 0 {
 				s.Took = time.Since(t)

@@ -1,14 +1,14 @@
 //go:build unix
 
-package main
+package contest
 
 import (
 	"syscall"
 	"time"
 )
 
-// cpuTime is what this process, and those that it started and that have ended, have used.
-func cpuTime() time.Duration {
+// CPUTime is what this process, and those that it started and that have ended, have used.
+func CPUTime() time.Duration {
 	var sum time.Duration
 	for _, who := range []int{syscall.RUSAGE_SELF, syscall.RUSAGE_CHILDREN} {
 		var u syscall.Rusage
