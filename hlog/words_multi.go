@@ -145,16 +145,14 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 
 func (s *Session) multiSetWords(keys, values []uint64) error {
 	return s.windows(keys, writing, func(from, to int, hashes []uint64) error {
-		for i := from; i < to; {
-			i += s.setGroup(keys[i:to], values[i:to], hashes[i-from:])
-			if i == to {
-				break
+		// Those that come after one that is not plain must not come before it: they go one by one.
+		for i := from + s.setGroup(keys[from:to], values[from:to], hashes); i < to; i++ {
+			if s.setWord(keys[i], values[i]) {
+				continue
 			}
-			// This one is not plain; those after it must not come before it.
 			if err := s.set(mem.AsBytes(&keys[i]), mem.AsBytes(&values[i]), hashes[i-from]); err != nil {
 				return err
 			}
-			i++
 		}
 		return nil
 	})
