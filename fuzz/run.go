@@ -219,7 +219,7 @@ func (r *Runner) crash(o Op) error {
 		w.view.Close()
 	}
 	r.views, r.pending = nil, nil
-	if err := r.store.Close(); err != nil && !errors.Is(err, fsx.ErrCrashed) {
+	if err := r.store.Close(); err != nil && !errors.Is(err, fsx.ErrCrashed) && !r.tolerable(err) {
 		return fmt.Errorf("close of a store whose disk is gone: %w", err)
 	}
 	r.store, r.Disk, r.FS = nil, left, left
