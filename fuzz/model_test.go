@@ -1,6 +1,7 @@
 package fuzz
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
@@ -20,16 +21,17 @@ func randomTape(seed uint64, n int) Tape {
 	return t
 }
 
-func TestRandomTapes(t *testing.T) {
+// TestTapes_Random plays random tapes, crashes among their commands.
+func TestTapes_Random(t *testing.T) {
 	for seed := range scaled(12, 60, 5000) {
-		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
-		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+		play := func(tape Tape) error {
+			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
+			r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+			return within(func() error { return r.Play(tape) })
+		}
 		tape := randomTape(seed, 150)
-		last := 0
-		r.Trace = func(i int, o Op) { last = i }
-		if err := r.Play(tape); err != nil {
-			t.Errorf("seed %d: %v\n", seed, err)
-			_ = last
+		if err := play(tape); err != nil {
+			report(t, fmt.Sprint("seed ", seed), err, tape, play)
 		}
 	}
 }
