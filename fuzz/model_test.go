@@ -7,6 +7,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // small are the options that make everything happen early: the least memory, the smallest pages, short segments.
@@ -21,12 +22,15 @@ func randomTape(seed uint64, n int) Tape {
 	return t
 }
 
-// TestTapes_Random plays random tapes, crashes among their commands.
+// TestTapes_Random plays random tapes, crashes among their commands; every third one step by step.
 func TestTapes_Random(t *testing.T) {
 	for seed := range scaled(12, 60, 5000) {
 		play := func(tape Tape) error {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 			r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+			if seed%3 == 2 {
+				r.HashSeed, r.Work = seed, step.New(seed)
+			}
 			return within(func() error { return r.Play(tape) })
 		}
 		tape := randomTape(seed, 150)

@@ -6,12 +6,14 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // maxCommands bounds the tapes of the fuzz targets.
 const maxCommands = 120
 
-// play plays a tape on a disk of its own, with crashes at some of the calls. The byte how chooses options and hashes.
+// play plays a tape on a disk of its own, with crashes at some of the calls. The byte how chooses options, and whether
+// the store has its goroutines (bit 2 clear) or does everything step by step, so that the run replays.
 func play(how byte, tape Tape) error {
 	disk := fsx.NewCrash(fsx.CrashOptions{Direct: how&1 == 1})
 	first := int(how>>3) % len(settings)
@@ -21,9 +23,9 @@ func play(how byte, tape Tape) error {
 	}
 	r := &Runner{FS: disk, Disk: disk, Options: options}
 	if how&4 == 4 {
-		r.HashSeed = uint64(how>>3) + 1
+		r.HashSeed, r.Work = uint64(how>>3)+1, step.New(uint64(how))
 	}
-	c := &Crasher{Options: options, Outcome: r.Outcome, Every: 11 + int(how>>4), Subsets: 2, Again: 50, Depths: 20}
+	c := &Crasher{Options: options, Outcome: r.Outcome, Every: 11 + int(how>>4), Subsets: 2, Again: 50, Depths: 20, Stepped: r.Work != nil}
 	r.NewDisk = c.Watch
 	c.Watch(disk)
 	if err := within(func() error { return r.Play(tape) }); err != nil {

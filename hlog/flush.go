@@ -44,6 +44,10 @@ func (l *hybridLog) writeRange(from, to uint64) error {
 		l.buffers = append(l.buffers, mem.AlignedBytes(int(l.pageBytes), blockBytes))
 	}
 	pieces := int((l.pageEnd(to-1) - l.pageStart(from)) / l.pageBytes)
+	writers := flushWriters
+	if l.steps != nil {
+		writers = 1
+	}
 	if pieces == 1 {
 		return l.writePiece(from, to, l.buffers[0])
 	}
@@ -60,7 +64,7 @@ func (l *hybridLog) writeRange(from, to uint64) error {
 		}
 	}
 	var wg sync.WaitGroup
-	for w := 1; w < flushWriters; w++ {
+	for w := 1; w < writers; w++ {
 		wg.Go(func() { work(w) })
 	}
 	work(0)

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -67,6 +68,8 @@ type hybridLog struct {
 
 	stalled func(time.Duration)
 
+	steps *step.Work // see Store; the pager has no goroutine then
+
 	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
 }
@@ -80,7 +83,8 @@ type logConfig struct {
 	segments        *segments
 	spilling        func()              // called when pages are dropped from memory
 	stalled         func(time.Duration) // is told how long an operation has waited for a page; it must not wait
-	begin, tail     word.Address        // tail is a multiple of blockBytes; all below it is on disk
+	steps           *step.Work
+	begin, tail     word.Address // tail is a multiple of blockBytes; all below it is on disk
 }
 
 // blockBytes is the unit of disk writes. A committed version ends on a multiple of it, so that no block that a
@@ -105,12 +109,16 @@ func newLog(c logConfig) (*hybridLog, error) {
 		spilling:        c.spilling,
 		stalled:         c.stalled,
 		frameBudget:     c.frameBudget,
+		steps:           c.steps,
 		mutableFraction: c.mutableFraction,
 		kicks:           make(chan struct{}, 1),
 		stop:            make(chan struct{}),
 		done:            make(chan struct{}),
 	}
 	l.waitCond.L = &l.waitMu
+	if l.steps != nil {
+		close(l.done)
+	}
 	l.begin.Store(uint64(c.begin))
 	l.place(uint64(c.tail))
 	return l, nil
@@ -188,6 +196,10 @@ func (l *hybridLog) closePage(t uint64) {
 
 // kick asks the pager to look at the regions.
 func (l *hybridLog) kick() {
+	if l.steps != nil {
+		l.steps.Once(step.Pager, l.stepPager)
+		return
+	}
 	select {
 	case l.kicks <- struct{}{}:
 	default:
@@ -222,8 +234,19 @@ func (l *hybridLog) waitForSpace(n int) error {
 			return l.lastErr
 		}
 		l.kick()
-		l.waitCond.Wait()
+		l.waitForPager()
 	}
+}
+
+// waitForPager returns when the pager has announced something. The caller holds waitMu, which is free meanwhile.
+func (l *hybridLog) waitForPager() {
+	if l.steps == nil {
+		l.waitCond.Wait()
+		return
+	}
+	l.waitMu.Unlock()
+	defer l.waitMu.Lock()
+	l.steps.One(step.Pager)
 }
 
 // announce wakes all who wait in waitForSpace; err is what the pager failed with, or nil.

@@ -6,10 +6,17 @@ import (
 	"path/filepath"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // kickMaintenance asks for a round of housekeeping.
 func (s *Store) kickMaintenance() {
+	if s.steps != nil {
+		if !s.readOnly {
+			s.steps.Once(step.Chores, s.maintain)
+		}
+		return
+	}
 	select {
 	case s.chores <- struct{}{}:
 	default:
@@ -25,19 +32,27 @@ func (s *Store) maintenanceLoop() {
 			return
 		case <-s.chores:
 		}
-		s.clearEntries()
-		s.writeImageIfDue()
-		if err := s.retain(); err != nil {
-			s.logger.Error("retention", "err", err)
+		s.maintain()
+	}
+}
+
+// maintain does one round, unless the store is closing.
+func (s *Store) maintain() {
+	if s.background.Err() != nil {
+		return
+	}
+	s.clearEntries()
+	s.writeImageIfDue()
+	if err := s.retain(); err != nil {
+		s.logger.Error("retention", "err", err)
+	}
+	if !s.opts.NoCompaction {
+		if err := s.compactIfDue(s.background); err != nil && s.background.Err() == nil {
+			s.logger.Error("compaction", "err", err)
 		}
-		if !s.opts.NoCompaction {
-			if err := s.compactIfDue(s.background); err != nil && s.background.Err() == nil {
-				s.logger.Error("compaction", "err", err)
-			}
-		}
-		if err := s.collect(); err != nil {
-			s.logger.Error("collection of files", "err", err)
-		}
+	}
+	if err := s.collect(); err != nil {
+		s.logger.Error("collection of files", "err", err)
 	}
 }
 

@@ -50,6 +50,16 @@ func (l *hybridLog) run() {
 	}
 }
 
+// stepPager is one turn of a pager without a goroutine.
+func (l *hybridLog) stepPager() {
+	l.waitMu.Lock()
+	closed := l.closed
+	l.waitMu.Unlock()
+	if !closed {
+		l.announce(l.turn())
+	}
+}
+
 // turn makes passes until the pages ahead of the tail are open.
 func (l *hybridLog) turn() error {
 	for {

@@ -43,7 +43,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	s.log, err = newLog(logConfig{
 		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,
-		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments,
+		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments, steps: s.steps,
 		spilling: s.sizeCache, stalled: s.events.stalled,
 		begin: word.Address(begin), tail: word.Address(tail),
 	})

@@ -1,10 +1,12 @@
 package hlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -174,6 +176,7 @@ func (s *segments) sync() error {
 		}
 	}
 	s.mu.RUnlock()
+	slices.SortFunc(dirty, func(a, b *segment) int { return cmp.Compare(a.name, b.name) }) // so that a run replays
 	var first error
 	for _, g := range dirty {
 		g.dirty.Store(false)
