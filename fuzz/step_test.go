@@ -26,7 +26,7 @@ func trace(tape Tape, seed uint64, o hlog.Options) (calls []string, work int, er
 // TestStepped_Replays: a run that is played step by step does the same to its disk every time, call by call.
 func TestStepped_Replays(t *testing.T) {
 	calls, work := 0, 0
-	for seed := range scaled(6, 20, 1000) {
+	for seed := range scaled(2, 20, 1000) {
 		tape := randomTape(seed+5000, 120)
 		o := settings[int(seed)%len(settings)]
 		first, n, err := trace(tape, seed, o)
@@ -47,5 +47,5 @@ func TestStepped_Replays(t *testing.T) {
 		calls += len(first)
 		work += n
 	}
-	t.Logf("%d calls of %d tapes came again; %d pieces of background work", calls, scaled(6, 20, 1000), work)
+	t.Logf("%d calls of %d tapes came again; %d pieces of background work", calls, scaled(2, 20, 1000), work)
 }

@@ -3,7 +3,8 @@
 // replays from its seed, call by call.
 //
 // What is lost is the interleaving within a piece of work: each runs from its beginning to its end. Stores with their
-// usual goroutines are for the rest.
+// usual goroutines are for the rest. Goroutines stay where they cannot change what reaches the disk: for reads that are
+// spread over several, for views, for Events, and for copies to a remote, which are not stepped.
 package step
 
 import (
