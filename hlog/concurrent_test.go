@@ -469,3 +469,58 @@ func TestSession_TenThousand(t *testing.T) {
 	}
 	must(t, sessions[n-1].Close())
 }
+
+// A value of the largest size of a small record is overwritten in place, while it is read: it is read as one of those
+// that were written, never as parts of two (H7).
+func TestGet_SmallValueIsWhole(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	key := key8(1)
+	fill := func(b []byte, n uint64) {
+		for off := 0; off < len(b); off += 8 {
+			binary.LittleEndian.PutUint64(b[off:], n)
+		}
+	}
+	value := make([]byte, word.MaxSmallValue)
+	must(t, s.Set(key, value))
+	reads := 100_000
+	if testing.Short() {
+		reads /= 4
+	}
+	var ended atomic.Bool
+	var writer, readers sync.WaitGroup
+	writer.Go(func() {
+		x := s.NewSession()
+		defer x.Close()
+		for n := uint64(1); !ended.Load(); n++ {
+			fill(value, n)
+			if err := x.Set(key, value); err != nil {
+				t.Error(err)
+				return
+			}
+		}
+	})
+	for range 2 {
+		readers.Go(func() {
+			x := s.NewSession()
+			defer x.Close()
+			var buf []byte
+			for range reads {
+				var err error
+				if buf, err = x.Get(buf[:0], key); err != nil {
+					t.Error(err)
+					return
+				}
+				first := binary.LittleEndian.Uint64(buf)
+				for off := 8; off < len(buf); off += 8 {
+					if n := binary.LittleEndian.Uint64(buf[off:]); n != first {
+						t.Errorf("read parts of writes %d and %d", first, n)
+						return
+					}
+				}
+			}
+		})
+	}
+	readers.Wait()
+	ended.Store(true)
+	writer.Wait()
+}
