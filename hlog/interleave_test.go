@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
 	"runtime"
@@ -231,4 +232,100 @@ func TestSet_AbandonedRecordStaysDead(t *testing.T) {
 	must(t, s.Close())
 	s = mustOpen(t, "/store", o)
 	check("after opening again")
+}
+
+// Once a checkpoint has begun, nothing is changed in place that was written before it, through whatever door and by
+// whichever short path, although all of it is as mutable as it was: the cut waits for an operation that is inside (C2).
+func TestCheckpoint_EveryDoorCopies(t *testing.T) {
+	o := tiny()
+	s := mustOpen(t, "/store", o)
+	x := s.NewSession()
+	defer x.Close()
+	table, err := NewTable[uint64, uint64](x)
+	must(t, err)
+	small, large := []byte("old value"), make([]byte, 3000)
+	replace := func([]byte) []byte { return []byte("new value") }
+	inPlace := func(old []byte) []byte { old[0]++; return old }
+	word := binary.LittleEndian.Uint64
+	eight := []byte("old word")
+	doors := []struct {
+		name string
+		old  []byte
+		do   func(key []byte) error
+	}{
+		{"Set", small, func(k []byte) error { return x.Set(k, []byte("new value")) }},
+		{"Set large", large, func(k []byte) error { return x.Set(k, []byte("new value")) }},
+		{"Store.Set", small, func(k []byte) error { return s.Set(k, []byte("new value")) }},
+		{"Delete", small, x.Delete},
+		{"Delete large", large, x.Delete},
+		{"RMW", small, func(k []byte) error { return x.RMW(k, replace) }},
+		{"RMW in place", small, func(k []byte) error { return x.RMW(k, inPlace) }},
+		{"RMW large", large, func(k []byte) error { return x.RMW(k, inPlace) }},
+		{"RMW that deletes", small, func(k []byte) error { return x.RMW(k, func([]byte) []byte { return nil }) }},
+		{"MultiSet", small, func(k []byte) error { return x.MultiSet([][]byte{k}, [][]byte{[]byte("new value")}) }},
+		{"MultiRMW", small, func(k []byte) error {
+			return x.MultiRMW([][]byte{k}, func(_ int, old []byte) []byte { return inPlace(old) })
+		}},
+		{"Table.Set", eight, func(k []byte) error { return table.Set(word(k), 1) }},
+		{"Table.Delete", eight, func(k []byte) error { return table.Delete(word(k)) }},
+		{"Table.Update", eight, func(k []byte) error { return table.Update(word(k), func(v *uint64, _ bool) { *v++ }) }},
+		{"Table.MultiSet", eight, func(k []byte) error { return table.MultiSet([]uint64{word(k)}, []uint64{1}) }},
+		{"Table.MultiUpdate", eight, func(k []byte) error {
+			return table.MultiUpdate([]uint64{word(k)}, func(_ int, v *uint64, _ bool) { *v++ })
+		}},
+	}
+	for i, d := range doors {
+		must(t, x.Set(key8(i), d.old))
+	}
+	g := s.epochs.Register()
+	defer g.Release()
+	g.Enter()
+	p, err := s.BeginCheckpoint()
+	must(t, err)
+	for i, d := range doors {
+		if err := d.do(key8(i)); err != nil {
+			t.Errorf("%s: %v", d.name, err)
+		}
+	}
+	g.Exit()
+	_, err = p.Wait(t.Context())
+	must(t, err)
+	w, err := s.OpenVersion(t.Context(), p.Version())
+	must(t, err)
+	for i, d := range doors {
+		if v, err := w.Get(nil, key8(i)); err != nil || !bytes.Equal(v, d.old) {
+			t.Errorf("%s: the version has %.20q, %v", d.name, v, err)
+		}
+		if v, err := s.Get(nil, key8(i)); err == nil && bytes.Equal(v, d.old) || err != nil && err != ErrNotFound {
+			t.Errorf("%s: it has done nothing: %.20q, %v", d.name, v, err)
+		}
+	}
+	must(t, w.Close())
+}
+
+// A record that a copy supersedes is sealed first: whoever has found it mutable before, and is late, does not update it
+// any more (H4).
+func TestSet_SealsWhatItCopies(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	key := []byte("key")
+	must(t, s.Set(key, []byte("before")))
+	g := s.epochs.Register()
+	defer g.Release()
+	g.Enter()
+	_, e, _ := s.index().Find(s.hash(key))
+	_, p, ok := s.log.find(e.Address(), key, s.log.readOnly.Load())
+	if !ok {
+		t.Fatal("the key is not in memory")
+	}
+	k, st := linkAt(p), stateAt(p)
+	_, err := s.BeginCheckpoint()
+	must(t, err)
+	must(t, s.Set(key, []byte("copy")))
+	if o := updateInPlace(p, k, st, []byte("late"), false); o != again {
+		t.Errorf("an update of what has been copied: %v", o)
+	}
+	g.Exit()
+	if v, err := s.Get(nil, key); err != nil || string(v) != "copy" {
+		t.Errorf("%q, %v", v, err)
+	}
 }
