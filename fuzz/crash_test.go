@@ -12,6 +12,7 @@ import (
 // these crashes at every call again. Every fourth tape is played with the goroutines of the store, the others step by
 // step: what fails there fails every time.
 func TestCrash_EveryCall(t *testing.T) {
+	t.Parallel()
 	var sum Counts
 	scripts := scaled(2, 20, 200)
 	for seed := range scripts {

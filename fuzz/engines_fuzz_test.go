@@ -247,6 +247,7 @@ func engineOptions() compare.Options {
 
 // TestEngines_Tapes plays the same tapes against every engine of package compare.
 func TestEngines_Tapes(t *testing.T) {
+	t.Parallel()
 	for i, kind := range compare.Kinds() {
 		states := 0
 		tapes := scaled(2, 10, 500)

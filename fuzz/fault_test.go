@@ -51,6 +51,7 @@ func faults(class fsx.Class) []fsx.Fault {
 // TestFault_EveryCall fails every call of every class, once and for ever, before, in the middle of and after its
 // effect.
 func TestFault_EveryCall(t *testing.T) {
+	t.Parallel()
 	var sum Counts
 	runs := 0
 	for seed := range scaled(1, 1, 40) {
@@ -95,6 +96,7 @@ func TestFault_Interrupted(t *testing.T) {
 // TestFault_ByteBudget has files grow by so many bytes and no more, for budgets up to what a tape needs, and gives
 // space back in the middle of the tape.
 func TestFault_ByteBudget(t *testing.T) {
+	t.Parallel()
 	var sum Counts
 	runs, failed := 0, 0
 	for seed := range scaled(1, 3, 100) {
@@ -133,6 +135,7 @@ func TestFault_ByteBudget(t *testing.T) {
 // TestFault_SyncDropsOnce has one sync drop what it should have written and say so, and be honest again from then on,
 // at every sync of a tape: what it covered must be written again or never be believed durable (G8).
 func TestFault_SyncDropsOnce(t *testing.T) {
+	t.Parallel()
 	var sum Counts
 	runs, failed := 0, 0
 	for seed := range scaled(1, 3, 100) {

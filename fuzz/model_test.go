@@ -24,6 +24,7 @@ func randomTape(seed uint64, n int) Tape {
 
 // TestTapes_Random plays random tapes, crashes among their commands; every third one step by step.
 func TestTapes_Random(t *testing.T) {
+	t.Parallel()
 	for seed := range scaled(12, 60, 5000) {
 		play := func(tape Tape) error {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})

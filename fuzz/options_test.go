@@ -47,6 +47,7 @@ var settings = func() []hlog.Options {
 
 // TestOptions_ChangeFromOneOpenToTheNext plays tapes that open the store with ever other settings.
 func TestOptions_ChangeFromOneOpenToTheNext(t *testing.T) {
+	t.Parallel()
 	for seed := range scaled(6, 20, 1000) {
 		for _, direct := range []bool{false, true} {
 			play := func(tape Tape) error {
@@ -65,6 +66,7 @@ func TestOptions_ChangeFromOneOpenToTheNext(t *testing.T) {
 // TestOptions_SameAnswers plays one tape under every option set, with files that are read and written past the page
 // cache and with such as are not: all of them must end in the same state.
 func TestOptions_SameAnswers(t *testing.T) {
+	t.Parallel()
 	var growths, images atomic.Int64
 	runs := 0
 	for seed := range scaled(1, 2, 100) {

@@ -294,6 +294,7 @@ func verifyKilled(dir string, readOnly bool, k killed) (versions int, err error)
 
 // TestKill_Writer kills processes with SIGKILL, over and over, several directories at a time.
 func TestKill_Writer(t *testing.T) {
+	t.Parallel()
 	const chains = 4
 	var kills, lines, versions atomic.Int64
 	var all sync.WaitGroup

@@ -25,6 +25,7 @@ func trace(tape Tape, seed uint64, o hlog.Options) (calls []string, work int, er
 
 // TestStepped_Replays: a run that is played step by step does the same to its disk every time, call by call.
 func TestStepped_Replays(t *testing.T) {
+	t.Parallel()
 	calls, work := 0, 0
 	for seed := range scaled(2, 20, 1000) {
 		tape := randomTape(seed+5000, 120)

@@ -61,22 +61,23 @@ func run(hunt string, names []string) error {
 		return err
 	}
 	var survived []string
+	var bad error
 	for _, m := range mutations {
 		if len(names) > 0 && !slices.Contains(names, m.name) {
 			continue
 		}
 		caught, err := m.check(scratch, hunt)
 		if err != nil {
-			return fmt.Errorf("%s: %w", m.name, err)
-		}
-		if !caught {
+			fmt.Printf("%-26s %v\n", m.name, err)
+			bad = errors.Join(bad, fmt.Errorf("%s: %w", m.name, err))
+		} else if !caught {
 			survived = append(survived, m.name)
 		}
 	}
 	if len(survived) > 0 {
-		return fmt.Errorf("%d mutations survived: %s", len(survived), strings.Join(survived, ", "))
+		bad = errors.Join(bad, fmt.Errorf("%d mutations survived: %s", len(survived), strings.Join(survived, ", ")))
 	}
-	return nil
+	return bad
 }
 
 // moduleRoot returns the directory of the module that the working directory is in.
@@ -150,7 +151,7 @@ func (m mutation) check(dir, hunt string) (caught bool, err error) {
 	if len(failed) == 0 {
 		verdict = "SURVIVED"
 	}
-	fmt.Printf("%-22s %s %s (%v in all)\n", m.name, verdict, strings.Join(failed, ", "), time.Since(began).Round(100*time.Millisecond))
+	fmt.Printf("%-26s %s %s (%v in all)\n", m.name, verdict, strings.Join(failed, ", "), time.Since(began).Round(100*time.Millisecond))
 	return len(failed) > 0, nil
 }
 

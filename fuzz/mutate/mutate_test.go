@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -22,5 +23,16 @@ func TestMutations_Apply(t *testing.T) {
 		if _, err := m.apply(source); err != nil {
 			t.Errorf("%s: %v", m.name, err)
 		}
+	}
+}
+
+// The table of fuzz/README.md is the one that this program prints.
+func TestReadme_HasTheTable(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(string(readme), markdown(mutations)) {
+		t.Error("the table is out of date: go run ./fuzz/mutate -table")
 	}
 }
