@@ -498,9 +498,9 @@ func TestInsert_BesideAFreedSlot(t *testing.T) {
 	const filler = 1 << 40
 	address := word.FirstAddress
 	next := func() word.Address { address += word.Align; return address }
-	rounds := uint64(60_000)
+	rounds := uint64(200_000)
 	if testing.Short() {
-		rounds /= 4
+		rounds /= 10
 	}
 	type insert struct {
 		h uint64
