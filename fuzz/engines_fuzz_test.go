@@ -250,7 +250,7 @@ func TestEngines_Tapes(t *testing.T) {
 	t.Parallel()
 	for i, kind := range compare.Kinds() {
 		states := 0
-		tapes := scaled(2, 10, 500)
+		tapes := scaled(2, 6, 500)
 		for seed := range tapes {
 			how := byte(i) | byte(seed%2)<<2
 			tape := randomTape(seed+3000, 80)

@@ -16,7 +16,7 @@ func faulty(tape Tape, fault fsx.Fault) (fired int64, counts Counts, err error) 
 	disk := fsx.NewCrash(fsx.CrashOptions{})
 	failing := fsx.NewErr(disk)
 	r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true, Work: step.New(1)}
-	c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 5, Subsets: 2, Stepped: true}
+	c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 7, Subsets: 2, Stepped: true}
 	injected := failing.Inject(fault)
 	c.Watch(disk)
 	if err := within(func() error { return r.Play(tape) }); err != nil {

@@ -302,7 +302,7 @@ func TestKill_Writer(t *testing.T) {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(chain), uint64(time.Now().UnixNano())))
 			dir := ""
-			for i := range scaled(2, 26, 250) {
+			for i := range scaled(2, 25, 250) {
 				if i%9 == 0 { // histories get long
 					dir = t.TempDir()
 				}
