@@ -21,8 +21,7 @@ import (
 type hybridLog struct {
 	pageBits  uint
 	pageBytes uint64
-	ringMask  uint64
-	base      mem.Ptr
+	ring      mem.Ring
 	region    *mem.Region
 	epochs    *epoch.Manager
 	segments  *segments
@@ -100,8 +99,7 @@ func newLog(c logConfig) (*hybridLog, error) {
 	l := &hybridLog{
 		pageBits:        uint(bits.TrailingZeros(uint(c.pageBytes))),
 		pageBytes:       uint64(c.pageBytes),
-		ringMask:        ring - 1,
-		base:            region.At(0),
+		ring:            mem.Ring{Base: region.At(0), Mask: ring - 1},
 		region:          region,
 		epochs:          c.epochs,
 		segments:        c.segments,
@@ -141,12 +139,12 @@ func (l *hybridLog) pageEnd(a uint64) uint64   { return l.pageStart(a) + l.pageB
 // at returns where address a is in memory. The caller is inside the epoch in which it saw a at or above head, or
 // allocated it (H3).
 func (l *hybridLog) at(a word.Address) mem.Ptr {
-	return mem.Add(l.base, uintptr(uint64(a)&l.ringMask))
+	return mem.Add(l.ring.Base, uintptr(uint64(a)&l.ring.Mask))
 }
 
 // frame returns the memory of n bytes of log from a, which do not cross a page end.
 func (l *hybridLog) frame(a uint64, n int) []byte {
-	return l.region.Bytes(int(a&l.ringMask), n)
+	return l.region.Bytes(int(a&l.ring.Mask), n)
 }
 
 // fits reports whether a record with such a key and value fits into a page.

@@ -10,28 +10,18 @@ import (
 // where it was expected do nothing else: one stay in the epoch serves the group. An operation that is anything but plain
 // goes the general way, in its turn.
 
-// wordGroup is what a group of keys has found: the head of each key's chain, None if that takes more than one look.
-type wordGroup [multiGroup]word.Address
+// wordGroup is what a group of keys has found: the entries that lead to their chains, 0 where that takes more than one
+// look.
+type wordGroup [multiGroup]uint64
+
+// at returns the head of the i-th key's chain, None if it was not found.
+func (g *wordGroup) at(i int) word.Address { return word.Entry(g[i]).Address() }
 
 // seekGroup finds the heads of the chains of a group, whose buckets have been asked for, and asks for those that are in
 // memory, and for the buckets of the group that comes next. The session is inside the epoch.
 func (s *Session) seekGroup(g *wordGroup, hashes []uint64) {
 	group, next := ahead(hashes)
-	x := s.store.index()
-	l := s.log
-	head := l.head.Load()
-	for i, h := range group {
-		if i < len(next) {
-			x.Prefetch(next[i])
-		}
-		a := x.Seek(h).Address()
-		if uint64(a) < head {
-			a = word.None
-		} else {
-			mem.Prefetch(l.at(a))
-		}
-		g[i] = a
-	}
+	s.store.index().SeekAll(&s.log.ring, group, next, g[:len(group)])
 }
 
 // ahead divides what is left of a window into the group that comes first and the one after it.
@@ -129,9 +119,10 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 	var g wordGroup
 	s.seekGroup(&g, hashes)
 	l := s.log
+	head := l.head.Load()
 	for i, k := range keys {
-		a := g[i]
-		if a == word.None {
+		a := g.at(i)
+		if uint64(a) < head {
 			continue
 		}
 		p := l.at(a)
@@ -172,7 +163,7 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 	readOnly := l.readOnly.Load()
 	n := 0
 	for i, k := range keys {
-		a := g[i]
+		a := g.at(i)
 		if uint64(a) < readOnly {
 			break
 		}
@@ -209,7 +200,7 @@ func (s *Session) multiUpdateWords(keys []uint64, fn func(i int, v *uint64, exis
 		s.updateGroup(&g, hashes)
 		for i := from; i < to; i++ {
 			at = i
-			if s.updateFound(g[i-from], keys[i], one) {
+			if s.updateFound(g.at(i-from), keys[i], one) {
 				continue
 			}
 			if err := general(i, hashes[i-from]); err != nil {
