@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"slices"
 	"sort"
 	"strings"
 
@@ -191,6 +192,37 @@ func (f findings) fit() []string {
 	}
 	if !found {
 		return append(text, missing("headtohead")...)
+	}
+	return append(text, f.cpuOfUpdates()...)
+}
+
+// cpuOfUpdates says what an update costs each engine in CPU, which neighbours on the machine change less than the rates.
+func (f findings) cpuOfUpdates() []string {
+	var text []string
+	for _, name := range []string{"headtohead", "mixes", "larger"} {
+		if f[name] == nil {
+			continue
+		}
+		for _, t := range f[name].Tables {
+			column := slices.Index(t.Header, "CPU per operation")
+			if column < 0 {
+				continue
+			}
+			costs := map[string][]string{} // by distribution
+			var order []string
+			for _, row := range t.Rows {
+				if row[0] != "update" || row[column] == "–" {
+					continue
+				}
+				if costs[row[1]] == nil {
+					order = append(order, row[1])
+				}
+				costs[row[1]] = append(costs[row[1]], row[2]+" "+row[column])
+			}
+			for _, dist := range order {
+				text = append(text, fmt.Sprintf("CPU of an update, %s, %s: %s.", t.Name, dist, strings.Join(costs[dist], ", ")))
+			}
+		}
 	}
 	return text
 }

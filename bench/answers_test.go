@@ -85,3 +85,14 @@ func TestAnswers_IncrementalAgainstFull(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+func TestAnswers_CPUOfUpdatesIsTakenFromTheTable(t *testing.T) {
+	tab := &report.Table{Name: "headtohead", Header: []string{"mix", "distribution", "engine", "CPU per operation"}, Rows: [][]string{
+		{"update", "zipf", "hybridlog", "176 ns"}, {"update", "zipf", "lsm", "299 ns"}, {"read", "zipf", "lsm", "529 ns"}}}
+	h := &report.Section{Name: "headtohead", Tables: []*report.Table{tab}, Figures: []*report.Figure{
+		bars("headtohead-update", "zipf", map[string]float64{"hybridlog": 9e6, "lsm": 1e6})}}
+	const want = "CPU of an update, headtohead, zipf: hybridlog 176 ns, lsm 299 ns."
+	if got := answerText([]*report.Section{h})["RQ1"]; !strings.Contains(got, want) {
+		t.Errorf("RQ1 lacks %q: %s", want, got)
+	}
+}

@@ -20,6 +20,7 @@
 //
 // Machines of this kind are noisy. Engines are measured in alternating rounds, never one after the other, and the
 // reports give the median with the lowest and the highest round. A gap below 1.5 times is no result until it was seen again.
+// The CPU of an operation, where it is given, hardly depends on the neighbours.
 // All engines run on equal terms: the same memory setting, the same policy of syncing (at snapshots, never per write),
 // checksums on, through the same interface.
 package main

@@ -266,7 +266,19 @@ func (e *env) facts(args []string) [][2]string {
 	if c := commit(); c != "" {
 		f = append(f, [2]string{"commit", c})
 	}
+	if load := loadAverage(); load != "" {
+		f = append(f, [2]string{"load average at the start", load})
+	}
 	return f
+}
+
+// loadAverage is how many processes have wanted a CPU in the last 1, 5 and 15 minutes; empty where the system does not say.
+func loadAverage() string {
+	b, err := os.ReadFile("/proc/loadavg")
+	if f := strings.Fields(string(b)); err == nil && len(f) >= 3 {
+		return strings.Join(f[:3], " ")
+	}
+	return ""
 }
 
 // commit is the revision the program was built from, or the one of the work tree.

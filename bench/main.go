@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/hybridlog/hybridlog/bench/internal/contest"
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 )
 
@@ -68,12 +69,14 @@ func run(ctx context.Context, args []string) error {
 func (e *env) runAll(ctx context.Context, todo []experiment, args []string) error {
 	r := &report.Report{Title: "HybridLog, measured", Created: e.began, Facts: e.facts(args)}
 	var failed []error
+	var spent []string
 	for i, x := range todo {
 		if len(todo) > 1 {
 			e.progress.Say("--- %s (%d of %d): %s", x.name, i+1, len(todo), x.title)
 		}
-		t := time.Now()
+		t, cpu := time.Now(), contest.CPUTime()
 		s, err := x.run(ctx, e)
+		spent = append(spent, fmt.Sprintf("%s %s (CPU %s)", x.name, report.Duration(time.Since(t)), report.Duration(contest.CPUTime()-cpu)))
 		if s != nil {
 			if s.Took == 0 {
 				s.Took = time.Since(t)
@@ -88,6 +91,9 @@ func (e *env) runAll(ctx context.Context, todo []experiment, args []string) erro
 			break
 		}
 	}
+	if load := loadAverage(); load != "" {
+		r.Facts = append(r.Facts, [2]string{"load average at the end", load})
+	}
 	if len(r.Sections) > 0 {
 		r.Answers = answers(r.Sections)
 		if p := properties(r.Sections); p != nil {
@@ -100,6 +106,7 @@ func (e *env) runAll(ctx context.Context, todo []experiment, args []string) erro
 			e.progress.Say("report: %s (%s in all)", page, report.Duration(time.Since(e.began)))
 		}
 	}
+	e.progress.Say("time: %s; load average %s", strings.Join(spent, ", "), or(loadAverage(), "unknown"))
 	return errors.Join(failed...)
 }
 

@@ -20,12 +20,13 @@ const childFlag = "-counting-process"
 
 // mainJob is the parent's view of the job.
 type mainJob struct {
-	env    *env
-	spec   jobSpec
-	source *workload.Source
-	counts map[string]uint64 // the independent count
-	total  int64             // updates it took
-	tokens int64             // of them single tokens
+	env      *env
+	spec     jobSpec
+	source   *workload.Source
+	counted  tally         // the independent count
+	counting time.Duration // that it took
+	total    int64         // updates it took
+	tokens   int64         // of them single tokens
 
 	lives []life
 	first time.Time // when the first life began
@@ -52,18 +53,8 @@ func runMainJob(ctx context.Context, e *env) (*report.Section, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(j.spec.Dir)
-	if err := j.countIndependently(ctx); err != nil {
+	if err := j.work(ctx); err != nil {
 		return nil, err
-	}
-	for n := 0; ; n++ {
-		l, err := j.live(ctx, n < e.kills)
-		j.lives = append(j.lives, l)
-		if err != nil {
-			return nil, err
-		}
-		if !l.killed {
-			break
-		}
 	}
 	proof, err := j.prove(ctx)
 	if err != nil {
@@ -72,6 +63,34 @@ func runMainJob(ctx context.Context, e *env) (*report.Section, error) {
 	s := j.section(proof)
 	s.Took = time.Since(began)
 	return s, nil
+}
+
+// work has the counting processes count, and counts in this one beside them.
+func (j *mainJob) work(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	counted := make(chan error, 1)
+	go func() { counted <- j.countIndependently(ctx) }()
+	var err error
+	for n, killed := 0, true; killed && err == nil; n++ {
+		var l life
+		l, err = j.live(ctx, n < j.env.kills)
+		j.lives, killed = append(j.lives, l), l.killed
+	}
+	if err != nil {
+		cancel()
+	}
+	err = errors.Join(err, <-counted)
+	cancel()
+	if err != nil {
+		return err
+	}
+	j.env.progress.Say("independent count: %s tokens, %s updates, %s distinct keys in %s files (%s)", report.Thousands(j.tokens),
+		report.Thousands(j.total), report.Thousands(int64(len(j.counted.counts))), report.Thousands(int64(len(j.source.Files))),
+		report.Duration(j.counting))
+	if made := j.lives[len(j.lives)-1].done.Updates; made != j.total {
+		return fmt.Errorf("wrong: the counting processes made %d updates, the text has %d", made, j.total)
+	}
+	return nil
 }
 
 func (j *mainJob) prepare() error {
@@ -131,11 +150,9 @@ const defaultJobMemory = 48 << 20
 
 // countIndependently makes the count that the store's is held against, with nothing but a Go map.
 func (j *mainJob) countIndependently(ctx context.Context) error {
-	p := j.env.progress
-	p.Step("counting %s of text with a plain map", report.Bytes(j.source.Bytes))
-	counts := map[string]*uint64{} // by pointer: adding to a known key then needs no copy of it
+	began := time.Now()
+	j.counted = tally{number: map[string]uint32{}}
 	var text []byte
-	var read int64
 	for _, f := range j.source.Files {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -149,29 +166,17 @@ func (j *mainJob) countIndependently(ctx context.Context) error {
 			if !workload.IsPair(key) {
 				j.tokens++
 			}
-			if n := counts[string(key)]; n != nil {
-				*n++
-				return
-			}
-			n := uint64(1)
-			counts[string(key)] = &n
+			j.counted.add(key)
 		})
-		read += f.Size
-		p.At(float64(read), float64(j.source.Bytes), "")
 	}
-	j.counts = make(map[string]uint64, len(counts))
-	for k, n := range counts {
-		j.counts[k] = *n
-	}
-	p.Done("independent count: %s tokens, %s updates, %s distinct keys in %s files", report.Thousands(j.tokens),
-		report.Thousands(j.total), report.Thousands(int64(len(j.counts))), report.Thousands(int64(len(j.source.Files))))
+	j.counting = time.Since(began)
 	return nil
 }
 
 // stateBytes is what the counters take in the log, each once: header, key and value, aligned.
 func (j *mainJob) stateBytes() int64 {
 	var n int64
-	for k := range j.counts {
+	for k := range j.counted.number {
 		n += int64(16+len(k)+8+7) &^ 7
 	}
 	return n
@@ -198,7 +203,7 @@ func (j *mainJob) live(ctx context.Context, kill bool) (life, error) {
 	if j.first.IsZero() {
 		j.first = l.started
 	}
-	j.env.progress.Step("counting process %d", len(j.lives)+1)
+	j.env.progress.Step("counting process %d, %s of text", len(j.lives)+1, report.Bytes(j.source.Bytes))
 	if err := cmd.Start(); err != nil {
 		return l, err
 	}
@@ -235,9 +240,8 @@ func (j *mainJob) saw(l *life, ev event) {
 	case "open":
 		l.open = ev
 		if ev.Version > 0 {
-			p.Say("recovered version %d: open %s, first read after %s; going on at %s of %s updates", ev.Version,
-				report.Duration(time.Duration(ev.Open)), report.Duration(time.Duration(ev.FirstRead)),
-				report.Thousands(ev.Updates), report.Thousands(j.total))
+			p.Say("recovered version %d: open %s, first read after %s; going on at update %s", ev.Version,
+				report.Duration(time.Duration(ev.Open)), report.Duration(time.Duration(ev.FirstRead)), report.Thousands(ev.Updates))
 		}
 	case "progress":
 		l.progress = append(l.progress, ev)
@@ -267,8 +271,6 @@ func (j *mainJob) ended(l *life, err error, failure string) error {
 		return fmt.Errorf("counting process: %w", err)
 	case l.done.Kind == "":
 		return errors.New("counting process ended without a word")
-	case l.done.Updates != j.total:
-		return fmt.Errorf("counting process made %d updates, the text has %d", l.done.Updates, j.total)
 	}
 	p.Done("counted: %s updates, %d versions in this process", report.Thousands(l.done.Updates), len(l.checkpoints))
 	return nil

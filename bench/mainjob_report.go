@@ -11,7 +11,7 @@ import (
 // section puts the job into tables and figures and prints the summary.
 func (j *mainJob) section(p proof) *report.Section {
 	s := &report.Section{Name: "mainjob", Title: "Main job: counting source text",
-		Settings: fmt.Sprintf("%s of text in %d files, %d workers, memory %s, checkpoint every %s updates, %d kills.",
+		Settings: fmt.Sprintf("%s of text in %d files, %d workers, memory %s, checkpoint every %s updates, kills: %d.",
 			report.Bytes(j.source.Bytes), len(j.source.Files), j.spec.Workers, report.Bytes(j.spec.Memory),
 			report.Thousands(int64(j.spec.Every)), len(j.lives)-1)}
 	s.Tables = []*report.Table{j.summary(p)}
@@ -50,7 +50,7 @@ func (j *mainJob) summary(p proof) *report.Table {
 	}
 	state := j.stateBytes()
 	t.Add("tokens in the text", j.tokens)
-	t.Add("distinct keys (tokens and pairs)", len(j.counts))
+	t.Add("distinct keys (tokens and pairs)", len(j.counted.counts))
 	t.Add("updates", j.total)
 	t.Add("updates per second, restarts and checkpoints included", report.Rate(float64(updates)/work.Seconds()))
 	t.Add("state: records, each once", report.Bytes(state))
@@ -75,6 +75,12 @@ func (j *mainJob) summary(p proof) *report.Table {
 	}
 	t.Add("counts proven equal", p.scanned)
 	t.Add("keys proven absent singly", p.absent)
+	lives := ""
+	for _, l := range j.lives {
+		lives += report.Duration(l.lasted) + ", "
+	}
+	t.Add("time: independent count (beside the first process), each process, single reads, scan", report.Duration(j.counting)+", "+lives+
+		report.Duration(p.byGet)+", "+report.Duration(p.byScan))
 	return t
 }
 

@@ -104,7 +104,7 @@ func TestMainJob_ProofNoticesWhatIsWrong(t *testing.T) {
 				t.Fatal(err)
 			}
 			var some string
-			for k := range j.counts {
+			for k := range j.counted.number {
 				some = k
 				break
 			}

@@ -158,7 +158,7 @@ func runMicro(ctx context.Context, e *env) (*report.Section, error) {
 		for _, g := range goroutines {
 			p := picks(d, keys, g)
 			fig := &report.Figure{Name: fmt.Sprintf("micro-%s-g%d", d, g), XLabel: "operation", YLabel: "million operations per second",
-				Title: fmt.Sprintf("%s keys, %s, %d goroutines", report.Thousands(int64(keys)), d, g)}
+				Title: fmt.Sprintf("%s keys, %s, goroutines: %d", report.Thousands(int64(keys)), d, g)}
 			for _, op := range []workload.Op{workload.Get, workload.Set, workload.RMW} {
 				rates, err := f.rounds(ctx, op, p, rounds, each, func() {
 					done++

@@ -7,7 +7,8 @@ type drain struct {
 	mu      sync.Mutex
 	idle    sync.Cond // signalled when running becomes false
 	pending []func()
-	running bool // the goroutine that runs actions exists
+	running bool         // what runs actions was spawned and has not ended
+	spawn   func(func()) // nil: a goroutine
 }
 
 // Defer runs action exactly once, when every guard that is inside now has left (E3). It does not wait and may be
@@ -20,7 +21,11 @@ func (m *Manager) Defer(action func()) {
 	d.pending = append(d.pending, action)
 	if !d.running {
 		d.running = true
-		go m.runActions()
+		if d.spawn != nil {
+			d.spawn(m.runActions)
+		} else {
+			go m.runActions()
+		}
 	}
 }
 

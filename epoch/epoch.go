@@ -52,8 +52,14 @@ type Manager struct {
 }
 
 // New returns a manager without guards. [Manager.Close] ends it.
-func New() *Manager {
-	return newManager(membarrierWorks(), fenceThreads)
+func New() *Manager { return NewOn(nil) }
+
+// NewOn is [New] with a function that has the actions of [Manager.Defer] run in the background, whenever it likes but
+// before Close; nil: by a goroutine.
+func NewOn(spawn func(func())) *Manager {
+	m := newManager(membarrierWorks(), fenceThreads)
+	m.drain.spawn = spawn
+	return m
 }
 
 func newManager(asymmetric bool, barrier func()) *Manager {

@@ -67,6 +67,7 @@ func (r *Runner) single(o Op) error {
 }
 
 func (r *Runner) set(p point, key []byte, size int) error {
+	r.Work.Pause(pauseOperations)
 	r.model.seq++
 	v := Value(r.model.seq, size)
 	ok, err := r.wrote(key, size, p.Set(key, v))
@@ -122,6 +123,7 @@ var errPanic = errors.New("callback panics on purpose")
 func (r *Runner) rmw(p point, key []byte, way int, size byte) (err error) {
 	r.model.seq++
 	seq := r.model.seq
+	r.Work.Pause(pauseOperations)
 	want, existed := r.model.live[string(key)]
 	var seen error
 	defer func() {
@@ -136,6 +138,7 @@ func (r *Runner) rmw(p point, key []byte, way int, size byte) (err error) {
 		if (old != nil) != existed || string(old) != want {
 			seen = disagree("rmw of key %x saw %d bytes (nil: %v), want %d (%v)", clip(string(key)), len(old), old == nil, len(want), !existed)
 		}
+		r.Work.Pause(pauseOperations) // the world goes on between read and write
 		if way == rmwPanic {
 			if len(old) > 0 {
 				old[0]++
@@ -359,6 +362,9 @@ func (r *Runner) burst(o Op) error {
 	r.model.seq += uint64(workers * n)
 	errs := make([]error, workers)
 	news := make([]State, workers)
+	if r.Work != nil {
+		return r.burstInTurn(o, base, n, workers, span)
+	}
 	var wg sync.WaitGroup
 	for w := range workers {
 		wg.Go(func() {
@@ -383,6 +389,27 @@ func (r *Runner) burst(o Op) error {
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// burstInTurn does what the goroutines of burst do, one operation of each at a time.
+func (r *Runner) burstInTurn(o Op, base uint64, n, workers, span int) error {
+	sessions := make([]*hlog.Session, workers)
+	for w := range sessions {
+		sessions[w] = r.store.NewSession()
+		defer sessions[w].Close()
+	}
+	for i := range n {
+		for w, x := range sessions {
+			k := Key((int(o.A) + w*span + i%span) % 256)
+			v := Value(base+uint64(w*n+i), 8+int(o.C)%100)
+			r.Work.Pause(pauseOperations)
+			if err := x.Set(k, v); err != nil {
+				return err
+			}
+			r.model.live[string(k)] = string(v)
+		}
+	}
+	return nil
 }
 
 // begin begins a checkpoint.

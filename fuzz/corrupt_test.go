@@ -312,6 +312,7 @@ func sum(b []byte) uint64 {
 
 // TestCorrupt_EveryByte flips a bit of every byte of every file of a small store.
 func TestCorrupt_EveryByte(t *testing.T) {
+	t.Parallel()
 	d, err := smallStore()
 	if err != nil {
 		t.Fatal(err)

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // Crasher crashes a disk at its write-class calls while something else uses it, and opens what is left. Nothing is
@@ -25,6 +26,8 @@ type Crasher struct {
 	Again int
 	// Depths is the stride among the clones that are verified deeply; 0 = none.
 	Depths int
+	// Stepped has the stores on the clones do their background work step by step, so that they replay.
+	Stepped bool
 
 	mu     sync.Mutex
 	seed   uint64
@@ -126,7 +129,15 @@ func (c *Crasher) verify(left *fsx.CrashFS, allowed *Outcome) error {
 	case c.states%3 == 0:
 		depth = Versions
 	}
-	return within(func() error { return Verify(left, opts, allowed, depth) })
+	return within(func() error { return Verify(c.files(left), opts, allowed, depth) })
+}
+
+// files returns the file system for a store on a clone.
+func (c *Crasher) files(disk *fsx.CrashFS) fsx.FS {
+	if !c.Stepped {
+		return disk
+	}
+	return Stepped(disk, step.New(uint64(c.states)))
 }
 
 // verifyAgain crashes the recovery from a crash at every call, and that once more.
@@ -135,7 +146,7 @@ func (c *Crasher) verifyAgain(left *fsx.CrashFS, opts hlog.Options, allowed *Out
 		disk := left.Clone(fsx.Crash{Keep: fsx.KeepAll})
 		disk.CrashAt(k)
 		o := opts
-		o.FS = disk
+		o.FS = c.files(disk)
 		s, err := hlog.Open(storeDir, &o)
 		crashed := errors.Is(err, fsx.ErrCrashed)
 		if err == nil {
@@ -149,7 +160,7 @@ func (c *Crasher) verifyAgain(left *fsx.CrashFS, opts hlog.Options, allowed *Out
 			c.states++
 			c.second++
 			crash := c.choose([]int{0, 1, 4}[i], disk.Unsynced())
-			if err := within(func() error { return Verify(disk.Clone(crash), opts, allowed, Shallow) }); err != nil {
+			if err := within(func() error { return Verify(c.files(disk.Clone(crash)), opts, allowed, Shallow) }); err != nil {
 				return fmt.Errorf("then crash %v at call %d of the recovery: %w", crash, k, err)
 			}
 		}

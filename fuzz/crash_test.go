@@ -5,15 +5,23 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
-// TestCrash_EveryCall crashes random tapes at every write-class call.
+// TestCrash_EveryCall crashes random tapes at every write-class call, each in eight ways, and the recovery from some of
+// these crashes at every call again. Every fourth tape is played with the goroutines of the store, the others step by
+// step: what fails there fails every time.
 func TestCrash_EveryCall(t *testing.T) {
+	t.Parallel()
 	var sum Counts
-	for seed := range scaled(1, 4, 200) {
+	scripts := scaled(2, 20, 200)
+	for seed := range scripts {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
-		c := &Crasher{Options: []hlog.Options{small}, Outcome: r.Outcome, Every: 1, Subsets: 8, Again: 20, Depths: 10}
+		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 1, Subsets: 8, Again: 80, Depths: 40}
+		if seed%4 != 0 {
+			r.HashSeed, r.Work, c.Stepped = seed, step.New(seed), true
+		}
 		tape := versionsTape(seed, 40)
 		c.Watch(disk)
 		if err := r.Play(tape); err != nil {
@@ -25,5 +33,5 @@ func TestCrash_EveryCall(t *testing.T) {
 		t.Logf("seed %d: %v, %d calls", seed, c.Counts(), disk.Calls())
 		sum = sum.Add(c.Counts())
 	}
-	t.Log(sum)
+	t.Logf("%d scripts: %v", scripts, sum)
 }

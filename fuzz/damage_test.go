@@ -15,6 +15,7 @@ import (
 // TestCorrupt_EveryTruncation cuts every file off at every sector, and at each of its first bytes, makes it longer, and
 // takes it away.
 func TestCorrupt_EveryTruncation(t *testing.T) {
+	t.Parallel()
 	d, err := smallStore()
 	if err != nil {
 		t.Fatal(err)

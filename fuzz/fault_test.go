@@ -7,15 +7,16 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
-// faulty plays a tape with one fault, then takes the fault away and verifies what is left, after a clean stop and
-// after a crash.
+// faulty plays a tape with one fault, step by step, so that the same calls come every time, and verifies what is left,
+// after a clean stop and after a crash.
 func faulty(tape Tape, fault fsx.Fault) (fired int64, counts Counts, err error) {
 	disk := fsx.NewCrash(fsx.CrashOptions{})
 	failing := fsx.NewErr(disk)
-	r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true}
-	c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 5, Subsets: 2}
+	r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true, Work: step.New(1)}
+	c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 7, Subsets: 2, Stepped: true}
 	injected := failing.Inject(fault)
 	c.Watch(disk)
 	if err := within(func() error { return r.Play(tape) }); err != nil {
@@ -32,15 +33,31 @@ func faulty(tape Tape, fault fsx.Fault) (fired int64, counts Counts, err error) 
 	return injected.Fired(), c.Counts(), nil
 }
 
-// TestFault_EveryCall fails every call of every class, once and for ever, before and after its effect.
+// faults are the ways in which a call of a class fails at its k-th time.
+func faults(class fsx.Class) []fsx.Fault {
+	all := []fsx.Fault{{}, {Sticky: true}, {After: true}, {Sticky: true, Err: syscall.ENOSPC}}
+	switch class {
+	case fsx.ClassWrite:
+		all = append(all, fsx.Fault{Short: 700}, fsx.Fault{Short: 4096, Err: syscall.ENOSPC, Sticky: true})
+	case fsx.ClassRead:
+		all = append(all, fsx.Fault{Short: 700, Err: syscall.EIO})
+	}
+	for i := range all {
+		all[i].Class = class
+	}
+	return all
+}
+
+// TestFault_EveryCall fails every call of every class, once and for ever, before, in the middle of and after its
+// effect.
 func TestFault_EveryCall(t *testing.T) {
+	t.Parallel()
 	var sum Counts
 	runs := 0
 	for seed := range scaled(1, 1, 40) {
 		tape := versionsTape(seed+100, 20)
 		for class := range fsx.NumClasses {
-			for _, f := range []fsx.Fault{{}, {Sticky: true}, {After: true}, {Sticky: true, Err: syscall.ENOSPC}} {
-				f.Class = class
+			for _, f := range faults(class) {
 				for f.Nth = 1; ; f.Nth++ {
 					fired, counts, err := faulty(tape, f)
 					if err != nil {
@@ -59,9 +76,66 @@ func TestFault_EveryCall(t *testing.T) {
 	t.Logf("%d runs, %v", runs, sum)
 }
 
+// TestFault_Interrupted interrupts every call of every class: nobody notices.
+func TestFault_Interrupted(t *testing.T) {
+	interrupted := int64(0)
+	for seed := range scaled(1, 3, 100) {
+		for class := range fsx.NumClasses {
+			failing := fsx.NewErr(fsx.NewCrash(fsx.CrashOptions{}))
+			fault := failing.Inject(fsx.Fault{Class: class, Err: syscall.EINTR, Sticky: true})
+			r := &Runner{FS: failing, Options: []hlog.Options{small}}
+			if err := within(func() error { return r.Play(versionsTape(seed+200, 30)) }); err != nil {
+				t.Errorf("seed %d, %v: %v", seed, class, err)
+			}
+			interrupted += fault.Fired()
+		}
+	}
+	t.Logf("%d calls interrupted", interrupted)
+}
+
+// TestFault_ByteBudget has files grow by so many bytes and no more, for budgets up to what a tape needs, and gives
+// space back in the middle of the tape.
+func TestFault_ByteBudget(t *testing.T) {
+	t.Parallel()
+	var sum Counts
+	runs, failed := 0, 0
+	for seed := range scaled(1, 3, 100) {
+		tape := versionsTape(seed+700, 40)
+		for budget, enough := int64(1000), false; !enough; budget += budget/8 + 4096 {
+			disk := fsx.NewCrash(fsx.CrashOptions{})
+			failing := fsx.NewErr(disk)
+			failing.SetBudget(budget)
+			r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true, Work: step.New(seed)}
+			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 9, Subsets: 2, Stepped: true}
+			c.Watch(disk)
+			r.Trace = func(i int, _ Op) {
+				if i == 2*len(tape)/3 {
+					failing.SetBudget(-1)
+				}
+			}
+			if err := within(func() error { return r.Play(tape) }); err != nil {
+				t.Errorf("seed %d, budget %d: %v", seed, budget, err)
+			}
+			if err := c.Err(); err != nil {
+				t.Errorf("seed %d, budget %d: %v", seed, budget, err)
+			}
+			failing.SetBudget(-1)
+			if err := within(func() error { return Verify(disk.Clone(fsx.Crash{}), small, r.Outcome(), Deep) }); err != nil {
+				t.Errorf("seed %d, budget %d, at the end: %v", seed, budget, err)
+			}
+			runs++
+			failed += r.Failed()
+			sum = sum.Add(c.Counts())
+			enough = r.Failed() == 0
+		}
+	}
+	t.Logf("%d budgets, %d calls failed, %v", runs, failed, sum)
+}
+
 // TestFault_SyncDropsOnce has one sync drop what it should have written and say so, and be honest again from then on,
 // at every sync of a tape: what it covered must be written again or never be believed durable (G8).
 func TestFault_SyncDropsOnce(t *testing.T) {
+	t.Parallel()
 	var sum Counts
 	runs, failed := 0, 0
 	for seed := range scaled(1, 3, 100) {
@@ -70,6 +144,9 @@ func TestFault_SyncDropsOnce(t *testing.T) {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
 			r := &Runner{FS: disk, Options: []hlog.Options{small}, Faults: true}
 			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 3, Subsets: 3}
+			if seed%3 != 0 {
+				r.Work, c.Stepped = step.New(seed), true
+			}
 			syncs := int64(0)
 			var playing Kind
 			r.Trace = func(_ int, o Op) { playing = o.Kind }

@@ -45,12 +45,12 @@ var linearConfigs = []linearConfig{
 }
 
 // Concurrent clients work on few keys while the store spills, grows, checkpoints, compacts and is restored; every
-// history is checked. The number of operations is logged.
+// history is checked. The number of operations is logged, a million at least without -short.
 func TestLinearizable(t *testing.T) {
-	total := 200_000
+	total, all, ran := 1_000_000, 0, 0
 	switch {
 	case os.Getenv("HLOG_FUZZ") == "long":
-		total = 4_000_000
+		total = 20_000_000
 	case testing.Short():
 		total = 40_000
 	}
@@ -63,6 +63,7 @@ func TestLinearizable(t *testing.T) {
 			for round := uint64(0); done < total/len(linearConfigs) && !t.Failed(); round++ {
 				done += c.round(t, round, &seen)
 			}
+			all, ran = all+done, ran+1
 			t.Logf("%d operations checked; %d cold reads, %d growths, %d checkpoints, %d bytes compacted, %d restores", done,
 				seen.ColdReadCount, seen.IndexGrowthCount, seen.CheckpointCount, seen.CompactedBytes, seen.RestoreCount)
 			// Growths of an index that a restore has replaced are not counted.
@@ -71,6 +72,10 @@ func TestLinearizable(t *testing.T) {
 				t.Error("what was to go on meanwhile did not")
 			}
 		})
+	}
+	t.Logf("%d operations checked in all", all)
+	if all < total && ran == len(linearConfigs) && !t.Failed() {
+		t.Errorf("fewer than %d", total)
 	}
 }
 

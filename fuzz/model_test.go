@@ -1,11 +1,13 @@
 package fuzz
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // small are the options that make everything happen early: the least memory, the smallest pages, short segments.
@@ -20,16 +22,21 @@ func randomTape(seed uint64, n int) Tape {
 	return t
 }
 
-func TestRandomTapes(t *testing.T) {
+// TestTapes_Random plays random tapes, crashes among their commands; every third one step by step.
+func TestTapes_Random(t *testing.T) {
+	t.Parallel()
 	for seed := range scaled(12, 60, 5000) {
-		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
-		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+		play := func(tape Tape) error {
+			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
+			r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+			if seed%3 == 2 {
+				r.HashSeed, r.Work = seed, step.New(seed)
+			}
+			return within(func() error { return r.Play(tape) })
+		}
 		tape := randomTape(seed, 150)
-		last := 0
-		r.Trace = func(i int, o Op) { last = i }
-		if err := r.Play(tape); err != nil {
-			t.Errorf("seed %d: %v\n", seed, err)
-			_ = last
+		if err := play(tape); err != nil {
+			report(t, fmt.Sprint("seed ", seed), err, tape, play)
 		}
 	}
 }

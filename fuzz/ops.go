@@ -38,9 +38,10 @@ const (
 	numKinds
 )
 
+// kindNames are the names of the constants above, without Op.
 var kindNames = [numKinds]string{
-	"set", "delete", "rmw", "get", "multiset", "multiget", "multirmw", "table", "fill", "churn", "checkpoint", "begin",
-	"wait", "restore", "purge", "compact", "view", "viewcheck", "viewclose", "reopen", "crash", "scan", "misuse", "burst",
+	"Set", "Delete", "RMW", "Get", "MultiSet", "MultiGet", "MultiRMW", "Table", "Fill", "Churn", "Checkpoint", "Begin",
+	"Wait", "Restore", "Purge", "Compact", "View", "ViewCheck", "ViewClose", "Reopen", "Crash", "Scan", "Misuse", "Burst",
 }
 
 // commandBytes is the length of a command on a tape: its kind and three operands.
@@ -53,7 +54,14 @@ type Op struct {
 }
 
 // String returns the command as the log of a failing run shows it.
-func (o Op) String() string { return fmt.Sprintf("%s(%d,%d,%d)", kindNames[o.Kind], o.A, o.B, o.C) }
+func (o Op) String() string {
+	return fmt.Sprintf("%s(%d,%d,%d)", strings.ToLower(kindNames[o.Kind]), o.A, o.B, o.C)
+}
+
+// GoString returns the command as TestRegress has it.
+func (o Op) GoString() string {
+	return fmt.Sprintf("{Op%s, %d, %d, %d}", kindNames[o.Kind], o.A, o.B, o.C)
+}
 
 // Tape is a sequence of commands.
 type Tape []Op
@@ -86,6 +94,15 @@ func (t Tape) String() string {
 		s[i] = o.String()
 	}
 	return strings.Join(s, " ")
+}
+
+// GoString returns the commands as TestRegress has them.
+func (t Tape) GoString() string {
+	s := make([]string, len(t))
+	for i, o := range t {
+		s[i] = o.GoString()
+	}
+	return "Tape{" + strings.Join(s, ", ") + "}"
 }
 
 // wideKeys is how many keys there are: those that a byte names, and the others that OpFill reaches.

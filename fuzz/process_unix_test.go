@@ -143,6 +143,7 @@ func TestTruncated_WhileOpen(t *testing.T) {
 // TestCopied_WhileWritten copies the directory of a store that is being written, file by file. The copy opens at a
 // version that was whole, or says that it is damaged.
 func TestCopied_WhileWritten(t *testing.T) {
+	t.Parallel()
 	dir := t.TempDir()
 	opts := writerOptions
 	opts.KeepVersions = 1000

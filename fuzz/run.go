@@ -10,6 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // storeDir is where the store lies in the file systems of this package: one level down, so that the name of its
@@ -33,6 +34,9 @@ type Runner struct {
 	Options []hlog.Options
 	// Faults says that calls may fail. What they return must still be true.
 	Faults bool
+	// Work, if it is set, is how the store does in this goroutine what it does in the background otherwise: the run is
+	// single-threaded and replays, provided that HashSeed is set.
+	Work *step.Work
 	// Trace, if set, is told each command before it is played.
 	Trace func(i int, o Op)
 
@@ -126,7 +130,7 @@ func (r *Runner) abandon() {
 func (r *Runner) open(set byte, expected *Outcome) error {
 	r.outcome.Store(expected)
 	r.opts = r.Options[int(set)%len(r.Options)]
-	r.opts.FS = r.FS
+	r.opts.FS = Stepped(r.FS, r.Work)
 	s, err := hlog.Open(storeDir, &r.opts)
 	if err != nil && r.tolerable(err) {
 		if s, err = hlog.Open(storeDir, &r.opts); err != nil && r.tolerable(err) {
@@ -219,7 +223,7 @@ func (r *Runner) crash(o Op) error {
 		w.view.Close()
 	}
 	r.views, r.pending = nil, nil
-	if err := r.store.Close(); err != nil && !errors.Is(err, fsx.ErrCrashed) {
+	if err := r.store.Close(); err != nil && !errors.Is(err, fsx.ErrCrashed) && !r.tolerable(err) {
 		return fmt.Errorf("close of a store whose disk is gone: %w", err)
 	}
 	r.store, r.Disk, r.FS = nil, left, left
@@ -252,6 +256,7 @@ func crashOf(a, b byte, unsynced int) fsx.Crash {
 
 // step plays one command.
 func (r *Runner) step(o Op) error {
+	r.Work.Pause(pauseCommands)
 	switch o.Kind {
 	case OpSet, OpDelete, OpRMW, OpGet, OpTable:
 		return r.single(o)

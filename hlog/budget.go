@@ -7,19 +7,24 @@ import "sync/atomic"
 // and the readers' buffers are set aside first.
 type budget struct {
 	total int64
-	fixed int64        // buffers
-	index atomic.Int64 // held by the index
-	cache atomic.Int64 // held by the read cache
+	fixed int64 // buffers
+	// readers is what the buffers of the calls that read ahead may take, of fixed.
+	readers int64
+	index   atomic.Int64 // held by the index
+	cache   atomic.Int64 // held by the read cache
 }
 
 const (
-	readerBufferBytes = 256 << 10
-	cacheShare        = 8 // an eighth
+	minReaderBytes = 256 << 10
+	maxReaderBytes = 8 << 20
+	cacheShare     = 8 // an eighth
 )
 
 func newBudget(o Options) *budget {
 	b := &budget{total: o.MemoryBytes}
-	b.fixed = flushWriters*int64(o.PageBytes) + min(readerBufferBytes, o.MemoryBytes/32)
+	// A 32nd of a small memory, a 64th of a large one.
+	b.readers = min(o.MemoryBytes/32, max(o.MemoryBytes/64, minReaderBytes), maxReaderBytes)
+	b.fixed = flushWriters*int64(o.PageBytes) + b.readers
 	return b
 }
 

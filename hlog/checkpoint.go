@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -56,6 +57,7 @@ func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version }
 // there is no such version, with two exceptions: ErrRemote says that the version is durable in the directory, and comes
 // with its Info; and when ctx ends first, its error is returned and the checkpoint goes on.
 func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
+	p.store.steps.Until(closed(p.done))
 	select {
 	case <-p.done:
 		return p.info, p.err
@@ -126,7 +128,13 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	s.control.Add(1)
 	s.events.checkpointBegun(p.version)
 	s.commits.push(p)
-	s.goWork(func() { s.takeCut(p) })
+	s.goStep(step.Cut, func() { s.takeCut(p) })
+	if s.steps != nil {
+		s.steps.Go(step.Commit, func() {
+			s.commitNext(s.commits.pop())
+			s.commits.dealt()
+		})
+	}
 	return p, nil
 }
 
@@ -134,8 +142,31 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 // other's records (C3). That is the time of the longest operation, without any I/O.
 func (s *Store) settleCut() {
 	if p := s.newest; p != nil {
-		<-p.cutDone
+		s.waitCut(p)
 	}
+}
+
+func (s *Store) waitCut(p *PendingCheckpoint) {
+	s.steps.Until(closed(p.cutDone), step.Cut)
+	<-p.cutDone
+}
+
+// closed returns a function that reports whether c is closed.
+func closed(c <-chan struct{}) func() bool {
+	return func() bool {
+		select {
+		case <-c:
+			return true
+		default:
+			return false
+		}
+	}
+}
+
+// drainCommits waits for the commits of all checkpoints that have begun.
+func (s *Store) drainCommits() {
+	s.steps.Until(s.commits.idle, step.Cut, step.Commit, step.Pager)
+	s.commits.drain()
 }
 
 // takeCut waits until the last operation of the old version has left, and ends the version's log there, on a block
@@ -179,27 +210,32 @@ func (s *Store) commitLoop() {
 		if p == nil {
 			return
 		}
-		<-p.cutDone
-		info, err := s.commit(p)
-		p.info, p.err, p.local = info, err, err
-		elapsed := time.Since(p.began)
-		if err != nil {
-			s.counters.checkpointErrors.Add(1)
-			s.logger.Error("checkpoint failed", "version", p.version, "err", err)
-			s.events.checkpointFailed(p.version, err)
-		} else {
-			s.counters.checkpoints.Add(1)
-			s.counters.checkpointNanos.add(int64(elapsed))
-			s.events.checkpointDurable(info, elapsed)
-		}
-		if err == nil && s.copies.mirror != nil {
-			s.copies.add(p) // which closes p.done
-		} else {
-			close(p.done)
-		}
-		if err == nil {
-			s.kickMaintenance()
-		}
+		s.commitNext(p)
+	}
+}
+
+// commitNext makes p durable and tells everybody what came of it.
+func (s *Store) commitNext(p *PendingCheckpoint) {
+	s.waitCut(p)
+	info, err := s.commit(p)
+	p.info, p.err, p.local = info, err, err
+	elapsed := time.Since(p.began)
+	if err != nil {
+		s.counters.checkpointErrors.Add(1)
+		s.logger.Error("checkpoint failed", "version", p.version, "err", err)
+		s.events.checkpointFailed(p.version, err)
+	} else {
+		s.counters.checkpoints.Add(1)
+		s.counters.checkpointNanos.add(int64(elapsed))
+		s.events.checkpointDurable(info, elapsed)
+	}
+	if err == nil && s.copies.mirror != nil {
+		s.copies.add(p) // which closes p.done
+	} else {
+		close(p.done)
+	}
+	if err == nil {
+		s.kickMaintenance()
 	}
 }
 

@@ -24,17 +24,19 @@ func (s *Store) Close() error {
 	s.tableMu.Lock()
 	s.tableShut = true // loading it starts background work: not from here on
 	s.tableMu.Unlock()
+	s.steps.Rest()
 	s.workers.Wait()
 	s.copies.finish()
 	s.closeViews()
 	s.tableMu.Lock()
 	openedIndex{s.index(), s.indexFiles}.Close()
 	s.tableMu.Unlock()
+	s.steps.Rest()
 	s.epochs.Close()
 	if s.cache != nil {
 		s.cache.resize(0)
 	}
-	err = errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+	err = errors.Join(err, s.stagings.close(), s.log.singles.close(), s.log.free(), s.segments.close(), s.unlock())
 	s.events.close()
 	return err
 }
@@ -57,7 +59,7 @@ func (s *Store) shut() (first bool, err error) {
 // lastVersion waits for the checkpoints that are under way and commits what they do not hold. The caller holds
 // cutMu, and no operation runs.
 func (s *Store) lastVersion() error {
-	s.commits.drain()
+	s.drainCommits()
 	if s.readOnly {
 		return nil
 	}
@@ -66,7 +68,7 @@ func (s *Store) lastVersion() error {
 		if err != nil {
 			return err
 		}
-		s.commits.drain()
+		s.drainCommits()
 		if p.local != nil {
 			return p.local
 		}

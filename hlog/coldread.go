@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -12,6 +13,9 @@ type coldReader struct {
 	log *hybridLog
 	buf []byte // aligned
 	rec []byte // a record out of the cache
+
+	request fsx.Request   // see gather
+	ended   chan struct{} // a message when request has
 }
 
 // read returns the record at a, below head, verified (H9). The image is valid until the next call.
@@ -21,7 +25,7 @@ func (r *coldReader) read(a word.Address) (image, shape, error) {
 		return nil, shape{}, err
 	}
 	if sp.filler {
-		return nil, shape{}, r.log.segments.corrupt(uint64(a), "a filler where a chain expects a record")
+		return nil, shape{}, r.log.segments.fillerInChain(a)
 	}
 	return rec, sp.shape, nil
 }
@@ -30,34 +34,59 @@ func (r *coldReader) read(a word.Address) (image, shape, error) {
 func (r *coldReader) readSpan(a word.Address) (span, image, error) {
 	segs := r.log.segments
 	start := uint64(a) &^ (blockBytes - 1)
-	skip := int(uint64(a) - start)
-	segEnd := (uint64(a)/segs.size + 1) * segs.size
 	need := blockBytes
 	for {
-		need = min(need, int(segEnd-start))
+		need = min(need, int(segs.size-start%segs.size))
 		if cap(r.buf) < need {
 			r.buf = mem.AlignedBytes(need, blockBytes)
 		}
 		b := r.buf[:need]
-		n, err := segs.readAt(b, start)
+		n, err := r.readAt(b, start)
 		if err != nil {
 			return span{}, nil, r.place(err, uint64(a))
 		}
-		if n < skip {
-			return span{}, nil, segs.corrupt(uint64(a), "segment ends at %d", start%segs.size+uint64(n))
+		sp, rec, more, err := segs.parseRead(b[:n], a, need)
+		if err != nil || more == 0 {
+			return sp, rec, err
 		}
-		b = b[skip:n]
-		sp, short, reason := parse(b, a, int(segEnd-uint64(a)), true)
-		switch {
-		case reason != "":
-			return span{}, nil, segs.corrupt(uint64(a), "%s", reason)
-		case !short:
-			return sp, image(b[:min(sp.size, len(b))]), nil
-		case n < need || skip+sp.size <= need:
-			return span{}, nil, segs.corrupt(uint64(a), "segment ends within a record")
-		}
-		need = (skip + sp.size + blockBytes - 1) &^ (blockBytes - 1)
+		need = more
 	}
+}
+
+// readAt is segments.readAt, together with the reads of other goroutines.
+func (r *coldReader) readAt(b []byte, a uint64) (int, error) {
+	segs := r.log.segments
+	g, err := segs.forRead(a)
+	if err != nil {
+		return 0, err
+	}
+	defer g.release()
+	return ofSegment(r.log.singles.readAt(r, g.file, b, int64(a%segs.size)))
+}
+
+// parseRead returns what begins at a, verified, where b is what a read of need bytes from the start of a's block on
+// has brought; or how many bytes it takes instead.
+func (s *segments) parseRead(b []byte, a word.Address, need int) (sp span, rec image, more int, err error) {
+	skip := int(uint64(a) & (blockBytes - 1))
+	if len(b) < skip {
+		return span{}, nil, 0, s.corrupt(uint64(a), "segment ends at %d", (uint64(a)-uint64(skip))%s.size+uint64(len(b)))
+	}
+	whole := len(b) == need
+	b = b[skip:]
+	sp, short, reason := parse(b, a, int(s.size-uint64(a)%s.size), true)
+	switch {
+	case reason != "":
+		return span{}, nil, 0, s.corrupt(uint64(a), "%s", reason)
+	case !short:
+		return sp, image(b[:min(sp.size, len(b))]), 0, nil
+	case !whole || skip+sp.size <= need:
+		return span{}, nil, 0, s.corrupt(uint64(a), "segment ends within a record")
+	}
+	return span{}, nil, (skip + sp.size + blockBytes - 1) &^ (blockBytes - 1), nil
+}
+
+func (s *segments) fillerInChain(a word.Address) error {
+	return s.corrupt(uint64(a), "a filler where a chain expects a record")
 }
 
 // place adds the offset to an error that names a file only.

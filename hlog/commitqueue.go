@@ -44,6 +44,21 @@ func (q *commitQueue) pop() *PendingCheckpoint {
 	return p
 }
 
+// dealt says that the checkpoint that was popped last is dealt with.
+func (q *commitQueue) dealt() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.busy = false
+	q.condition().Broadcast()
+}
+
+// idle reports whether every checkpoint that was pushed is dealt with.
+func (q *commitQueue) idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return len(q.waiting) == 0 && !q.busy
+}
+
 // drain returns when every checkpoint that was pushed is dealt with.
 func (q *commitQueue) drain() {
 	q.mu.Lock()

@@ -5,6 +5,8 @@ import (
 	"context"
 	"testing"
 	"time"
+
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // A record that was written with larger pages than the store has now cannot be moved. Compaction ends before it.
@@ -71,5 +73,46 @@ func TestRestore_BeforeEntriesOfDroppedTombstonesAreFreed(t *testing.T) {
 	must(t, err)
 	if value, err := s.Get(nil, key); err != nil || string(value) != "alive" {
 		t.Errorf("after the restore: %q, %v", value, err)
+	}
+}
+
+// A record is found to be the newest of its key; before it is moved, a newer one is written, or a tombstone, which is in
+// memory or has left it again. The move must not cover it (K1).
+func TestCompact_NewerRecordBeforeTheMove(t *testing.T) {
+	for i := range 4 {
+		newer, evicted := "newer", i%2 == 1
+		if i >= 2 {
+			newer = "" // it deletes
+		}
+		o := tiny()
+		o.NoCompaction = true
+		s := mustOpen(t, "/store", o)
+		key := []byte("key")
+		must(t, s.Set(key, []byte("old")))
+		commit(t, s)
+		evict(t, s)
+
+		c := &compaction{s: s, x: s.NewSession()}
+		c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
+		seen, err := c.leaves(key, 0)
+		must(t, err)
+		rec, sh, err := (&coldReader{log: s.log}).read(seen)
+		must(t, err)
+		if string(rec.key(sh)) != string(key) {
+			t.Fatalf("the chain leads to %q", rec.key(sh))
+		}
+		if newer != "" {
+			must(t, s.Set(key, []byte(newer)))
+		} else {
+			must(t, s.Delete(key))
+		}
+		if evicted {
+			evict(t, s)
+		}
+		must(t, c.move(seen, seen, rec, sh))
+		must(t, c.x.Close())
+		if v, err := s.Get(nil, key); string(v) != newer || newer == "" && err != ErrNotFound {
+			t.Errorf("after %q: %q, %v", newer, v, err)
+		}
 	}
 }

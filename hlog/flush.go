@@ -14,7 +14,8 @@ import (
 // flushWriters is how many pages are prepared and written at a time: one is checksummed while another travels.
 const flushWriters = 2
 
-// errNotDurable is why no version can be committed after a sync failed whose pages had left memory.
+// errNotDurable is why no version can be committed after a sync failed whose pages had left memory. It comes with the
+// error of that sync.
 var errNotDurable = errors.New("hlog: an earlier sync failed after its pages had been dropped from memory; the log can no longer be made durable")
 
 // flushTo writes the log up to target, which lies at or below safeReadOnly and on a page or block boundary.
@@ -43,6 +44,10 @@ func (l *hybridLog) writeRange(from, to uint64) error {
 		l.buffers = append(l.buffers, mem.AlignedBytes(int(l.pageBytes), blockBytes))
 	}
 	pieces := int((l.pageEnd(to-1) - l.pageStart(from)) / l.pageBytes)
+	writers := flushWriters
+	if l.steps != nil {
+		writers = 1
+	}
 	if pieces == 1 {
 		return l.writePiece(from, to, l.buffers[0])
 	}
@@ -59,7 +64,7 @@ func (l *hybridLog) writeRange(from, to uint64) error {
 		}
 	}
 	var wg sync.WaitGroup
-	for w := 1; w < flushWriters; w++ {
+	for w := 1; w < writers; w++ {
 		wg.Go(func() { work(w) })
 	}
 	work(0)
@@ -125,10 +130,10 @@ func (l *hybridLog) syncTo(target uint64) error {
 	}
 	upTo := l.flushed.Load()
 	if l.durable.Load() == lostDurability {
-		return errNotDurable
+		return fmt.Errorf("%w: %w", errNotDurable, l.lostTo)
 	}
 	if err := l.segments.sync(); err != nil {
-		l.rewindFlush()
+		l.rewindFlush(err)
 		return fmt.Errorf("hlog: sync of log up to %#x: %w", upTo, err)
 	}
 	l.durable.Store(upTo)
@@ -140,12 +145,13 @@ const lostDurability = 1
 
 // rewindFlush forgets what was written since the last sync that succeeded: the system may have dropped it, and a
 // later sync would not tell (G8). What is still in memory is written again; if some of it is not, the log can never
-// be durable again.
-func (l *hybridLog) rewindFlush() {
+// be durable again. cause is what the sync failed with. The caller holds flushMu.
+func (l *hybridLog) rewindFlush(cause error) {
 	l.pageMu.Lock()
 	defer l.pageMu.Unlock()
 	d := l.durable.Load()
 	if l.head.Load() > d {
+		l.lostTo = cause
 		l.durable.Store(lostDurability)
 		return
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -20,11 +21,11 @@ import (
 type hybridLog struct {
 	pageBits  uint
 	pageBytes uint64
-	ringMask  uint64
-	base      mem.Ptr
+	ring      mem.Ring
 	region    *mem.Region
 	epochs    *epoch.Manager
 	segments  *segments
+	singles   *gather // reads of one record at a time
 
 	// frameBudget tells how many bytes of frames may be resident now.
 	frameBudget     func() int64
@@ -49,6 +50,7 @@ type hybridLog struct {
 	flushMu sync.Mutex // one flush, or sync, at a time
 	pageMu  sync.Mutex // one change of regions at a time
 	buffers [][]byte   // of flushMu: page-sized and aligned
+	lostTo  error      // of flushMu: the sync after which durable is lostDurability
 
 	waitMu   sync.Mutex
 	waitCond sync.Cond
@@ -65,6 +67,8 @@ type hybridLog struct {
 
 	stalled func(time.Duration)
 
+	steps *step.Work // see Store; the pager has no goroutine then
+
 	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
 }
@@ -78,7 +82,8 @@ type logConfig struct {
 	segments        *segments
 	spilling        func()              // called when pages are dropped from memory
 	stalled         func(time.Duration) // is told how long an operation has waited for a page; it must not wait
-	begin, tail     word.Address        // tail is a multiple of blockBytes; all below it is on disk
+	steps           *step.Work
+	begin, tail     word.Address // tail is a multiple of blockBytes; all below it is on disk
 }
 
 // blockBytes is the unit of disk writes. A committed version ends on a multiple of it, so that no block that a
@@ -94,20 +99,24 @@ func newLog(c logConfig) (*hybridLog, error) {
 	l := &hybridLog{
 		pageBits:        uint(bits.TrailingZeros(uint(c.pageBytes))),
 		pageBytes:       uint64(c.pageBytes),
-		ringMask:        ring - 1,
-		base:            region.At(0),
+		ring:            mem.Ring{Base: region.At(0), Mask: ring - 1},
 		region:          region,
 		epochs:          c.epochs,
 		segments:        c.segments,
+		singles:         newGather(),
 		spilling:        c.spilling,
 		stalled:         c.stalled,
 		frameBudget:     c.frameBudget,
+		steps:           c.steps,
 		mutableFraction: c.mutableFraction,
 		kicks:           make(chan struct{}, 1),
 		stop:            make(chan struct{}),
 		done:            make(chan struct{}),
 	}
 	l.waitCond.L = &l.waitMu
+	if l.steps != nil {
+		close(l.done)
+	}
 	l.begin.Store(uint64(c.begin))
 	l.place(uint64(c.tail))
 	return l, nil
@@ -130,17 +139,26 @@ func (l *hybridLog) pageEnd(a uint64) uint64   { return l.pageStart(a) + l.pageB
 // at returns where address a is in memory. The caller is inside the epoch in which it saw a at or above head, or
 // allocated it (H3).
 func (l *hybridLog) at(a word.Address) mem.Ptr {
-	return mem.Add(l.base, uintptr(uint64(a)&l.ringMask))
+	return mem.Add(l.ring.Base, uintptr(uint64(a)&l.ring.Mask))
 }
 
 // frame returns the memory of n bytes of log from a, which do not cross a page end.
 func (l *hybridLog) frame(a uint64, n int) []byte {
-	return l.region.Bytes(int(a&l.ringMask), n)
+	return l.region.Bytes(int(a&l.ring.Mask), n)
 }
 
 // fits reports whether a record with such a key and value fits into a page.
 func (l *hybridLog) fits(keyLen, valueLen int) bool {
 	return valueLen < MaxPageBytes && largeHeader+word.AlignUp(keyLen)+word.AlignUp(valueLen) <= int(l.pageBytes)
+}
+
+// meanRecord returns the mean size of the records that were written to disk, in bytes, 0 if there are none.
+func (l *hybridLog) meanRecord() int {
+	n := l.flushedRecords.Load()
+	if n <= 0 {
+		return 0
+	}
+	return int(l.flushedBytes.Load() / n)
 }
 
 // allocate takes n bytes at the tail, which do not cross a page end. ok is false when no page is open: the caller
@@ -176,6 +194,10 @@ func (l *hybridLog) closePage(t uint64) {
 
 // kick asks the pager to look at the regions.
 func (l *hybridLog) kick() {
+	if l.steps != nil {
+		l.steps.Once(step.Pager, l.stepPager)
+		return
+	}
 	select {
 	case l.kicks <- struct{}{}:
 	default:
@@ -210,8 +232,19 @@ func (l *hybridLog) waitForSpace(n int) error {
 			return l.lastErr
 		}
 		l.kick()
-		l.waitCond.Wait()
+		l.waitForPager()
 	}
+}
+
+// waitForPager returns when the pager has announced something. The caller holds waitMu, which is free meanwhile.
+func (l *hybridLog) waitForPager() {
+	if l.steps == nil {
+		l.waitCond.Wait()
+		return
+	}
+	l.waitMu.Unlock()
+	defer l.waitMu.Lock()
+	l.steps.One(step.Pager)
 }
 
 // announce wakes all who wait in waitForSpace; err is what the pager failed with, or nil.

@@ -6,10 +6,18 @@ import (
 	"path/filepath"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // kickMaintenance asks for a round of housekeeping.
 func (s *Store) kickMaintenance() {
+	if s.steps != nil {
+		if !s.readOnly {
+			s.steps.Once(step.Chores, s.maintain)
+			s.steps.Once(step.Runs, s.writeRunsIfDue)
+		}
+		return
+	}
 	for _, c := range []chan struct{}{s.chores, s.grown} {
 		select {
 		case c <- struct{}{}:
@@ -27,19 +35,27 @@ func (s *Store) maintenanceLoop() {
 			return
 		case <-s.chores:
 		}
-		s.clearEntries()
-		s.writeImageIfDue()
-		if err := s.retain(); err != nil {
-			s.logger.Error("retention", "err", err)
+		s.maintain()
+	}
+}
+
+// maintain does one round, unless the store is closing.
+func (s *Store) maintain() {
+	if s.background.Err() != nil {
+		return
+	}
+	s.clearEntries()
+	s.writeImageIfDue()
+	if err := s.retain(); err != nil {
+		s.logger.Error("retention", "err", err)
+	}
+	if !s.opts.NoCompaction {
+		if err := s.compactIfDue(s.background); err != nil && s.background.Err() == nil {
+			s.logger.Error("compaction", "err", err)
 		}
-		if !s.opts.NoCompaction {
-			if err := s.compactIfDue(s.background); err != nil && s.background.Err() == nil {
-				s.logger.Error("compaction", "err", err)
-			}
-		}
-		if err := s.collect(); err != nil {
-			s.logger.Error("collection of files", "err", err)
-		}
+	}
+	if err := s.collect(); err != nil {
+		s.logger.Error("collection of files", "err", err)
 	}
 }
 

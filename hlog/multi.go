@@ -1,16 +1,15 @@
 package hlog
 
 import (
-	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // A Multi call is many single operations that share their waiting. It goes over its keys in windows. For each group
 // of a window it first hashes the keys and asks for their buckets, then asks for the records the buckets point at,
-// and only then operates: the cache misses of a group overlap. Where the log has spilled, the records that a window
-// needs from disk are read first, all at once (staging.go), so that their I/O overlaps too. The operations themselves
-// then run one by one in the order of the call.
+// and only then operates: the cache misses of a group overlap. Where the log has spilled, the records that the next
+// groups need from disk are read meanwhile (staging.go), so that their I/O overlaps too. The operations themselves run
+// one by one in the order of the call.
 const (
 	multiGroup  = 64
 	multiWindow = 128
@@ -28,56 +27,52 @@ type byteKeys [][]byte
 func (k byteKeys) len() int        { return len(k) }
 func (k byteKeys) at(i int) []byte { return k[i] }
 
-// window prepares keys [from, to): their hashes, and their cold records if the operations read.
-func window[K keyed](s *Session, keys K, from, to int, reads bool) error {
-	for i := from; i < to; i++ {
-		s.hashes[i-from] = s.store.hash(keys.at(i))
-	}
-	if !reads || s.log.head.Load() <= s.log.begin.Load() {
-		return nil
-	}
-	return stage(s, keys, from, to)
-}
-
 // touch asks for the buckets and then for the newest records of up to multiGroup hashes.
 func (s *Session) touch(hashes []uint64) error {
 	if _, err := s.enter(); err != nil {
 		return err
 	}
-	x := s.store.index() // inside the epoch: a restore replaces it
-	for _, h := range hashes {
-		x.Prefetch(h)
-	}
-	head := s.log.head.Load()
-	for _, h := range hashes {
-		if _, e, status := x.Find(h); status == index.Found && uint64(e.Address()) >= head {
-			mem.Prefetch(s.log.at(e.Address()))
-		}
-	}
+	prefetch(s.log, s.store.index(), hashes) // inside the epoch: a restore replaces the index
 	s.guard.Exit()
 	return nil
 }
 
+// access is what the operations of a Multi call do with values.
+type access uint8
+
+const (
+	writing access = iota // without reading
+	reading
+	updating
+)
+
 // each runs op for every key, in order, with its hash, after having prepared its group.
-func each[K keyed](s *Session, keys K, reads bool, op func(i int, h uint64) error) error {
-	n := keys.len()
-	for from := 0; from < n; from += multiWindow {
-		to := min(from+multiWindow, n)
-		if err := window(s, keys, from, to, reads); err != nil {
+func each[K keyed](s *Session, keys K, does access, op func(i int, h uint64) error) error {
+	group := func(from, to int, hashes []uint64) error {
+		if err := s.touch(hashes[:to-from]); err != nil {
 			return err
 		}
-		for g := from; g < to; g += multiGroup {
-			end := min(g+multiGroup, to)
-			if err := s.touch(s.hashes[g-from : end-from]); err != nil {
+		for i := from; i < to; i++ {
+			if err := op(i, hashes[i-from]); err != nil {
 				return err
 			}
-			for i := g; i < end; i++ {
-				if err := op(i, s.hashes[i-from]); err != nil {
-					return err
-				}
+		}
+		return nil
+	}
+	n := keys.len()
+	for from := 0; from < n; from += multiWindow {
+		if g := s.stagingFor(does); g != nil {
+			return groupsStaged(s, g, keys, from, group)
+		}
+		to := min(from+multiWindow, n)
+		for i := from; i < to; i++ {
+			s.hashes[i-from] = s.store.hash(keys.at(i))
+		}
+		for g := from; g < to; g += multiGroup {
+			if err := group(g, min(g+multiGroup, to), s.hashes[g-from:]); err != nil {
+				return err
 			}
 		}
-		s.unstage()
 	}
 	return nil
 }
@@ -100,7 +95,11 @@ func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error
 	if err := checkKeys(keys); err != nil {
 		return err
 	}
-	return each(s, byteKeys(keys), true, func(i int, h uint64) error {
+	return each(s, byteKeys(keys), reading, func(i int, h uint64) error {
+		if value, ok := s.getFast(s.scratch[:0], keys[i], h); ok {
+			fn(i, value, nil)
+			return nil
+		}
 		value, err := s.get(s.scratch[:0], keys[i], h)
 		if err == ErrClosed {
 			return err
@@ -126,7 +125,10 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 			return err
 		}
 	}
-	return each(s, byteKeys(keys), false, func(i int, h uint64) error {
+	return each(s, byteKeys(keys), writing, func(i int, h uint64) error {
+		if s.setFast(keys[i], values[i], h) {
+			return nil
+		}
 		return s.set(keys[i], values[i], h)
 	})
 }
@@ -139,18 +141,14 @@ func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) err
 			return err
 		}
 	}
-	return each(s, byteKeys(keys), true, func(i int, h uint64) error {
-		m := &s.rmw
-		for tries := 0; ; tries++ {
-			old, err := s.readForUpdate(m, keys[i], h)
-			if err != nil {
-				return err
-			}
-			value := fn(i, old)
-			if ok, err := s.writeUpdate(m, keys[i], h, value, value == nil, tries); ok || err != nil {
-				return err
-			}
+	var at int // which key one is called for
+	one := func(old []byte) []byte { return fn(at, old) }
+	return each(s, byteKeys(keys), updating, func(i int, h uint64) error {
+		at = i
+		if done, err := s.rmwFast(keys[i], h, one); done || err != nil {
+			return err
 		}
+		return s.modify(keys[i], h, one)
 	})
 }
 
@@ -172,9 +170,13 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if t.words {
 		return t.s.multiGetWords(mem.AsWords(keys), mem.AsWords(values), found)
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
-		b := mem.AsBytes(&values[i])
-		got, err := t.s.get(b[:0], t.bytes(&keys[i]), h)
+	return each(t.s, tableKeys[K, V]{t, keys}, reading, func(i int, h uint64) error {
+		b, key := mem.AsBytes(&values[i]), t.bytes(&keys[i])
+		if got, ok := t.s.getFast(b[:0:len(b)], key, h); ok && len(got) == len(b) {
+			found[i] = true
+			return nil
+		}
+		got, err := t.s.get(b[:0], key, h)
 		switch {
 		case err == ErrNotFound:
 			clear(b)
@@ -202,8 +204,12 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if t.words {
 		return t.s.multiSetWords(mem.AsWords(keys), mem.AsWords(values))
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, false, func(i int, h uint64) error {
-		return t.s.set(t.bytes(&keys[i]), mem.AsBytes(&values[i]), h)
+	return each(t.s, tableKeys[K, V]{t, keys}, writing, func(i int, h uint64) error {
+		key, value := t.bytes(&keys[i]), mem.AsBytes(&values[i])
+		if t.s.setFast(key, value, h) {
+			return nil
+		}
+		return t.s.set(key, value, h)
 	})
 }
 
@@ -218,13 +224,20 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 			return t.updateOne(i, mem.AsBytes(&keys[i]), h, fn)
 		})
 	}
-	return each(t.s, tableKeys[K, V]{t, keys}, true, func(i int, h uint64) error {
+	return each(t.s, tableKeys[K, V]{t, keys}, updating, func(i int, h uint64) error {
 		return t.updateOne(i, t.bytes(&keys[i]), h, fn)
 	})
 }
 
 // updateOne is Update of the i-th key of a call.
 func (t *Table[K, V]) updateOne(i int, key []byte, h uint64, fn func(i int, v *V, existed bool)) error {
+	b := mem.AsBytes(&t.value)
+	if old, ok := t.s.readFast(&t.s.rmw, key, h, b); ok && len(old) == len(b) {
+		fn(i, &t.value, true)
+		if t.s.writeFast(&t.s.rmw, b) {
+			return nil
+		}
+	}
 	for tries := 0; ; tries++ {
 		existed, err := t.load(key, h)
 		if err != nil {

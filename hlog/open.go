@@ -16,6 +16,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // Open opens the store in dir at its current version: the newest, or the one that a later rollback went back to. It
@@ -64,7 +65,11 @@ func open(path string, o Options) (_ *Store, err error) {
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()
 	s.background, s.cancel = context.WithCancel(context.Background())
-	s.epochs = epoch.New()
+	if s.steps = step.Of(o.FS); s.steps == nil {
+		s.epochs = epoch.New()
+	} else {
+		s.epochs = epoch.NewOn(func(f func()) { s.steps.Go(step.Drain, f) })
+	}
 	s.memory = newBudget(o)
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.abandon())
@@ -116,25 +121,34 @@ func missing(fsys fsx.FS, path string) (dirs []string) {
 // abandon releases what an Open that failed has taken.
 func (s *Store) abandon() error {
 	s.cancel()
+	s.steps.Rest()
 	s.workers.Wait()
 	if x := s.index(); x != nil {
 		openedIndex{x, s.indexFiles}.Close()
+	}
+	var err error
+	if s.log != nil {
+		err = s.log.singles.close()
 	}
 	if s.segments != nil {
 		s.segments.close()
 	}
 	s.epochs.Close()
-	return s.unlock()
+	return errors.Join(err, s.unlock())
 }
 
 // start sets the background going.
 func (s *Store) start() {
 	s.events.start()
 	s.pool.init(s)
-	go s.log.run()
+	s.stagings.init(s.memory)
 	s.copies.start(s)
-	s.goWork(s.commitLoop)
 	s.goWork(s.warm)
+	if s.steps != nil {
+		return // the pager, commits and housekeeping have a piece of work each time there is something to do
+	}
+	go s.log.run()
+	s.goWork(s.commitLoop)
 	if !s.readOnly {
 		s.goWork(s.maintenanceLoop)
 		s.goWork(s.runLoop)

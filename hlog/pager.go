@@ -29,7 +29,7 @@ const (
 // windowPages returns how many pages may be resident.
 func (l *hybridLog) windowPages() uint64 {
 	w := max(l.frameBudget()/int64(l.pageBytes), minWindow)
-	return min(uint64(w), (l.ringMask+1)>>l.pageBits)
+	return min(uint64(w), (l.ring.Mask+1)>>l.pageBits)
 }
 
 // aheadPages returns how many pages are kept open beyond the one at the tail.
@@ -46,6 +46,16 @@ func (l *hybridLog) run() {
 			return
 		case <-l.kicks:
 		}
+		l.announce(l.turn())
+	}
+}
+
+// stepPager is one turn of a pager without a goroutine.
+func (l *hybridLog) stepPager() {
+	l.waitMu.Lock()
+	closed := l.closed
+	l.waitMu.Unlock()
+	if !closed {
 		l.announce(l.turn())
 	}
 }
@@ -85,7 +95,7 @@ func (l *hybridLog) pass() (moved bool, err error) {
 	}
 	if old := l.limit.Load(); limit > old {
 		for a := old; a < limit; a += l.pageBytes {
-			l.region.Prefault(int(a&l.ringMask), int(l.pageBytes))
+			l.region.Prefault(int(a&l.ring.Mask), int(l.pageBytes))
 		}
 		l.limit.Store(limit)
 		return true, nil
@@ -122,11 +132,11 @@ func (l *hybridLog) evict(target, window uint64) {
 	l.head.Store(target)
 	l.epochs.Synchronize()
 	l.spilling()
-	if (l.ringMask+1)>>l.pageBits == window {
+	if (l.ring.Mask+1)>>l.pageBits == window {
 		return // the ring is no larger than the window: every frame is reused at once
 	}
 	for a := l.pageStart(old); a < target; a += l.pageBytes {
-		l.region.Release(int(a&l.ringMask), int(l.pageBytes))
+		l.region.Release(int(a&l.ring.Mask), int(l.pageBytes))
 	}
 }
 

@@ -2,7 +2,6 @@ package hlog
 
 import (
 	"context"
-	"sync"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -15,6 +14,8 @@ import (
 const (
 	probeBatch = 512
 	probeBytes = 1 << 20
+	// probeDepth is how many reads of a walk are under way at a time.
+	probeDepth = 128
 )
 
 // probe asks whether the record at a is the newest of its key: its chain leaves memory at from, above a.
@@ -26,15 +27,15 @@ type probe struct {
 	err     error // or why there is none
 }
 
-// prober collects probes. It belongs to one goroutine.
+// prober collects probes. It belongs to one goroutine, which closes it.
 type prober struct {
-	log     *hybridLog
-	top     uint64 // records from here on do not count
-	skip    func(a word.Address, rec image) bool
-	probes  []probe
-	arena   []byte
-	readers []*coldReader
-	reads   *atomic.Uint64
+	log    *hybridLog
+	top    uint64 // records from here on do not count
+	skip   func(a word.Address, rec image) bool
+	probes []probe
+	arena  []byte
+	fetch  *fetcher
+	reads  *atomic.Uint64
 }
 
 // add holds a record back; full reports that it is time to answer.
@@ -47,44 +48,89 @@ func (p *prober) add(a, from word.Address, rec image, sh shape) (full bool) {
 
 // answer answers all probes and returns them. They are valid until the next add.
 func (p *prober) answer(ctx context.Context) ([]probe, error) {
-	n := min(readersPerCall, len(p.probes))
-	for len(p.readers) < n {
-		p.readers = append(p.readers, &coldReader{log: p.log})
-	}
-	var next atomic.Int64
-	var wg sync.WaitGroup
-	for w := range n {
-		wg.Go(func() {
-			for i := next.Add(1) - 1; i < int64(len(p.probes)) && ctx.Err() == nil; i = next.Add(1) - 1 {
-				q := &p.probes[i]
-				q.newest, q.err = p.follow(p.readers[w], q)
-			}
-		})
-	}
-	wg.Wait()
 	done := p.probes
 	p.probes, p.arena = p.probes[:0], p.arena[:0]
+	if len(done) == 0 {
+		return nil, ctx.Err()
+	}
+	if p.fetch == nil {
+		p.fetch = newFetcher(p.log, probeDepth)
+	}
+	if err := p.fetch.open(); err != nil {
+		return done, err
+	}
+	for i := range done {
+		if q := &done[i]; q.from > q.a {
+			p.fetch.want(q.from, i)
+		} else {
+			q.newest = q.from == q.a
+		}
+	}
+	answers := answering{p, done}
+	for p.fetch.flush(answers); p.fetch.waiting(); p.fetch.wait(answers, 1) {
+		if ctx.Err() != nil {
+			p.fetch.drain()
+			break
+		}
+	}
 	return done, ctx.Err()
 }
 
-// follow reads the chain of q down to q's record or to a newer one of its key.
+// answering are probes on their way.
+type answering struct {
+	*prober
+	probes []probe
+}
+
+func (p answering) fetched(at word.Address, tag int, rec image, sh shape, err error) {
+	q := &p.probes[tag]
+	next, more := word.None, false
+	if err == nil {
+		p.reads.Add(1)
+		next, more, err = p.step(q, at, rec, sh)
+	}
+	switch {
+	case err != nil:
+		q.err = err
+	case more:
+		p.fetch.want(next, tag)
+	}
+}
+
+// step looks at the record at `+"`at`"+`, on the way down to q's; more tells that the chain has to be followed to next.
+func (p *prober) step(q *probe, at word.Address, rec image, sh shape) (next word.Address, more bool, err error) {
+	if uint64(at) < p.top && string(rec.key(sh)) == string(q.rec.key(q.sh)) && !p.skip(at, rec) {
+		return word.None, false, nil
+	}
+	next = rec.link().Prev()
+	if next >= at {
+		return word.None, false, p.log.segments.corrupt(uint64(at), "chain does not descend")
+	}
+	q.newest = next == q.a
+	return next, next > q.a, nil
+}
+
+// follow answers one probe by itself.
 func (p *prober) follow(r *coldReader, q *probe) (newest bool, err error) {
-	at := q.from
-	for at > q.a {
+	q.newest = q.from == q.a
+	for at, more := q.from, q.from > q.a; more; {
 		rec, sh, err := r.read(at)
 		if err != nil {
 			return false, err
 		}
 		p.reads.Add(1)
-		if uint64(at) < p.top && string(rec.key(sh)) == string(q.rec.key(q.sh)) && !p.skip(at, rec) {
-			return false, nil
+		if at, more, err = p.step(q, at, rec, sh); err != nil {
+			return false, err
 		}
-		if rec.link().Prev() >= at {
-			return false, p.log.segments.corrupt(uint64(at), "chain does not descend")
-		}
-		at = rec.link().Prev()
 	}
-	return at == q.a, nil
+	return q.newest, nil
+}
+
+// close gives back what answer has taken.
+func (p *prober) close() {
+	if p.fetch != nil {
+		p.fetch.close()
+	}
 }
 
 func skipNone(word.Address, image) bool { return false }

@@ -167,6 +167,21 @@ func (c *readCache) get(a word.Address, dst []byte) ([]byte, bool) {
 	return append(append(dst, first...), second...), true
 }
 
+// peek is get for those who look ahead: it counts as neither hit nor miss, nor as reading.
+func (c *readCache) peek(a word.Address, dst []byte) ([]byte, bool) {
+	h := hashAddress(a)
+	s := c.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(a, h.slot())
+	if i < 0 || uint64(a) < c.floor.Load() {
+		return dst, false
+	}
+	pos := s.slotAt(i).position()
+	first, second := s.span(s.wrap(pos+1), s.header(pos).words())
+	return append(append(dst, first...), second...), true
+}
+
 // contains reports whether get would find a. It counts as neither hit nor miss, nor as reading.
 func (c *readCache) contains(a word.Address) bool {
 	h := hashAddress(a)

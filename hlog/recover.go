@@ -44,7 +44,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	s.log, err = newLog(logConfig{
 		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,
-		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments,
+		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments, steps: s.steps,
 		spilling: s.sizeCache, stalled: s.events.stalled,
 		begin: word.Address(begin), tail: word.Address(tail),
 	})
@@ -223,10 +223,12 @@ const warmAfter = 50 * time.Millisecond
 // warm loads the rest of the index and fills free frames with the newest log, newest first, until the store is as it was
 // before it closed.
 func (s *Store) warm() {
-	select {
-	case <-s.background.Done():
-		return
-	case <-time.After(warmAfter):
+	if s.steps == nil {
+		select {
+		case <-s.background.Done():
+			return
+		case <-time.After(warmAfter):
+		}
 	}
 	if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
 		s.logger.Error("index image", "err", err)

@@ -38,7 +38,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	}
 	began := time.Now()
 	s.settleCut()
-	s.commits.drain()
+	s.drainCommits()
 	info, err := s.restoreLocked(ctx, v)
 	if err != nil {
 		return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)

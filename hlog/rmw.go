@@ -22,17 +22,63 @@ import (
 // returned is too large.
 func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
 	h := s.store.hash(key)
-	m := &s.rmw
-	if old, ok := s.readFast(m, key, h, s.scratch); ok {
-		value := fn(old)
-		if value != nil && s.writeFast(m, value) {
-			return nil
-		}
+	if done, err := s.rmwFast(key, h, fn); done || err != nil {
+		return err
 	}
 	if err := s.checkWrite(key, 0); err != nil {
 		return err
 	}
 	return s.modify(key, h, fn)
+}
+
+// rmwFast is RMW where the key's record is small, mutable, the first of its chain, and no larger than the scratch; see
+// getFast. done false without an error means that the case is another one, or that the record has changed meanwhile.
+func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (done bool, err error) {
+	if s.closed {
+		return false, nil
+	}
+	s.guard.Enter()
+	c := control(s.store.control.Load())
+	if c&extraordinary != 0 {
+		s.guard.Exit()
+		return false, nil
+	}
+	l := s.log
+	a := s.store.index().Seek(h).Address()
+	if uint64(a) < l.readOnly.Load() {
+		s.guard.Exit()
+		return false, nil
+	}
+	p := l.at(a)
+	st := stateAt(p)
+	n := st.ValueLen()
+	if !isSmall(p, st, key) || n > cap(s.scratch) || s.scratch == nil { // nil would mean absent
+		s.guard.Exit()
+		return false, nil
+	}
+	v := smallValue(p, st)
+	old := s.scratch[:n:min(cap(s.scratch), st.Capacity())]
+	mem.CopyOut(old, v)
+	same := stateAt(p) == st // H7
+	s.guard.Exit()
+	if !same {
+		return false, nil
+	}
+	value := fn(old) // with nothing held (H10)
+	if value == nil || len(value) > st.Capacity() || s.closed {
+		s.rmw = modification{c: c, addr: a, st: st, existed: true}
+		return s.writeUpdate(&s.rmw, key, h, value, value == nil, 0)
+	}
+	s.guard.Enter()
+	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
+	if control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
+		linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
+		mem.CopyIn(v, value)
+		storeState(p, st.WithValueLen(len(value)).Bump())
+		done = true
+	}
+	s.guard.Exit()
+	return done, nil
 }
 
 // readFast is readForUpdate where the key's record is small, mutable, the first of its chain, and its value fits into

@@ -137,7 +137,7 @@ func (w *imageWriter) releaseRun() {
 // writeRunsIfDue writes runs of the log that the current version has added, in the calling goroutine, until what is left
 // is not worth one.
 func (s *Store) writeRunsIfDue() {
-	for s.writeRunIfDue() {
+	for s.background.Err() == nil && s.writeRunIfDue() {
 	}
 }
 

@@ -28,6 +28,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	defer release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
+	defer sc.probes.close()
 	w := walker{log: s.log, guard: s.epochs.Register()}
 	defer w.guard.Release()
 	for _, r := range ranges {

@@ -1,10 +1,12 @@
 package hlog
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
+	"slices"
 	"sync"
 	"sync/atomic"
 
@@ -102,7 +104,7 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 }
 
 // maxOpen bounds how many segment files are kept open.
-const maxOpen = 256
+const maxOpen = 1024
 
 // closeSome closes files that nobody is using when many are open. Those that were written wait for their sync. The
 // caller holds mu: nobody else takes a reference.
@@ -174,6 +176,7 @@ func (s *segments) sync() error {
 		}
 	}
 	s.mu.RUnlock()
+	slices.SortFunc(dirty, func(a, b *segment) int { return cmp.Compare(a.name, b.name) }) // so that a run replays
 	var first error
 	for _, g := range dirty {
 		g.dirty.Store(false)
@@ -226,15 +229,25 @@ func (s *segments) renameFresh() error {
 // readAt fills b from log offset a; both are multiples of blockBytes and b is aligned in memory. It returns the
 // number of bytes that the segment has, fewer than asked for at its end; the bytes lie in one segment.
 func (s *segments) readAt(b []byte, a uint64) (int, error) {
-	g, err := s.acquire(a/s.size, false)
+	g, err := s.forRead(a)
 	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return 0, &CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
-		}
 		return 0, err
 	}
 	defer g.release()
-	n, err := g.file.ReadAt(b, int64(a%s.size))
+	return ofSegment(g.file.ReadAt(b, int64(a%s.size)))
+}
+
+// forRead returns the segment of log offset a, with a reference.
+func (s *segments) forRead(a uint64) (*segment, error) {
+	g, err := s.acquire(a/s.size, false)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = &CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
+	}
+	return g, err
+}
+
+// ofSegment returns what a read of a segment says: its end is no error.
+func ofSegment(n int, err error) (int, error) {
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = nil
 	}

@@ -19,7 +19,7 @@ type Session struct {
 	closed bool
 
 	cold      *coldReader  // made by the first read from disk
-	staged    *staging     // made by the first Multi call that reads from disk
+	staged    *staging     // borrowed by a Multi call that reads from disk
 	insisting bool         // its update takes precedence
 	needed    int          // bytes that the last attempt found no room for
 	scratch   []byte       // the value handed to an RMW callback

@@ -1,123 +1,362 @@
 package hlog
 
 import (
+	"errors"
 	"sync"
-	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// readersPerCall is how many reads of one Multi call are in flight at once.
-const readersPerCall = 32
+// A Multi call on a log that has spilled looks ahead: while the operations of one group run, the cold records that
+// the groups behind it will want are on their way from disk, so that the operations find them without waiting one
+// after the other. What stands at an address never changes: what is staged cannot be stale, only of no use, if a chain
+// has changed meanwhile; the operation then reads for itself.
+//
+//	S3  A staged record lives as long as its entry is alive: the arena of a group is used again when stageRing more
+//	    groups have been collected, and entries of the group are dead from then on. A group relies on an entry of an
+//	    earlier one only if it will have been operated by then.
+//
+//	group      0    1    2    3    4    5    6    7    8  ...
+//	         [done|done|op..|....|....|....|....]
+//	                     ^ operated      ^ collected: its reads are under way, or have ended
+//	                     |<-- at most stageAhead -->|
+const (
+	// stageAhead is how many groups beyond the one that is operated are collected, and stageRing how many are
+	// remembered. The ring is twice as large for the records that a later group shares with an earlier one (S3).
+	stageAhead = 64
+	stageRing  = 2 * stageAhead
+	// stageGroup is how many keys are collected and operated together.
+	stageGroup = 16
+	// stageStep is how many groups are collected at once: their reads are submitted together.
+	stageStep = 4
+	// stageTable is the size of the table of staged records, a power of two, several times what it holds at a time.
+	stageTable = 8192
+	stageProbe = 8
+)
 
-// staging holds the cold records of one window of a Multi call, so that the operations find them without waiting one
-// after the other. Records on disk never change: what is staged cannot be stale.
+// staging is what a Multi call reads ahead with. The store has a few, which calls borrow.
 type staging struct {
-	wants   []want
+	store  *Store
+	fetch  *fetcher
+	keep   bool // what is read goes into the cache
+	begin  uint64
+	table  [stageTable]stagedRecord
+	groups [stageRing]stagedGroup
+	at     uint32 // group that is operated; counts up for ever, so that what an earlier call left is old
+	ahead  uint32 // group that is collected next
+	peek   []byte
+}
+
+// stagedGroup is stageGroup keys of a call.
+type stagedGroup struct {
+	hashes  [stageGroup]uint64
+	wants   [stageGroup]want
+	n       int    // wants
+	pending int    // of wants: those whose chains are being followed
 	keys    []byte // what the wants' keys point into
-	index   map[word.Address]image
-	readers []*coldReader
-	arenas  [][]byte
+	arena   []byte // the records
 }
 
-// want is a key whose chain leaves memory at a.
-type want struct {
-	key []byte
-	a   word.Address
+// want is a key whose chain is followed on disk.
+type want struct{ from, to int } // of keys
+
+// stagedRecord is a record that has been read, or is under way, on behalf of a group.
+type stagedRecord struct {
+	a     word.Address
+	group uint32
+	pos   uint32 // in the group's arena, plus one; 0 while it is under way
 }
 
-// record returns the staged record at a, or nil.
-func (g *staging) record(a word.Address) image { return g.index[a] }
-
-// unstage forgets the window's records.
-func (s *Session) unstage() {
-	if s.staged != nil && len(s.staged.index) > 0 {
-		clear(s.staged.index)
+// image returns the record of an entry, nil while it is under way.
+func (g *staging) image(e *stagedRecord) image {
+	if e.pos == 0 {
+		return nil
 	}
+	return image(g.group(e.group).arena[e.pos-1:])
 }
 
-// stage reads the cold records of keys [from, to), many at a time. A read that fails is left to the operation that
-// needs it, which reports it.
-func stage[K keyed](s *Session, keys K, from, to int) error {
-	if s.staged == nil {
-		s.staged = &staging{index: map[word.Address]image{}}
-	}
-	g := s.staged
-	// A call that ended early has left records behind, in the memory that is about to be used again.
-	clear(g.index)
-	g.wants, g.keys = g.wants[:0], g.keys[:0]
-	for i := from; i < to; i += multiGroup {
-		end := min(i+multiGroup, to)
-		if err := s.touch(s.hashes[i-from : end-from]); err != nil {
-			return err
+func (g *staging) group(n uint32) *stagedGroup { return &g.groups[n%stageRing] }
+
+// find returns the entry of address a, or nil.
+func (g *staging) find(a word.Address) *stagedRecord {
+	h := int(hashAddress(a).slot())
+	for i := range stageProbe {
+		if e := &g.table[(h+i)%stageTable]; e.a == a && g.alive(e) {
+			return e
 		}
-		for j := i; j < end; j++ {
-			key := keys.at(j)
-			a, err := s.coldHead(key, s.hashes[j-from])
-			if err != nil {
-				return err
-			}
-			if a != word.None && (s.store.cache == nil || !s.store.cache.contains(a)) {
-				g.keys = append(g.keys, key...) // keys.at may use one buffer for all
-				g.wants = append(g.wants, want{g.keys[len(g.keys)-len(key):], a})
-			}
-		}
-	}
-	if len(g.wants) > 1 { // a single read gains nothing
-		g.readAll(s)
 	}
 	return nil
 }
 
-// readAll follows the chains of all wants at once.
-func (g *staging) readAll(s *Session) {
-	n := min(readersPerCall, len(g.wants))
-	for len(g.readers) < n {
-		g.readers = append(g.readers, &coldReader{log: s.log})
-		g.arenas = append(g.arenas, nil)
+// alive reports whether an entry's group is still remembered, with its arena (S3).
+func (g *staging) alive(e *stagedRecord) bool { return e.a != word.None && g.ahead-e.group < stageRing }
+
+// shared returns the entry of address a if a group that is collected now may rely on it (S3): it will have been operated
+// before stageAhead more groups are collected.
+func (g *staging) shared(a word.Address) *stagedRecord {
+	if e := g.find(a); e != nil && g.ahead-e.group < stageRing-stageAhead {
+		return e
 	}
-	var next atomic.Int64
-	var mu sync.Mutex
-	var wg sync.WaitGroup
-	for w := range n {
-		wg.Go(func() {
-			arena := g.arenas[w][:0]
-			for i := int(next.Add(1)) - 1; i < len(g.wants); i = int(next.Add(1)) - 1 {
-				arena = g.follow(s, g.readers[w], g.wants[i], arena, &mu)
-			}
-			g.arenas[w] = arena
-		})
-	}
-	wg.Wait()
+	return nil
 }
 
-// follow stages the records of one chain down to the key's own.
-func (g *staging) follow(s *Session, r *coldReader, w want, arena []byte, mu *sync.Mutex) []byte {
-	for a := w.a; uint64(a) >= s.log.begin.Load(); {
-		mu.Lock()
-		rec, have := g.index[a]
-		mu.Unlock()
-		if !have {
-			read, _, err := r.read(a)
-			if err != nil {
-				return arena
+// insert makes an entry for address a. A full neighbourhood loses its oldest entry, whose operation will then read for
+// itself.
+func (g *staging) insert(a word.Address, group uint32) *stagedRecord {
+	h := int(hashAddress(a).slot())
+	var oldest *stagedRecord
+	for i := range stageProbe {
+		e := &g.table[(h+i)%stageTable]
+		if e.a == a || !g.alive(e) {
+			oldest = e
+			break
+		}
+		if oldest == nil || g.ahead-e.group > g.ahead-oldest.group {
+			oldest = e
+		}
+	}
+	*oldest = stagedRecord{a: a, group: group}
+	return oldest
+}
+
+// record returns the staged record at a, or nil.
+func (g *staging) record(a word.Address) image {
+	if e := g.find(a); e != nil {
+		return g.image(e)
+	}
+	return nil
+}
+
+// collect prepares the next group: keys [from, to).
+func collect[K keyed](g *staging, s *Session, keys K, from, to int) error {
+	n := g.group(g.ahead)
+	n.n, n.pending, n.keys, n.arena = 0, 0, n.keys[:0], n.arena[:0]
+	for i := from; i < to; i++ {
+		n.hashes[i-from] = s.store.hash(keys.at(i))
+	}
+	if _, err := s.enter(); err != nil {
+		return err
+	}
+	var cold [stageGroup]word.Address
+	x := s.store.index() // inside the epoch: a restore replaces it
+	prefetch(s.log, x, n.hashes[:to-from])
+	head := s.log.head.Load()
+	g.begin = s.log.begin.Load()
+	for i := from; i < to; i++ {
+		_, e, _ := x.Find(n.hashes[i-from])
+		if uint64(e.Address()) < g.begin {
+			continue
+		}
+		key := keys.at(i)
+		if a, _, ok := s.log.find(e.Address(), key, head); !ok && a != word.None && uint64(a) >= g.begin {
+			cold[n.n] = a
+			n.wants[n.n] = want{len(n.keys), len(n.keys) + len(key)}
+			n.keys = append(n.keys, key...) // keys.at may use one buffer for all
+			n.n++
+		}
+	}
+	s.guard.Exit()
+	for i, a := range cold[:n.n] {
+		n.pending++
+		g.follow(g.ahead, i, a)
+	}
+	g.ahead++
+	return nil
+}
+
+// follow goes down a want's chain from a, through what is at hand, to the first record that has to be read, if any.
+func (g *staging) follow(group uint32, i int, a word.Address) {
+	n := g.group(group)
+	key := n.keys[n.wants[i].from:n.wants[i].to]
+	for a != word.None && uint64(a) >= g.begin {
+		var rec image
+		if e := g.shared(a); e != nil {
+			if rec = g.image(e); rec == nil {
+				break // under way on behalf of a group that comes before
 			}
-			s.store.counters.coldReads.Add(1)
-			start := len(arena)
-			arena = append(arena, read...)
-			rec = image(arena[start:])
-			mu.Lock()
-			g.index[a] = rec
-			mu.Unlock()
-			if s.store.cache != nil {
-				s.store.cache.put(a, read)
+		} else if c := g.store.cache; c != nil {
+			if b, ok := c.peek(a, g.peek[:0]); ok {
+				g.peek, rec = b, b
 			}
 		}
+		if rec == nil {
+			g.insert(a, group)
+			g.fetch.want(a, int(group%stageRing)*stageGroup+i)
+			return
+		}
 		sh, _ := rec.shape()
-		if string(rec.key(sh)) == string(w.key) || rec.link().Prev() >= a {
-			return arena
+		if string(rec.key(sh)) == string(key) || rec.link().Prev() >= a {
+			break
 		}
 		a = rec.link().Prev()
 	}
-	return arena
+	n.pending--
+}
+
+// fetched is told about a record that follow has asked for. One that cannot be read is left to the operation, which
+// reports it.
+func (g *staging) fetched(a word.Address, tag int, rec image, sh shape, err error) {
+	n := &g.groups[tag/stageGroup]
+	e := g.find(a)
+	if err != nil {
+		if e != nil && e.pos == 0 {
+			*e = stagedRecord{}
+		}
+		n.pending--
+		return
+	}
+	g.store.counters.coldReads.Add(1)
+	if g.keep && g.store.cache != nil {
+		g.store.cache.put(a, rec)
+	}
+	pos := uint32(len(n.arena) + 1)
+	n.arena = append(n.arena, rec...)
+	group := g.at + (uint32(tag/stageGroup)-g.at)%stageRing // those under way are not older than at
+	if e == nil || e.group != group {                       // its entry had to make room meanwhile
+		e = g.insert(a, group)
+	}
+	e.pos = pos
+	w := n.wants[tag%stageGroup]
+	if string(rec.key(sh)) == string(n.keys[w.from:w.to]) || rec.link().Prev() >= a {
+		n.pending--
+		return
+	}
+	g.follow(group, tag%stageGroup, rec.link().Prev())
+}
+
+// await returns when the group that is operated next has what it wants.
+func (g *staging) await() {
+	g.fetch.flush(g)
+	for n := g.group(g.at); n.pending > 0; {
+		g.fetch.wait(g, n.pending)
+	}
+}
+
+// stagingFor borrows what a call reads ahead with, if the log has spilled and there is one left.
+func (s *Session) stagingFor(does access) *staging {
+	if does == writing || s.log.head.Load() <= s.log.begin.Load() {
+		return nil
+	}
+	g := s.store.stagings.take(s.store)
+	if g != nil {
+		g.keep = does == reading // what is updated moves to the tail
+	}
+	return g
+}
+
+// groupsStaged calls group for each stageGroup of keys [from, len), with their hashes, when their cold records have
+// been read, while those of later groups are on their way.
+func groupsStaged[K keyed](s *Session, g *staging, keys K, from int, group func(from, to int, hashes []uint64) error) error {
+	s.staged = g
+	defer s.unstage() // the callback may panic
+	n := keys.len()
+	for at, ahead := from, from; at < n; at += stageGroup {
+		if g.ahead-g.at <= stageAhead-stageStep {
+			for ahead < n && g.ahead-g.at < stageAhead && (ahead == at || !g.fetch.full()) {
+				end := min(ahead+stageGroup, n)
+				if err := collect(g, s, keys, ahead, end); err != nil {
+					return err
+				}
+				ahead = end
+			}
+		}
+		g.await()
+		end := min(at+stageGroup, n)
+		if err := group(at, end, g.group(g.at).hashes[:end-at]); err != nil {
+			return err
+		}
+		g.at++
+	}
+	return nil
+}
+
+// prefetch asks for the buckets of hashes and then for their newest records. The caller is inside the epoch.
+func prefetch(l *hybridLog, x *index.Index, hashes []uint64) {
+	for _, h := range hashes {
+		x.Prefetch(h)
+	}
+	head := l.head.Load()
+	for _, h := range hashes {
+		if a := x.Seek(h).Address(); uint64(a) >= head {
+			mem.Prefetch(l.at(a))
+		}
+	}
+}
+
+// unstage gives back what the Multi call has borrowed.
+func (s *Session) unstage() {
+	g := s.staged
+	s.staged = nil
+	g.fetch.drain()
+	// What is staged was for this call: nothing of it is alive in the next.
+	g.at = g.ahead + stageRing
+	g.ahead = g.at
+	s.store.stagings.give(g)
+}
+
+// stagings lends the means to read ahead. There are so few that their buffers fit into the memory set aside for them; a
+// call that finds none goes without, and never waits for another call, whose callback may take its time.
+type stagings struct {
+	mu     sync.Mutex
+	idle   []*staging
+	left   int // that may still be made
+	depth  int
+	closed bool
+}
+
+func (p *stagings) init(b *budget) {
+	p.depth = int(min(max(b.readers/maxStagings/fetchBytes, minFetchDepth), maxFetchDepth))
+	p.left = int(max(b.readers/int64(p.depth*fetchBytes), 1))
+}
+
+const (
+	maxStagings   = 4
+	minFetchDepth = 16
+	maxFetchDepth = 256
+)
+
+// take returns a staging, or nil.
+func (p *stagings) take(s *Store) *staging {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if n := len(p.idle); n > 0 {
+		g := p.idle[n-1]
+		p.idle = p.idle[:n-1]
+		return g
+	}
+	if p.left == 0 || p.closed {
+		return nil
+	}
+	g := &staging{store: s, fetch: newFetcher(s.log, p.depth), at: 2 * stageRing, ahead: 2 * stageRing}
+	if g.fetch.open() != nil {
+		return nil
+	}
+	p.left--
+	return g
+}
+
+func (p *stagings) give(g *staging) {
+	p.mu.Lock()
+	closed := p.closed
+	if !closed {
+		p.idle = append(p.idle, g)
+	}
+	p.mu.Unlock()
+	if closed {
+		g.fetch.close()
+	}
+}
+
+// close gives back those that are idle; others follow when their calls end.
+func (p *stagings) close() (err error) {
+	p.mu.Lock()
+	idle := p.idle
+	p.idle, p.closed = nil, true
+	p.mu.Unlock()
+	for _, g := range idle {
+		err = errors.Join(err, g.fetch.close())
+	}
+	return err
 }

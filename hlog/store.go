@@ -14,6 +14,7 @@ import (
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // Store is an open store: a hash index over a hybrid log in one directory. All methods are safe for concurrent use.
@@ -29,6 +30,7 @@ type Store struct {
 	cache    *readCache // nil when switched off
 	readOnly bool
 	pool     sessionPool
+	stagings stagings
 
 	opts     Options
 	path     string
@@ -62,6 +64,7 @@ type Store struct {
 	background context.Context // ends when the store closes
 	cancel     context.CancelFunc
 	workers    sync.WaitGroup
+	steps      *step.Work // does the work of the background in place of goroutines; nil but in tests that must replay
 	images     imageWriter
 	copies     copier
 	chores     chan struct{} // asks for a round of housekeeping
@@ -176,7 +179,14 @@ func (s *Store) check() error {
 }
 
 // goWork runs f in the background; Close waits for it.
-func (s *Store) goWork(f func()) {
+func (s *Store) goWork(f func()) { s.goStep(step.Other, f) }
+
+// goStep is goWork for work of a kind.
+func (s *Store) goStep(kind step.Kind, f func()) {
+	if s.steps != nil {
+		s.steps.Go(kind, f)
+		return
+	}
 	s.workers.Add(1)
 	go func() {
 		defer s.workers.Done()

@@ -252,6 +252,7 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
 	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, reads: &w.s.counters.coldReads}
+	defer probes.close()
 	ended := false
 	flush := func() error {
 		answers, err := probes.answer(ctx)

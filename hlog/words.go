@@ -77,14 +77,13 @@ func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok b
 		return false
 	}
 	s.guard.Enter()
-	c := control(s.store.control.Load())
-	l := s.log
-	a := s.store.index().Seek(mix(key, s.seed)).Address()
-	if c&extraordinary != 0 || uint64(a) < l.readOnly.Load() {
-		s.guard.Exit()
-		return false
+	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= s.log.readOnly.Load() {
+			return s.updateWordAt(c, a, key, fn)
+		}
 	}
-	return s.updateWordAt(c, a, key, fn)
+	s.guard.Exit()
+	return false
 }
 
 // updateWordAt goes on with an update of the record at a, which was at or above readOnly since the session entered the

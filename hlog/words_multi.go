@@ -10,28 +10,18 @@ import (
 // where it was expected do nothing else: one stay in the epoch serves the group. An operation that is anything but plain
 // goes the general way, in its turn.
 
-// wordGroup is what a group of keys has found: the head of each key's chain, None if that takes more than one look.
-type wordGroup [multiGroup]word.Address
+// wordGroup is what a group of keys has found: the entries that lead to their chains, 0 where that takes more than one
+// look.
+type wordGroup [multiGroup]uint64
+
+// at returns the head of the i-th key's chain, None if it was not found.
+func (g *wordGroup) at(i int) word.Address { return word.Entry(g[i]).Address() }
 
 // seekGroup finds the heads of the chains of a group, whose buckets have been asked for, and asks for those that are in
 // memory, and for the buckets of the group that comes next. The session is inside the epoch.
 func (s *Session) seekGroup(g *wordGroup, hashes []uint64) {
 	group, next := ahead(hashes)
-	x := s.store.index()
-	l := s.log
-	head := l.head.Load()
-	for i, h := range group {
-		if i < len(next) {
-			x.Prefetch(next[i])
-		}
-		a := x.Seek(h).Address()
-		if uint64(a) < head {
-			a = word.None
-		} else {
-			mem.Prefetch(l.at(a))
-		}
-		g[i] = a
-	}
+	s.store.index().SeekAll(&s.log.ring, group, next, g[:len(group)])
 }
 
 // ahead divides what is left of a window into the group that comes first and the one after it.
@@ -54,16 +44,17 @@ func (s *Session) enterPlainly() (c control, ok bool) {
 }
 
 // windows calls group for every group of keys with the hashes of what is left of its window, window by window.
-func (s *Session) windows(keys []uint64, reads bool, group func(from, to int, hashes []uint64) error) error {
+func (s *Session) windows(keys []uint64, does access, group func(from, to int, hashes []uint64) error) error {
 	for from := 0; from < len(keys); from += multiWindow {
+		if g := s.stagingFor(does); g != nil {
+			return groupsStaged(s, g, wordKeys(keys), from, func(from, to int, hashes []uint64) error {
+				s.prefetchBuckets(hashes)
+				return group(from, to, hashes)
+			})
+		}
 		to := min(from+multiWindow, len(keys))
 		for i, k := range keys[from:to] {
 			s.hashes[i] = mix(k, s.store.seed)
-		}
-		if reads && s.log.head.Load() > s.log.begin.Load() {
-			if err := stage(s, wordKeys(keys), from, to); err != nil {
-				return err
-			}
 		}
 		hashes := s.hashes[:to-from]
 		s.prefetchBuckets(hashes[:min(multiGroup, len(hashes))])
@@ -72,7 +63,6 @@ func (s *Session) windows(keys []uint64, reads bool, group func(from, to int, ha
 				return err
 			}
 		}
-		s.unstage()
 	}
 	return nil
 }
@@ -96,7 +86,7 @@ func (k wordKeys) len() int        { return len(k) }
 func (k wordKeys) at(i int) []byte { return mem.AsBytes(&k[i]) }
 
 func (s *Session) multiGetWords(keys, values []uint64, found []bool) error {
-	return s.windows(keys, true, func(from, to int, hashes []uint64) error {
+	return s.windows(keys, reading, func(from, to int, hashes []uint64) error {
 		s.getGroup(keys[from:to], values[from:to], found[from:to], hashes)
 		for i := from; i < to; i++ {
 			if found[i] {
@@ -129,9 +119,10 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 	var g wordGroup
 	s.seekGroup(&g, hashes)
 	l := s.log
+	head := l.head.Load()
 	for i, k := range keys {
-		a := g[i]
-		if a == word.None {
+		a := g.at(i)
+		if uint64(a) < head {
 			continue
 		}
 		p := l.at(a)
@@ -144,17 +135,15 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 }
 
 func (s *Session) multiSetWords(keys, values []uint64) error {
-	return s.windows(keys, false, func(from, to int, hashes []uint64) error {
-		for i := from; i < to; {
-			i += s.setGroup(keys[i:to], values[i:to], hashes[i-from:])
-			if i == to {
-				break
+	return s.windows(keys, writing, func(from, to int, hashes []uint64) error {
+		// Those that come after one that is not plain must not come before it: they go one by one.
+		for i := from + s.setGroup(keys[from:to], values[from:to], hashes); i < to; i++ {
+			if s.setWord(keys[i], values[i]) {
+				continue
 			}
-			// This one is not plain; those after it must not come before it.
 			if err := s.set(mem.AsBytes(&keys[i]), mem.AsBytes(&values[i]), hashes[i-from]); err != nil {
 				return err
 			}
-			i++
 		}
 		return nil
 	})
@@ -174,7 +163,7 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 	readOnly := l.readOnly.Load()
 	n := 0
 	for i, k := range keys {
-		a := g[i]
+		a := g.at(i)
 		if uint64(a) < readOnly {
 			break
 		}
@@ -207,11 +196,11 @@ func (s *Session) multiUpdateWords(keys []uint64, fn func(i int, v *uint64, exis
 	var at int // which key fn is called for
 	one := func(v *uint64, existed bool) { fn(at, v, existed) }
 	var g wordGroup
-	return s.windows(keys, true, func(from, to int, hashes []uint64) error {
+	return s.windows(keys, updating, func(from, to int, hashes []uint64) error {
 		s.updateGroup(&g, hashes)
 		for i := from; i < to; i++ {
 			at = i
-			if s.updateFound(g[i-from], keys[i], one) {
+			if s.updateFound(g.at(i-from), keys[i], one) {
 				continue
 			}
 			if err := general(i, hashes[i-from]); err != nil {

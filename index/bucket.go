@@ -114,6 +114,18 @@ func findEach(b *mem.Buckets, h uint64) (mem.Ptr, word.Entry) {
 	return nil, 0
 }
 
+// seekEach is SeekAll, one by one.
+func seekEach(b *mem.Buckets, ring *mem.Ring, hashes, next, entries []uint64) {
+	for i, h := range hashes {
+		if i < len(next) {
+			mem.Prefetch(mem.Add(b.Base, uintptr(next[i]&b.Mask)<<bucketShift))
+		}
+		_, e := findSpecific(b, h)
+		entries[i] = uint64(e)
+		mem.Prefetch(mem.Add(ring.Base, uintptr(uint64(e.Address())&ring.Mask)))
+	}
+}
+
 // find returns the owner of h: hit, miss, or again if it is tentative or was moved.
 func (t *table) find(h uint64) (mem.Ptr, word.Entry, result) {
 	p, e := findSpecific(&t.Buckets, h)

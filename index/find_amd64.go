@@ -22,3 +22,13 @@ func (x *Index) Seek(h uint64) word.Entry {
 	_, e := mem.FindTag(x.settled.Load(), h)
 	return word.Entry(e)
 }
+
+// SeekAll does Seek for many hashes, and asks for the cache lines of the records that they lead to in a log at ring, and
+// of the buckets of the hashes that come next. No slice is longer than hashes, and entries is as long. The caller is
+// inside the epoch.
+func (x *Index) SeekAll(ring *mem.Ring, hashes, next, entries []uint64) {
+	b := x.settled.Load()
+	if !mem.FindTags(b, ring, hashes, next, entries) {
+		seekEach(b, ring, hashes, next, entries)
+	}
+}

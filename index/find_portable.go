@@ -18,3 +18,10 @@ func (x *Index) Seek(h uint64) word.Entry {
 	_, e := findEach(x.settled.Load(), h)
 	return e
 }
+
+// SeekAll does Seek for many hashes, and asks for the cache lines of the records that they lead to in a log at ring, and
+// of the buckets of the hashes that come next. No slice is longer than hashes, and entries is as long. The caller is
+// inside the epoch.
+func (x *Index) SeekAll(ring *mem.Ring, hashes, next, entries []uint64) {
+	seekEach(x.settled.Load(), ring, hashes, next, entries)
+}

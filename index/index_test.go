@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -487,5 +488,71 @@ func TestFindSpecific_EachSlot(t *testing.T) {
 		if p, _ := findSpecific(&mem.Buckets{Base: r.At(0)}, uint64(i)+1); p != slotOf(r.At(0), i) {
 			t.Errorf("slot %d: found at %p, it is at %p", i, p, slotOf(r.At(0), i))
 		}
+	}
+}
+
+// TestInsert_BesideAFreedSlot: two goroutines insert one hash while a third frees a slot before the first that was
+// free: one may claim the old free slot and the other the new one, and then one has to withdraw (I2, I4).
+func TestInsert_BesideAFreedSlot(t *testing.T) {
+	f := newTiny(t, Config{Spawn: func(func()) {}}, 0)
+	const filler = 1 << 40
+	address := word.FirstAddress
+	next := func() word.Address { address += word.Align; return address }
+	rounds := uint64(200_000)
+	if testing.Short() {
+		rounds /= 10
+	}
+	type insert struct {
+		h uint64
+		a word.Address
+	}
+	var workers sync.WaitGroup
+	begin := [2]chan insert{make(chan insert), make(chan insert)}
+	ended := make(chan struct{})
+	var ready, wanted atomic.Uint64
+	meet := func(round uint64) { // so that all three run at the same time
+		for ready.Add(1); ready.Load() < 3*round; {
+			runtime.Gosched()
+		}
+	}
+	for _, c := range begin {
+		workers.Go(func() {
+			g := f.m.Register()
+			defer g.Release()
+			for in := range c {
+				meet(wanted.Load())
+				put(t, f.Index, g, in.h, in.a)
+				ended <- struct{}{}
+			}
+		})
+	}
+	for round := range rounds {
+		h := 2*round + 1
+		put(t, f.Index, f.g, filler, next())
+		wanted.Store(round + 1)
+		begin[0] <- insert{h, next()}
+		begin[1] <- insert{h, next()}
+		meet(round + 1)
+		clearHash(t, f, filler)
+		<-ended
+		<-ended
+		if err := f.Check(); err != nil {
+			t.Fatalf("round %d: %v", round, err)
+		}
+		clearHash(t, f, h)
+	}
+	close(begin[0])
+	close(begin[1])
+	workers.Wait()
+}
+
+// clearHash frees the entry of h.
+func clearHash(t *testing.T, f *fixture, h uint64) {
+	t.Helper()
+	f.g.Enter()
+	defer f.g.Exit()
+	slot, e, status := f.Find(h)
+	if status != Found || !slot.Clear(e) {
+		t.Fatalf("entry of %#x: %v", h, status)
 	}
 }

@@ -2,7 +2,6 @@ package appendlog
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"sync"
 
@@ -23,22 +22,19 @@ type Options struct {
 	Compaction     bool
 }
 
-// Log is an open append log. All methods may be called from any goroutine.
+// Log is an open append log. All methods may be called from any goroutine. A Set and a merge hold Writing.
 type Log struct {
+	fileset.Keeper
 	opts  Options
 	cache *cache.Cache
+	raw   []byte // the record that is being written
+	dirty bool   // something was set since the last commit
 
-	writing sync.Mutex // one writer, merge, snapshot or restore at a time
-	set     *fileset.Set
-	raw     []byte // the record that is being written
-	dirty   bool   // something was set since the last commit
-
-	mu       sync.RWMutex // what follows; changed only under writing as well
+	mu       sync.RWMutex // what follows; changed only under Writing as well
 	index    *index
 	files    []*fileset.File // sealed, oldest first (A1)
 	byNumber map[uint32]*fileset.File
 	active   *fileset.Writer // nil until something is written
-	closed   bool
 
 	// reading is held by those who read sealed files. They take it before they let go of mu, so that whoever has replaced
 	// files under mu and then gets reading alone has the old ones to itself (A4).
@@ -47,29 +43,17 @@ type Log struct {
 
 // Open opens the log in dir, which it creates.
 func Open(dir string, opts Options) (*Log, error) {
-	set, err := fileset.Open(Kind, dir, opts.Options)
+	l := &Log{opts: opts, cache: cache.New(0)}
+	err := l.Start(Kind, dir, opts.Options, fileset.State{Operations: &l.mu, Read: l.read, Seal: l.sealed,
+		Dirty: func() bool { return l.dirty }, Committed: func() { l.dirty = false }, Release: l.release})
 	if err != nil {
 		return nil, err
 	}
-	l := &Log{opts: opts, set: set, cache: cache.New(0)}
-	if l.files, l.index, err = l.load(set.Newest().Files); err == nil {
-		err = set.Collect()
-	}
-	if err != nil {
-		fileset.DropAll(l.files)
-		return nil, errors.Join(err, set.Abandon())
-	}
-	l.number()
-	l.budget()
 	return l, nil
 }
 
-// load opens the files of a manifest and rebuilds the index from them.
-func (l *Log) load(refs []fileset.Ref) ([]*fileset.File, *index, error) {
-	files, err := l.set.OpenAll(refs)
-	if err != nil {
-		return nil, nil, err
-	}
+// read rebuilds the index from the files of a state.
+func (l *Log) read(files []*fileset.File) (adopt func(), err error) {
 	x := newIndex()
 	for _, f := range files {
 		err := replay(f, func(key []byte, value int, offset int64, size int) {
@@ -80,11 +64,35 @@ func (l *Log) load(refs []fileset.Ref) ([]*fileset.File, *index, error) {
 			}
 		})
 		if err != nil {
-			fileset.DropAll(files)
-			return nil, nil, err
+			return nil, err
 		}
 	}
-	return files, x, nil
+	return func() {
+		l.replace(files, x)
+		l.budget()
+		l.dirty = false
+	}, nil
+}
+
+// replace gives up the state and puts another in its place.
+func (l *Log) replace(files []*fileset.File, x *index) {
+	l.mu.Lock()
+	old, active := l.files, l.active
+	l.files, l.index, l.active = files, x, nil
+	l.number()
+	l.mu.Unlock()
+	if active != nil {
+		active.Abort()
+	}
+	l.drop(old)
+}
+
+func (l *Log) release() { l.replace(nil, newIndex()) }
+
+// sealed brings the active file among the sealed ones.
+func (l *Log) sealed() ([]*fileset.File, error) {
+	err := l.roll()
+	return l.files, err
 }
 
 func (l *Log) number() {
@@ -105,7 +113,7 @@ func (l *Log) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	l.mu.RLock()
-	if l.closed {
+	if l.Closed {
 		l.mu.RUnlock()
 		return nil, base.ErrClosed
 	}
@@ -163,9 +171,9 @@ func (l *Log) Set(key, value []byte) error {
 	if err := base.CheckPair(key, value); err != nil {
 		return err
 	}
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if l.closed {
+	l.Writing.Lock()
+	defer l.Writing.Unlock()
+	if l.Closed {
 		return base.ErrClosed
 	}
 	if len(value) == 0 {
@@ -205,7 +213,7 @@ func (l *Log) Set(key, value []byte) error {
 }
 
 func (l *Log) begin() error {
-	w, err := l.set.Create()
+	w, err := l.Files.Create()
 	if err != nil {
 		return err
 	}
@@ -217,101 +225,11 @@ func (l *Log) begin() error {
 
 // Size returns about the bytes of memory held: index, cached values and the write buffer.
 func (l *Log) Size() int64 {
-	l.writing.Lock()
-	defer l.writing.Unlock()
+	l.Writing.Lock()
+	defer l.Writing.Unlock()
 	n := l.index.memory() + l.cache.Bytes() + int64(cap(l.raw))
 	if l.active != nil {
 		n += int64(l.active.Memory())
 	}
 	return n
-}
-
-// Snapshot commits the state as a version.
-func (l *Log) Snapshot(version uint64) error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if l.closed {
-		return base.ErrClosed
-	}
-	if err := l.set.CheckOrder(version); err != nil {
-		return err
-	}
-	return l.commit(func() error { return l.set.Snapshot(version, l.files) })
-}
-
-// commit brings everything into sealed files and has save commit them.
-func (l *Log) commit(save func() error) error {
-	if err := l.roll(); err != nil {
-		return err
-	}
-	err := save()
-	if err == nil || errors.Is(err, base.ErrRemote) {
-		l.dirty = false
-	}
-	return err
-}
-
-// Versions returns the kept versions, oldest first.
-func (l *Log) Versions() []uint64 {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	return l.set.Versions()
-}
-
-// Restore brings back a version, 0 the newest. An error other than ErrRemote leaves everything as it is.
-func (l *Log) Restore(version uint64) error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if l.closed {
-		return base.ErrClosed
-	}
-	m, err := l.set.Version(version)
-	if err != nil {
-		return err
-	}
-	files, x, err := l.load(m.Files)
-	if err != nil {
-		return fmt.Errorf("version %d: %w", m.Version, err)
-	}
-	if err = l.set.Restored(m.Version, files); err != nil && !errors.Is(err, base.ErrRemote) {
-		fileset.DropAll(files)
-		return err
-	}
-	l.mu.Lock()
-	old, active := l.files, l.active
-	l.files, l.index, l.active = files, x, nil
-	l.number()
-	l.mu.Unlock()
-	if active != nil {
-		active.Abort()
-	}
-	l.drop(old)
-	l.budget()
-	l.dirty = false
-	return err
-}
-
-// Close commits what was set since the last commit, without a version number, and gives the directory back.
-func (l *Log) Close() error {
-	l.writing.Lock()
-	defer l.writing.Unlock()
-	if l.closed {
-		return base.ErrClosed
-	}
-	var err error
-	if l.dirty {
-		err = l.commit(func() error { return l.set.SaveHead(l.files) })
-	}
-	if errors.Is(err, base.ErrRemote) {
-		err = nil // set.Close tries again and tells.
-	}
-	l.mu.Lock()
-	l.closed = true
-	files, active := l.files, l.active
-	l.mu.Unlock()
-	if active != nil {
-		active.Abort() // It could not be sealed.
-	}
-	l.drop(files)
-	return errors.Join(err, l.set.Close())
 }

@@ -8,13 +8,8 @@
 // index and at most one read. A merge copies the records of the files of a level that the index still points to into one
 // file of the next. The Set that fills the level pays for the merge, while readers go on.
 //
-// Level 0 files are records alone. A merged file ends with hints (Bitcask's hint file), from which the index is rebuilt
-// without reading the values:
-//
-//	+---------+-----------------------------------+---------------------------------------------------------+
-//	| records | hints: key and value length as    | footer: hint offset, xxh3 of hints, magic, xxh3 of the  |
-//	|         | varints, key; one for each record | footer (8 bytes each)                                   |
-//	+---------+-----------------------------------+---------------------------------------------------------+
+// Level 0 files are records alone. A merged file is indexed by hints (Bitcask's hint file), from which the index in memory
+// is rebuilt without reading the values: key and value length as varints and the key, one for each record.
 //
 // Invariants
 //

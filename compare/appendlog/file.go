@@ -5,13 +5,9 @@ import (
 
 	"github.com/hybridlog/hybridlog/compare/internal/fileset"
 	"github.com/hybridlog/hybridlog/compare/internal/record"
-	"github.com/zeebo/xxh3"
 )
 
-const (
-	footerSize = 32
-	hintMagic  = 0x31_54_4e_49_48_47_4f_4c // "LOGHINT1"
-)
+const hintMagic = 0x31_54_4e_49_48_47_4f_4c // "LOGHINT1"
 
 // replay calls fn with every record of a file, oldest first; size is the record's, value its value's.
 func replay(f *fileset.File, fn func(key []byte, value int, offset int64, size int)) error {
@@ -26,18 +22,9 @@ func replay(f *fileset.File, fn func(key []byte, value int, offset int64, size i
 }
 
 func replayHints(f *fileset.File, fn func(key []byte, value int, offset int64, size int)) error {
-	records, err := recordsEnd(f)
+	hints, records, err := f.Index(hintMagic)
 	if err != nil {
 		return err
-	}
-	hints, err := f.Read(records, f.Length-footerSize-records)
-	if err != nil {
-		return err
-	}
-	if footer, err := f.Read(f.Length-footerSize, footerSize); err != nil {
-		return err
-	} else if binary.LittleEndian.Uint64(footer[8:]) != xxh3.Hash(hints) {
-		return f.Damaged(records, "hints do not match their checksum")
 	}
 	var offset int64
 	for len(hints) > 0 {
@@ -63,34 +50,11 @@ func recordsEnd(f *fileset.File) (int64, error) {
 	if f.Level == 0 {
 		return f.Length, nil
 	}
-	footer, err := f.Read(f.Length-footerSize, footerSize)
-	if err != nil {
-		return 0, err
-	}
-	end := binary.LittleEndian.Uint64(footer)
-	if binary.LittleEndian.Uint64(footer[16:]) != hintMagic || binary.LittleEndian.Uint64(footer[24:]) != xxh3.Hash(footer[:24]) ||
-		end > uint64(f.Length-footerSize) {
-		return 0, f.Damaged(f.Length-footerSize, "footer does not match its checksum")
-	}
-	return int64(end), nil
+	return f.IndexAt(hintMagic)
 }
 
 func appendHint(dst, key []byte, value int) []byte {
 	dst = binary.AppendUvarint(dst, uint64(len(key)))
 	dst = binary.AppendUvarint(dst, uint64(value))
 	return append(dst, key...)
-}
-
-// finish writes the hints behind the records and seals the file.
-func finish(w *fileset.Writer, hints []byte, level int) (*fileset.File, error) {
-	footer := binary.LittleEndian.AppendUint64(nil, uint64(w.Length()))
-	footer = binary.LittleEndian.AppendUint64(footer, xxh3.Hash(hints))
-	footer = binary.LittleEndian.AppendUint64(footer, hintMagic)
-	footer = binary.LittleEndian.AppendUint64(footer, xxh3.Hash(footer))
-	for _, part := range [][]byte{hints, footer} {
-		if _, err := w.Append(part); err != nil {
-			return nil, err
-		}
-	}
-	return w.Seal(level)
 }

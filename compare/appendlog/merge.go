@@ -1,11 +1,13 @@
 package appendlog
 
 import (
+	"slices"
+
 	"github.com/hybridlog/hybridlog/compare/internal/fileset"
 	"github.com/hybridlog/hybridlog/compare/internal/record"
 )
 
-// roll seals the active file, if it has anything, and merges what that made full. The caller holds writing.
+// roll seals the active file, if it has anything, and merges what that made full. The caller holds Writing.
 func (l *Log) roll() error {
 	if l.active == nil {
 		return nil
@@ -35,25 +37,13 @@ func (l *Log) seal() error {
 	return nil
 }
 
-// merge makes room wherever a level has MaxRuns files: they become one file of the next level. When that fills the next
-// level too, its files go into the same merge, so that no record is copied twice.
+// merge makes one file of what tiering merges next, if anything.
 func (l *Log) merge() error {
-	level := 0
-	n := 0 // files of the levels up to this one: the newest
-	for ; ; level++ {
-		have := 0
-		for n+have < len(l.files) && l.files[len(l.files)-1-n-have].Level == level {
-			have++
-		}
-		full := have
-		if level > 0 {
-			full++ // the file that comes in from above
-		}
-		if full < l.opts.MaxRuns {
-			break
-		}
-		n += have
+	levels := make([]int, 0, len(l.files))
+	for _, f := range slices.Backward(l.files) {
+		levels = append(levels, f.Level)
 	}
+	n, level := fileset.Full(levels, l.opts.MaxRuns)
 	if n == 0 {
 		return nil
 	}
@@ -68,7 +58,7 @@ type move struct {
 
 // mergeFiles replaces the files from first on by one of a level.
 func (l *Log) mergeFiles(first, level int) error {
-	w, err := l.set.Create()
+	w, err := l.Files.Create()
 	if err != nil {
 		return err
 	}
@@ -78,7 +68,7 @@ func (l *Log) mergeFiles(first, level int) error {
 	case err != nil || w.Length() == 0:
 		w.Abort()
 	default:
-		if fresh, err = finish(w, hints, level); err != nil {
+		if fresh, err = w.SealIndexed(level, hints, hintMagic); err != nil {
 			w.Abort()
 		}
 	}

@@ -1,7 +1,7 @@
 // Package lsm is a log-structured merge-tree after O'Neil, Cheng, Gawlick and O'Neil (1996), tiered like the engine of
 // Gavalas (TU Delft 2023): the baseline that keeps its keys sorted.
 //
-//	Set ──► memtable (B+ tree) ── full ──► L0.3 L0.2 L0.1 ── MaxRuns of them ──► L1.1 ──► L2.1
+//	Set ──► memtable (sorted) ── full ──► L0.3 L0.2 L0.1 ── MaxRuns of them ──► L1.1 ──► L2.1
 //	          └ write-ahead log (optional)    runs: sorted, immutable, newest first
 //
 // A Get asks the memtable, then every run from the newest to the oldest; a Bloom filter spares most of the runs that do
@@ -15,5 +15,6 @@
 //	L3  A run's file is closed only when no reader that may have picked it up is left (Tree.reading).
 //	L4  The memtable does not change while it is flushed; it is emptied in the step that makes its run visible.
 //
-// The B+ tree, the Bloom filter and the file format are written out here: no library is used for them.
+// What is not of this tree alone is elsewhere under compare/internal: the sorted table (sorted), the block cache (cache), the
+// encoding of records (record), and files, versions, the log's file and the rule of tiering (fileset).
 package lsm

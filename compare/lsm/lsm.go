@@ -2,13 +2,12 @@ package lsm
 
 import (
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 
 	"github.com/hybridlog/hybridlog/compare/internal/base"
 	"github.com/hybridlog/hybridlog/compare/internal/cache"
 	"github.com/hybridlog/hybridlog/compare/internal/fileset"
+	"github.com/hybridlog/hybridlog/compare/internal/sorted"
 	"github.com/zeebo/xxh3"
 )
 
@@ -25,20 +24,17 @@ type Options struct {
 	WAL            bool
 }
 
-// Tree is an open LSM tree. All methods may be called from any goroutine.
+// Tree is an open LSM tree. All methods may be called from any goroutine. A Set and a merge hold Writing.
 type Tree struct {
+	fileset.Keeper
 	opts  Options
 	cache *cache.Cache
+	wal   *fileset.Journal
+	dirty bool // something was set since the last commit
 
-	writing sync.Mutex // one writer, merge, snapshot or restore at a time
-	set     *fileset.Set
-	wal     wal
-	dirty   bool // something was set since the last commit
-
-	mu     sync.RWMutex // the memtable's contents and runs; changed only under writing as well
-	mem    *memtable
-	runs   []*run // newest first (L1); the slice is replaced, never changed
-	closed bool
+	mu   sync.RWMutex // the memtable's contents and runs; changed only under Writing as well
+	mem  sorted.Table
+	runs []*run // newest first (L1); the slice is replaced, never changed
 
 	// reading is held by those who read runs. They take it before they let go of mu, so that whoever has replaced the
 	// runs under mu and then gets reading alone has them to itself (L3).
@@ -47,48 +43,71 @@ type Tree struct {
 
 // Open opens the tree in dir, which it creates.
 func Open(dir string, opts Options) (*Tree, error) {
-	set, err := fileset.Open(Kind, dir, opts.Options)
+	t := &Tree{opts: opts, cache: cache.New(0)}
+	err := t.Start(Kind, dir, opts.Options, fileset.State{Operations: &t.mu, Read: t.read, Seal: t.seal,
+		Dirty: func() bool { return t.dirty }, Committed: t.committed, Release: t.release})
 	if err != nil {
 		return nil, err
 	}
-	t := &Tree{opts: opts, set: set, mem: newMemtable(), cache: cache.New(0)}
-	if err := t.load(); err != nil {
-		for _, r := range t.runs {
-			r.file.Drop()
-		}
-		return nil, errors.Join(err, set.Abandon())
+	t.wal = t.Files.Journal()
+	if t.opts.Remote == nil { // The state that a remote gives comes before local files.
+		// A log is replayed whether or not it is still wanted.
+		err = t.wal.Replay(t.put)
 	}
-	t.budget()
+	if err = errors.Join(err, t.wal.Collect()); err != nil {
+		return nil, t.Abandon(err)
+	}
 	return t, nil
 }
 
-func (t *Tree) load() (err error) {
-	if t.runs, err = t.openRuns(t.set.Newest().Files); err != nil {
-		return err
-	}
-	t.wal.sequence = t.set.Newest().Sequence
-	if t.opts.Remote == nil { // The state that a remote gives comes before local files.
-		if err := t.replay(); err != nil {
-			return err
-		}
-	}
-	return errors.Join(t.collectLogs(), t.set.Collect())
-}
-
-// openRuns opens the runs of a manifest, all or none.
-func (t *Tree) openRuns(refs []fileset.Ref) ([]*run, error) {
-	files, err := t.set.OpenAll(refs)
-	if err != nil {
-		return nil, err
-	}
+// read opens the runs of a state.
+func (t *Tree) read(files []*fileset.File) (adopt func(), err error) {
 	runs := make([]*run, len(files))
 	for i, f := range files {
 		if runs[i], err = openRun(f); err != nil {
-			fileset.DropAll(files)
 			return nil, err
 		}
 	}
-	return runs, nil
+	return func() {
+		old := t.runs
+		t.mu.Lock()
+		t.runs = runs
+		t.mem.Reset()
+		t.mu.Unlock()
+		t.drop(old)
+		t.budget()
+		t.committed()
+	}, nil
+}
+
+// seal brings the memtable into a run.
+func (t *Tree) seal() ([]*fileset.File, error) {
+	if err := t.flush(); err != nil {
+		return nil, err
+	}
+	files := make([]*fileset.File, len(t.runs))
+	for i, r := range t.runs {
+		files[i] = r.file
+	}
+	return files, nil
+}
+
+func (t *Tree) committed() {
+	t.dirty = false
+	if t.wal != nil {
+		t.wal.Advance()
+	}
+}
+
+func (t *Tree) release() {
+	t.mu.Lock()
+	old := t.runs
+	t.runs = nil
+	t.mu.Unlock()
+	t.drop(old)
+	if t.wal != nil {
+		t.wal.Close() // Its records are committed, or the error of the commit is on its way to the caller.
+	}
 }
 
 // budget gives the cache what the memtable and the runs' indexes leave of the memory.
@@ -106,11 +125,11 @@ func (t *Tree) Get(key []byte) ([]byte, error) {
 		return nil, err
 	}
 	t.mu.RLock()
-	if t.closed {
+	if t.Closed {
 		t.mu.RUnlock()
 		return nil, base.ErrClosed
 	}
-	if value, ok := t.mem.get(key); ok {
+	if value, ok := t.mem.Get(key); ok {
 		value = clone(value)
 		t.mu.RUnlock()
 		return value, nil
@@ -141,144 +160,55 @@ func (t *Tree) Set(key, value []byte) error {
 	if err := base.CheckPair(key, value); err != nil {
 		return err
 	}
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	if t.closed {
+	t.Writing.Lock()
+	defer t.Writing.Unlock()
+	if t.Closed {
 		return base.ErrClosed
 	}
-	if t.mem.used() >= t.opts.MemtableBytes {
-		if err := t.flush(); err != nil {
-			return err
-		}
-	}
 	if t.opts.WAL {
-		if t.wal.flushed >= t.walLimit() {
-			if err := t.commit(func() error { return t.set.SaveHead(t.files()) }); err != nil {
+		// A log that got long is committed in runs and starts anew.
+		if t.wal.Length() >= max(4*t.opts.MemtableBytes, 16<<20) {
+			if err := t.SaveHead(); err != nil {
 				return err
 			}
 		}
-		if err := t.log(key, value); err != nil {
+		if err := t.makeRoom(); err != nil {
+			return err
+		}
+		if err := t.wal.Append(key, value); err != nil {
 			return err
 		}
 	}
+	return t.put(key, value)
+}
+
+// makeRoom flushes a full memtable.
+func (t *Tree) makeRoom() error {
+	if t.mem.Used() < t.opts.MemtableBytes {
+		return nil
+	}
+	return t.flush()
+}
+
+// put sets a key in the memtable.
+func (t *Tree) put(key, value []byte) error {
+	if err := t.makeRoom(); err != nil {
+		return err
+	}
 	t.mu.Lock()
-	t.mem.put(key, value)
+	t.mem.Put(key, value)
 	t.mu.Unlock()
 	t.dirty = true
 	return nil
 }
 
-// walLimit is how long the log may get before its records are committed in runs and it starts anew.
-func (t *Tree) walLimit() int64 { return max(4*t.opts.MemtableBytes, 16<<20) }
-
 // Size returns the bytes of memory held: memtable, fences, filters, cached blocks and the log's buffer.
 func (t *Tree) Size() int64 {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	n := t.mem.held() + t.cache.Bytes() + int64(cap(t.wal.buf))
+	t.Writing.Lock()
+	defer t.Writing.Unlock()
+	n := t.mem.Held() + t.cache.Bytes() + t.wal.Memory()
 	for _, r := range t.runs {
 		n += r.memory()
 	}
 	return n
-}
-
-// Snapshot commits the state as a version.
-func (t *Tree) Snapshot(version uint64) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	if t.closed {
-		return base.ErrClosed
-	}
-	if err := t.set.CheckOrder(version); err != nil {
-		return err
-	}
-	return t.commit(func() error { return t.set.Snapshot(version, t.files()) })
-}
-
-// commit brings everything into runs and has save commit them.
-func (t *Tree) commit(save func() error) error {
-	if err := t.flush(); err != nil {
-		return err
-	}
-	err := save()
-	if err == nil || errors.Is(err, base.ErrRemote) {
-		t.dirty = false
-		t.trim()
-	}
-	return err
-}
-
-func (t *Tree) files() []*fileset.File {
-	files := make([]*fileset.File, len(t.runs))
-	for i, r := range t.runs {
-		files[i] = r.file
-	}
-	return files
-}
-
-// Versions returns the kept versions, oldest first.
-func (t *Tree) Versions() []uint64 {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	return t.set.Versions()
-}
-
-// Restore brings back a version, 0 the newest. An error other than ErrRemote leaves everything as it is.
-func (t *Tree) Restore(version uint64) error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	if t.closed {
-		return base.ErrClosed
-	}
-	m, err := t.set.Version(version)
-	if err != nil {
-		return err
-	}
-	runs, err := t.openRuns(m.Files)
-	if err != nil {
-		return fmt.Errorf("version %d: %w", m.Version, err)
-	}
-	old := t.runs
-	files := make([]*fileset.File, len(runs))
-	for i, r := range runs {
-		files[i] = r.file
-	}
-	if err = t.set.Restored(m.Version, files); err != nil && !errors.Is(err, base.ErrRemote) {
-		fileset.DropAll(files)
-		return err
-	}
-	t.mu.Lock()
-	t.runs = runs
-	t.mem.reset()
-	t.mu.Unlock()
-	t.drop(old)
-	t.budget()
-	t.dirty = false
-	t.trim()
-	return err
-}
-
-// Close commits what was set since the last commit, without a version number, and gives the directory back.
-func (t *Tree) Close() error {
-	t.writing.Lock()
-	defer t.writing.Unlock()
-	if t.closed {
-		return base.ErrClosed
-	}
-	var err error
-	if t.dirty {
-		err = t.commit(func() error { return t.set.SaveHead(t.files()) })
-	}
-	if errors.Is(err, base.ErrRemote) {
-		err = nil // set.Close tries again and tells.
-	}
-	t.mu.Lock()
-	t.closed = true
-	runs := slices.Clone(t.runs)
-	t.mu.Unlock()
-	t.drop(runs)
-	if t.wal.f != nil {
-		err = errors.Join(err, t.wal.f.Close())
-	}
-	return errors.Join(err, t.set.Close())
 }

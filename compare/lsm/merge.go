@@ -2,23 +2,24 @@ package lsm
 
 import (
 	"bytes"
-	"container/heap"
+	"cmp"
+	"slices"
 
 	"github.com/hybridlog/hybridlog/compare/internal/fileset"
 	"github.com/hybridlog/hybridlog/compare/internal/record"
 )
 
-// flush writes the memtable as the newest run of level 0, then merges what that made full. The caller holds writing.
+// flush writes the memtable as the newest run of level 0, then merges what that made full. The caller holds Writing.
 func (t *Tree) flush() error {
-	if t.mem.count == 0 {
+	if t.mem.Count() == 0 {
 		return nil
 	}
 	last := len(t.runs) == 0
 	var raw []byte
 	fresh, err := t.writeRun(0, func(add func(key, raw []byte) error) error {
-		return t.mem.each(func(key, value []byte) error {
+		return t.mem.Each(func(key, value []byte) error {
 			if last && len(value) == 0 {
-				return nil // Nothing older to hide.
+				return nil // Nothing older to hide (L2).
 			}
 			raw = record.Append(raw[:0], key, value)
 			return add(key, raw)
@@ -31,25 +32,13 @@ func (t *Tree) flush() error {
 	return t.merge()
 }
 
-// merge makes room wherever a level has MaxRuns runs: they become one run of the next level. When that fills the next
-// level too, its runs go into the same merge, so that no record is written twice.
+// merge makes one run of what tiering merges next, if anything.
 func (t *Tree) merge() error {
-	level := 0
-	n := 0 // runs of the levels up to this one: the newest
-	for ; ; level++ {
-		have := 0
-		for n+have < len(t.runs) && t.runs[n+have].file.Level == level {
-			have++
-		}
-		full := have
-		if level > 0 {
-			full++ // the run that comes in from above
-		}
-		if full < t.opts.MaxRuns {
-			break
-		}
-		n += have
+	levels := make([]int, len(t.runs))
+	for i, r := range t.runs {
+		levels[i] = r.file.Level
 	}
+	n, level := fileset.Full(levels, t.opts.MaxRuns)
 	if n == 0 {
 		return nil
 	}
@@ -58,7 +47,7 @@ func (t *Tree) merge() error {
 	merged, err := t.writeRun(level, func(add func(key, raw []byte) error) error {
 		return mergeRuns(inputs, func(key, value, raw []byte) error {
 			if last && len(value) == 0 {
-				return nil // A tombstone has hidden what it had to: there is nothing older.
+				return nil // A tombstone has hidden what it had to: there is nothing older (L2).
 			}
 			return add(key, raw)
 		})
@@ -72,7 +61,7 @@ func (t *Tree) merge() error {
 
 // writeRun makes a run of the records that fill adds; nil if there are none.
 func (t *Tree) writeRun(level int, fill func(add func(key, raw []byte) error) error) (*run, error) {
-	w, err := t.set.Create()
+	w, err := t.Files.Create()
 	if err != nil {
 		return nil, err
 	}
@@ -99,7 +88,7 @@ func (t *Tree) swap(inputs []*run, fresh *run, flushed bool) {
 	t.mu.Lock()
 	t.runs = runs
 	if flushed {
-		t.mem.reset()
+		t.mem.Reset()
 	}
 	t.mu.Unlock()
 	t.drop(inputs)
@@ -122,34 +111,23 @@ type source struct {
 	age  int // 0 is the newest
 }
 
-// sources is a heap by key, the newest first among equals.
-type sources []source
-
-func (s sources) Len() int { return len(s) }
-func (s sources) Less(i, j int) bool {
-	c := bytes.Compare(s[i].Key(), s[j].Key())
-	return c < 0 || c == 0 && s[i].age < s[j].age
-}
-func (s sources) Swap(i, j int) { s[i], s[j] = s[j], s[i] }
-func (s *sources) Push(x any)   { *s = append(*s, x.(source)) }
-func (s *sources) Pop() any {
-	last := (*s)[len(*s)-1]
-	*s = (*s)[:len(*s)-1]
-	return last
+// compare orders sources by key, the newest first among equals.
+func (s source) compare(other source) int {
+	return cmp.Or(bytes.Compare(s.Key(), other.Key()), cmp.Compare(s.age, other.age))
 }
 
 // mergeRuns calls fn with the newest record of every key of the runs, which are ordered from newest to oldest.
 func mergeRuns(runs []*run, fn func(key, value, raw []byte) error) error {
-	var open sources
+	var open []source // sorted
 	for age, r := range runs {
-		s := source{record.NewScanner(r.file, 0, r.records()), r.file, age}
+		s := source{record.NewScanner(r.file, 0, r.end), r.file, age}
 		if s.Next() {
 			open = append(open, s)
 		} else if err := s.Err(); err != nil {
-			return s.fail(err)
+			return s.file.ScanError(s.Scanner)
 		}
 	}
-	heap.Init(&open)
+	slices.SortFunc(open, source.compare)
 	var last []byte
 	for len(open) > 0 {
 		s := open[0]
@@ -160,15 +138,15 @@ func mergeRuns(runs []*run, fn func(key, value, raw []byte) error) error {
 			last = append(last[:0], s.Key()...)
 		}
 		if s.Next() {
-			heap.Fix(&open, 0)
-		} else if err := s.Err(); err != nil {
-			return s.fail(err)
-		} else {
-			heap.Pop(&open)
+			i, _ := slices.BinarySearchFunc(open[1:], s, source.compare)
+			copy(open, open[1:1+i])
+			open[i] = s
+			continue
+		}
+		open = open[1:]
+		if err := s.Err(); err != nil {
+			return s.file.ScanError(s.Scanner)
 		}
 	}
 	return nil
 }
-
-// fail turns what stopped a scan into an error that names the place.
-func (s source) fail(err error) error { return s.file.ScanError(s.Scanner) }

@@ -3,6 +3,7 @@ package lsm
 import (
 	"bytes"
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"math"
 	"sort"
@@ -10,21 +11,20 @@ import (
 	"github.com/hybridlog/hybridlog/compare/internal/cache"
 	"github.com/hybridlog/hybridlog/compare/internal/fileset"
 	"github.com/hybridlog/hybridlog/compare/internal/record"
+	"github.com/hybridlog/hybridlog/compare/internal/sorted"
 	"github.com/zeebo/xxh3"
 )
 
-// A run is a file of records sorted by key, one per key, with its index at the end:
+// A run is an indexed file of records sorted by key, one per key. Its index is:
 //
-//	+---------+--------+--------+-----------------------------------------------------------------------+
-//	| records | fences | filter | footer: fence offset, filter offset, filter hashes, xxh3 of fences and |
-//	|         |        |        | filter, magic, xxh3 of the footer (8 bytes each)                       |
-//	+---------+--------+--------+-----------------------------------------------------------------------+
+//	+--------+--------+--------------------------------------------------+
+//	| fences | filter | bytes of fences, hashes of filter (4 bytes each) |
+//	+--------+--------+--------------------------------------------------+
 //
 // A fence stands for a block, which is density records, or fewer when these are long: the block's length and its first
 // key's length as varints, and that key.
 const (
-	footerSize = 48
-	runMagic   = 0x31_4e_55_52_4d_53_4c_48 // "HLSMRUN1"
+	runMagic = 0x32_4e_55_52_4d_53_4c_48 // "HLSMRUN2"
 	// maxBlock ends a block of long records early, so that a read does not fetch what it does not need.
 	maxBlock = 16 << 10
 )
@@ -32,67 +32,61 @@ const (
 // run is an open run with its fences and filter in memory. It may be read from any goroutine.
 type run struct {
 	file   *fileset.File
-	fences []byte   // as in the file
-	keyAt  []uint32 // of each block: where in fences its first key is
-	keyLen []uint16
-	prefix []uint64 // of each block's first key
-	start  []int64  // of each block, and the end of the last
+	fences []byte // as in the file
+	blocks []block
+	end    int64 // of the records
 	filter filter
 }
 
-// memory returns the bytes of memory held.
-func (r *run) memory() int64 {
-	return int64(len(r.fences)+len(r.filter.bits)) + int64(len(r.start))*(4+2+8+8)
+// block is where a block of a run is, and where in fences its first key is.
+type block struct {
+	prefix uint64 // of the first key
+	start  int64
+	keyAt  uint32
+	keyLen uint16
 }
 
-// records returns where the records end.
-func (r *run) records() int64 { return r.start[len(r.start)-1] }
+const blockBytes = 24
 
-func (r *run) firstKey(block int) []byte {
-	return r.fences[r.keyAt[block]:][:r.keyLen[block]]
+// memory returns the bytes of memory held.
+func (r *run) memory() int64 {
+	return int64(len(r.fences)+len(r.filter.bits)) + int64(len(r.blocks))*blockBytes
 }
 
 // openRun reads the index of a run.
 func openRun(f *fileset.File) (*run, error) {
-	footer, err := f.Read(f.Length-footerSize, footerSize)
+	index, end, err := f.Index(runMagic)
 	if err != nil {
 		return nil, err
 	}
-	word := func(i int) uint64 { return binary.LittleEndian.Uint64(footer[8*i:]) }
-	end := uint64(f.Length - footerSize)
-	if word(4) != runMagic || word(5) != xxh3.Hash(footer[:40]) || word(0) > word(1) || word(1) > end {
-		return nil, f.Damaged(f.Length-footerSize, "footer does not match its checksum")
-	}
-	index, err := f.Read(int64(word(0)), int64(end-word(0)))
-	if err != nil {
-		return nil, err
-	}
-	if word(3) != xxh3.Hash(index) {
-		return nil, f.Damaged(int64(word(0)), "fences and filter do not match their checksum")
-	}
-	return newRun(f, int64(word(0)), index, int(word(1)-word(0)), int(word(2)))
+	return newRun(f, index, end)
 }
 
-// newRun takes apart an index, of which the first bytes are fences and the rest is the filter.
-func newRun(f *fileset.File, records int64, index []byte, fences, hashes int) (*run, error) {
-	r := &run{file: f, fences: index[:fences:fences], filter: filter{bits: index[fences:], k: hashes}}
+func newRun(f *fileset.File, index []byte, end int64) (*run, error) {
+	n := len(index) - 8
+	if n < 0 {
+		return nil, f.Damaged(end, "index is cut short")
+	}
+	fences, hashes := int(binary.LittleEndian.Uint32(index[n:])), int(binary.LittleEndian.Uint32(index[n+4:]))
+	if fences >= n {
+		return nil, f.Damaged(end, "index is cut short")
+	}
+	r := &run{file: f, end: end, fences: index[:fences:fences], filter: filter{bits: index[fences:n], k: hashes}}
 	var start int64
 	for at := 0; at < fences; {
 		length, n := binary.Uvarint(r.fences[at:])
 		size, m := binary.Uvarint(r.fences[at+max(n, 0):])
 		at += n + m
 		if n <= 0 || m <= 0 || size > record.MaxKey || uint64(fences-at) < size || length > math.MaxInt32 {
-			return nil, f.Damaged(records, "fences do not make sense")
+			return nil, f.Damaged(end, "fences do not make sense")
 		}
-		r.keyAt = append(r.keyAt, uint32(at))
-		r.keyLen = append(r.keyLen, uint16(size))
-		r.prefix = append(r.prefix, prefixOf(r.fences[at:at+int(size)]))
-		r.start = append(r.start, start)
+		key := r.fences[at : at+int(size)]
+		r.blocks = append(r.blocks, block{sorted.Prefix(key), start, uint32(at), uint16(size)})
 		start += int64(length)
 		at += int(size)
 	}
-	if r.start = append(r.start, start); start != records || fences > math.MaxUint32 || len(r.filter.bits) == 0 {
-		return nil, f.Damaged(records, "fences do not cover the records")
+	if start != end {
+		return nil, f.Damaged(end, "fences do not cover the records")
 	}
 	return r, nil
 }
@@ -102,18 +96,19 @@ func (r *run) get(key []byte, hash uint64, c *cache.Cache) (value []byte, ok boo
 	if !r.filter.has(hash) {
 		return nil, false, nil
 	}
-	prefix := prefixOf(key)
-	b := sort.Search(len(r.prefix), func(i int) bool {
-		return r.prefix[i] > prefix || r.prefix[i] == prefix && bytes.Compare(r.firstKey(i), key) > 0
+	prefix := sorted.Prefix(key)
+	i := sort.Search(len(r.blocks), func(i int) bool {
+		b := &r.blocks[i]
+		return b.prefix > prefix || b.prefix == prefix && bytes.Compare(r.fences[b.keyAt:][:b.keyLen], key) > 0
 	}) - 1
-	if b < 0 {
+	if i < 0 {
 		return nil, false, nil
 	}
-	block, err := r.block(b, c)
-	for err == nil && len(block) > 0 {
-		k, v, size, err := record.Split(block) // Checked when it was read.
+	data, err := r.read(i, c)
+	for err == nil && len(data) > 0 {
+		k, v, size, err := record.Split(data) // Checked when it was read.
 		if err != nil {
-			return nil, false, r.file.Damaged(r.start[b], err.Error())
+			return nil, false, r.file.Damaged(r.blocks[i].start, err.Error())
 		}
 		switch bytes.Compare(k, key) {
 		case 0:
@@ -121,25 +116,29 @@ func (r *run) get(key []byte, hash uint64, c *cache.Cache) (value []byte, ok boo
 		case 1:
 			return nil, false, nil
 		}
-		block = block[size:]
+		data = data[size:]
 	}
 	return nil, false, err
 }
 
-// block returns the records of a block, every one of them verified.
-func (r *run) block(b int, c *cache.Cache) ([]byte, error) {
-	place := cache.Key{File: r.file.Number, Place: r.start[b]}
+// read returns the records of a block, every one of them verified.
+func (r *run) read(i int, c *cache.Cache) ([]byte, error) {
+	start, end := r.blocks[i].start, r.end
+	if i+1 < len(r.blocks) {
+		end = r.blocks[i+1].start
+	}
+	place := cache.Key{File: r.file.Number, Place: start}
 	if data := c.Get(place); data != nil {
 		return data, nil
 	}
-	data, err := r.file.Read(r.start[b], r.start[b+1]-r.start[b])
+	data, err := r.file.Read(start, end-start)
 	if err != nil {
 		return nil, err
 	}
 	for at := 0; at < len(data); {
 		_, _, size, err := record.Parse(data[at:])
 		if err != nil {
-			return nil, r.file.Damaged(r.start[b]+int64(at), err.Error())
+			return nil, r.file.Damaged(start+int64(at), err.Error())
 		}
 		at += size
 	}
@@ -192,22 +191,17 @@ func (b *runWriter) finish(level int) (*run, error) {
 	b.endBlock()
 	records := b.w.Length()
 	f := newFilter(b.hashes, b.falsePositives)
+	if len(b.fences) > math.MaxInt32 {
+		return nil, errors.New("compare: the fences of a run take more than 2 GiB")
+	}
 	index := append(b.fences, f.bits...)
-	footer := make([]byte, 0, footerSize)
-	for _, word := range []uint64{uint64(records), uint64(records) + uint64(len(b.fences)), uint64(f.k), xxh3.Hash(index), runMagic} {
-		footer = binary.LittleEndian.AppendUint64(footer, word)
-	}
-	footer = binary.LittleEndian.AppendUint64(footer, xxh3.Hash(footer))
-	for _, part := range [][]byte{index, footer} {
-		if _, err := b.w.Append(part); err != nil {
-			return nil, err
-		}
-	}
-	file, err := b.w.Seal(level)
+	index = binary.LittleEndian.AppendUint32(index, uint32(len(b.fences)))
+	index = binary.LittleEndian.AppendUint32(index, uint32(f.k))
+	file, err := b.w.SealIndexed(level, index, runMagic)
 	if err != nil {
 		return nil, err
 	}
-	r, err := newRun(file, records, index, len(b.fences), f.k)
+	r, err := newRun(file, index, records)
 	if err != nil {
 		return nil, fmt.Errorf("compare: a run just written does not open: %w", err)
 	}

@@ -7,8 +7,6 @@ package memonly
 
 import (
 	"bytes"
-	"errors"
-	"fmt"
 	"sync"
 
 	"github.com/hybridlog/hybridlog/compare/internal/base"
@@ -29,49 +27,38 @@ const (
 
 // Map is an open map. All methods may be called from any goroutine.
 type Map struct {
-	opts base.Options
-
-	committing sync.Mutex // one snapshot, restore or close at a time
-	set        *fileset.Set
-	files      []*fileset.File // the last dump, if it had anything
+	fileset.Keeper
+	dump   []*fileset.File // the last that was committed, if it had anything
+	next   []*fileset.File // the one that is being committed
+	dumped uint64          // changes that are in next, or else in dump
+	kept   uint64          // changes that are in dump
 
 	// state is held shared by operations, and alone by what replaces the shards or ends the map.
 	state  sync.RWMutex
 	shards *[shards]shard
-	closed bool
 }
 
 type shard struct {
 	mu    sync.RWMutex
 	pairs map[string][]byte
 	bytes int64
-	dirty bool // something was set since the last commit
+	sets  uint64 // how often something was set
 	_     [64]byte
 }
 
 // Open opens the map in dir, which it creates. MemoryBytes is no limit here.
 func Open(dir string, opts base.Options) (*Map, error) {
-	set, err := fileset.Open(Kind, dir, opts)
+	m := &Map{}
+	err := m.Start(Kind, dir, opts, fileset.State{Operations: &m.state, Read: m.read, Seal: m.write, Dirty: m.dirty,
+		Committed: m.committed, Release: m.release})
 	if err != nil {
 		return nil, err
-	}
-	m := &Map{opts: opts, set: set}
-	if m.files, m.shards, err = m.load(set.Newest().Files); err == nil {
-		err = set.Collect()
-	}
-	if err != nil {
-		fileset.DropAll(m.files)
-		return nil, errors.Join(err, set.Abandon())
 	}
 	return m, nil
 }
 
-// load reads the dump of a manifest.
-func (m *Map) load(refs []fileset.Ref) ([]*fileset.File, *[shards]shard, error) {
-	files, err := m.set.OpenAll(refs)
-	if err != nil {
-		return nil, nil, err
-	}
+// read reads a dump.
+func (m *Map) read(files []*fileset.File) (adopt func(), err error) {
 	all := &[shards]shard{}
 	for i := range all {
 		all[i].pairs = map[string][]byte{}
@@ -82,21 +69,46 @@ func (m *Map) load(refs []fileset.Ref) ([]*fileset.File, *[shards]shard, error) 
 			all[place(s.Key())].set(s.Key(), s.Value())
 		}
 		if err := f.ScanError(s); err != nil {
-			fileset.DropAll(files)
-			return nil, nil, err
+			return nil, err
 		}
 	}
+	return func() {
+		fileset.DropAll(m.next) // of a commit that failed
+		m.next, m.dumped = files, sets(all)
+		m.state.Lock()
+		m.shards = all
+		m.state.Unlock()
+		m.committed()
+	}, nil
+}
+
+// sets is how often something was set since the shards were made. It ascends.
+func sets(all *[shards]shard) (n uint64) {
 	for i := range all {
-		all[i].dirty = false
+		all[i].mu.RLock()
+		n += all[i].sets
+		all[i].mu.RUnlock()
 	}
-	return files, all, nil
+	return n
+}
+
+func (m *Map) dirty() bool { return sets(m.shards) != m.kept }
+
+func (m *Map) committed() {
+	fileset.DropAll(m.dump)
+	m.dump, m.next, m.kept = m.next, nil, m.dumped
+}
+
+func (m *Map) release() {
+	fileset.DropAll(m.dump)
+	fileset.DropAll(m.next)
 }
 
 func place(key []byte) uint64 { return xxh3.Hash(key) % shards }
 
 // set sets or, with an empty value, deletes.
 func (s *shard) set(key, value []byte) {
-	s.dirty = true
+	s.sets++
 	old, ok := s.pairs[string(key)]
 	switch {
 	case ok && len(value) == 0:
@@ -121,7 +133,7 @@ func (m *Map) Get(key []byte) ([]byte, error) {
 	}
 	m.state.RLock()
 	defer m.state.RUnlock()
-	if m.closed {
+	if m.Closed {
 		return nil, base.ErrClosed
 	}
 	s := &m.shards[place(key)]
@@ -137,7 +149,7 @@ func (m *Map) Set(key, value []byte) error {
 	}
 	m.state.RLock()
 	defer m.state.RUnlock()
-	if m.closed {
+	if m.Closed {
 		return base.ErrClosed
 	}
 	s := &m.shards[place(key)]
@@ -160,38 +172,11 @@ func (m *Map) Size() (n int64) {
 	return n
 }
 
-// Snapshot writes the whole state and commits it as a version.
-func (m *Map) Snapshot(version uint64) error {
-	m.committing.Lock()
-	defer m.committing.Unlock()
-	if m.closed {
-		return base.ErrClosed
-	}
-	if err := m.set.CheckOrder(version); err != nil {
-		return err
-	}
-	return m.commit(func(files []*fileset.File) error { return m.set.Snapshot(version, files) })
-}
-
-// commit dumps the state and has save commit the dump.
-func (m *Map) commit(save func(files []*fileset.File) error) error {
-	files, err := m.dump()
-	if err != nil {
-		return err
-	}
-	if err = save(files); err != nil && !errors.Is(err, base.ErrRemote) {
-		fileset.DropAll(files)
-		m.touch()
-		return err
-	}
-	fileset.DropAll(m.files)
-	m.files = files
-	return err
-}
-
-// dump writes the state as it is at one moment to a file; an empty state to none.
-func (m *Map) dump() ([]*fileset.File, error) {
-	w, err := m.set.Create()
+// write dumps the state as it is at one moment to a file; an empty state to none.
+func (m *Map) write() ([]*fileset.File, error) {
+	fileset.DropAll(m.next) // of a commit that failed
+	m.next = nil
+	w, err := m.Files.Create()
 	if err != nil {
 		return nil, err
 	}
@@ -206,10 +191,10 @@ func (m *Map) dump() ([]*fileset.File, error) {
 	}
 	if err != nil {
 		w.Abort()
-		m.touch()
 		return nil, err
 	}
-	return []*fileset.File{f}, nil
+	m.next = []*fileset.File{f}
+	return m.next, nil
 }
 
 func (m *Map) encode(w *fileset.Writer) error {
@@ -218,9 +203,10 @@ func (m *Map) encode(w *fileset.Writer) error {
 		defer m.shards[i].mu.Unlock()
 	}
 	var raw []byte
+	m.dumped = 0
 	for i := range m.shards {
 		s := &m.shards[i]
-		s.dirty = false
+		m.dumped += s.sets
 		for key, value := range s.pairs {
 			raw = record.Append(raw[:0], []byte(key), value)
 			if _, err := w.Append(raw); err != nil {
@@ -229,69 +215,4 @@ func (m *Map) encode(w *fileset.Writer) error {
 		}
 	}
 	return nil
-}
-
-// touch takes back that the state is committed.
-func (m *Map) touch() {
-	m.shards[0].mu.Lock()
-	m.shards[0].dirty = true
-	m.shards[0].mu.Unlock()
-}
-
-// Versions returns the kept versions, oldest first.
-func (m *Map) Versions() []uint64 {
-	m.committing.Lock()
-	defer m.committing.Unlock()
-	return m.set.Versions()
-}
-
-// Restore brings back a version, 0 the newest. An error other than ErrRemote leaves everything as it is.
-func (m *Map) Restore(version uint64) error {
-	m.committing.Lock()
-	defer m.committing.Unlock()
-	if m.closed {
-		return base.ErrClosed
-	}
-	v, err := m.set.Version(version)
-	if err != nil {
-		return err
-	}
-	files, all, err := m.load(v.Files)
-	if err != nil {
-		return fmt.Errorf("version %d: %w", v.Version, err)
-	}
-	// Alone, so that no operation slips in between what is committed and what is seen.
-	m.state.Lock()
-	defer m.state.Unlock()
-	if err = m.set.Restored(v.Version, files); err != nil && !errors.Is(err, base.ErrRemote) {
-		fileset.DropAll(files)
-		return err
-	}
-	fileset.DropAll(m.files)
-	m.files, m.shards = files, all
-	return err
-}
-
-// Close commits what was set since the last commit, without a version number, and gives the directory back.
-func (m *Map) Close() error {
-	m.committing.Lock()
-	defer m.committing.Unlock()
-	m.state.Lock()
-	defer m.state.Unlock()
-	if m.closed {
-		return base.ErrClosed
-	}
-	m.closed = true
-	var err error
-	for i := range m.shards {
-		if m.shards[i].dirty {
-			err = m.commit(m.set.SaveHead)
-			break
-		}
-	}
-	if errors.Is(err, base.ErrRemote) {
-		err = nil // set.Close tries again and tells.
-	}
-	fileset.DropAll(m.files)
-	return errors.Join(err, m.set.Close())
 }

@@ -9,6 +9,7 @@ package linearize
 
 import (
 	"cmp"
+	"encoding/json"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -221,7 +222,8 @@ func (r *Recorder) relevant() []Op {
 	return ops
 }
 
-// checkKey returns where the history of a key that is not linearizable has been drawn.
+// checkKey returns where the history of a key that is not linearizable has been drawn. Beside the drawing it is saved,
+// operation by operation.
 func checkKey(key int, history []porcupine.Operation, timeout time.Duration, dir string) (bad string, err error) {
 	switch porcupine.CheckOperationsTimeout(Model, history, timeout) {
 	case porcupine.Ok:
@@ -229,13 +231,15 @@ func checkKey(key int, history []porcupine.Operation, timeout time.Duration, dir
 	case porcupine.Unknown:
 		return "", fmt.Errorf("linearize: key %d: %d operations could not be checked within %v", key, len(history), timeout)
 	}
-	name := filepath.Join(dir, fmt.Sprintf("not-linearizable-%d.html", key))
 	_, info := porcupine.CheckOperationsVerbose(Model, history, timeout)
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return fmt.Sprintf("key %d: %v", key, err), nil
 	}
-	if err := porcupine.VisualizePath(Model, info, name); err != nil {
+	name := filepath.Join(dir, fmt.Sprintf("not-linearizable-%d", key))
+	saved, err := json.Marshal(history)
+	err = cmp.Or(err, os.WriteFile(name+".json", saved, 0o644), porcupine.VisualizePath(Model, info, name+".html"))
+	if err != nil {
 		return fmt.Sprintf("key %d: %v", key, err), nil
 	}
-	return name, nil
+	return name + ".html", nil
 }

@@ -1,6 +1,8 @@
 package linearize
 
 import (
+	"os"
+	"strings"
 	"testing"
 	"time"
 )
@@ -54,6 +56,13 @@ func TestCheck_TellsRightFromWrong(t *testing.T) {
 			res, err := history(c.ops...).Check(1, time.Minute, t.TempDir())
 			if err != nil || (len(res.Bad) == 0) != c.ok || res.Operations != len(c.ops) {
 				t.Errorf("%+v, %v", res, err)
+			}
+			for _, drawing := range res.Bad {
+				for _, name := range []string{drawing, strings.TrimSuffix(drawing, ".html") + ".json"} {
+					if info, err := os.Stat(name); err != nil || info.Size() == 0 {
+						t.Errorf("not saved: %v", err)
+					}
+				}
 			}
 		})
 	}

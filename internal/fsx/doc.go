@@ -20,6 +20,8 @@
 //	    later Sync that returns nil does not change that: the kernel has dropped the dirty pages. The bytes must be
 //	    written again.
 //
+// [Queue] has many reads under way at a time; F6 and F7, about what is in use meanwhile, stand there.
+//
 // # Names
 //
 // Names are paths as package os takes them. [CrashFS] has one root: "a/b" and "/a/b" are the same file there.

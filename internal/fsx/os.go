@@ -34,7 +34,12 @@ type osFile struct {
 		io.WriterAt
 	}
 	direct atomic.Bool
+	fd     uintptr      // for those who hold a use
+	uses   atomic.Int64 // reads of queues that are under way, plus closedUses once it is closed
 }
+
+// closedUses marks a file as closed. It is far from any number of uses.
+const closedUses = 1 << 40
 
 func (osFS) Open(name string, f Flag) (File, error) {
 	if !f.Valid() {
@@ -67,6 +72,9 @@ func (osFS) Open(name string, f Flag) (File, error) {
 	}
 	o := &osFile{f: file, raw: raw, io: file}
 	o.direct.Store(direct)
+	if err := raw.Control(func(fd uintptr) { o.fd = fd }); err != nil {
+		return nil, join(err, file.Close())
+	}
 	return o, nil
 }
 
@@ -109,12 +117,17 @@ func (o *osFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.check("read", p, off); err != nil {
 		return 0, err
 	}
+	return o.readAt(p, off)
+}
+
+// readAt is ReadAt after the arguments have been checked, of a file that is not closed or has a use.
+func (o *osFile) readAt(p []byte, off int64) (int, error) {
 	n, err := o.io.ReadAt(p, off)
 	if err == nil || err == io.EOF || !o.direct.Load() || !errors.Is(err, syscall.EINVAL) {
 		return n, err
 	}
 	if o.refused(n, err) {
-		return o.ReadAt(p, off)
+		return o.readAt(p, off)
 	}
 	// A read that got something and stopped is continued by os.File where it stopped, and the end of a file is seldom
 	// aligned: that EINVAL is the end of the file, unless it is still further on.
@@ -129,7 +142,7 @@ func (o *osFile) ReadAt(p []byte, off int64) (int, error) {
 	if done == 0 {
 		return n, err
 	}
-	n, err = o.ReadAt(p[done:], off+int64(done))
+	n, err = o.readAt(p[done:], off+int64(done))
 	return done + n, err
 }
 
@@ -154,6 +167,9 @@ func (o *osFile) check(op string, p []byte, off int64) error {
 	direct := o.direct.Load()
 	if direct {
 		addr = address(p)
+	}
+	if o.uses.Load() >= closedUses { // though a read of a queue may keep it open still
+		return o.errClosed(op)
 	}
 	return checkRange(op, o.f.Name(), direct, off, len(p), addr)
 }
@@ -210,7 +226,42 @@ func (o *osFile) Size() (int64, error) {
 
 func (o *osFile) Direct() bool { return o.direct.Load() }
 
-func (o *osFile) Close() error { return o.f.Close() }
+// Close closes the file; its descriptor is kept until no read of a queue uses it any more (F6).
+func (o *osFile) Close() error {
+	for {
+		n := o.uses.Load()
+		if n >= closedUses {
+			return o.errClosed("close")
+		}
+		if o.uses.CompareAndSwap(n, n+closedUses) {
+			if n > 0 {
+				return nil
+			}
+			return o.f.Close()
+		}
+	}
+}
+
+// use keeps the descriptor open until unuse, unless the file is closed already.
+func (o *osFile) use() bool {
+	for {
+		n := o.uses.Load()
+		if n >= closedUses {
+			return false
+		}
+		if o.uses.CompareAndSwap(n, n+1) {
+			return true
+		}
+	}
+}
+
+func (o *osFile) unuse() {
+	if o.uses.Add(-1) == closedUses {
+		o.f.Close()
+	}
+}
+
+func (o *osFile) errClosed(op string) error { return o.fail(op, os.ErrClosed) }
 
 func (o *osFile) fail(op string, err error) error {
 	return &fs.PathError{Op: op, Path: o.f.Name(), Err: err}

@@ -7,3 +7,9 @@ type Buckets struct {
 	Mask uint64
 	Bits uint
 }
+
+// Ring says where the circular log is in memory: address a is at Base + a & Mask.
+type Ring struct {
+	Base Ptr
+	Mask uint64
+}

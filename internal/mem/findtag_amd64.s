@@ -113,3 +113,70 @@ none:
 
 DATA one<>(SB)/8, $1
 GLOBL one<>(SB), RODATA|NOPTR, $8
+
+// func findTags(b *Buckets, ring *Ring, hashes *uint64, n int, next *uint64, nextN int, entries *uint64)
+//
+// FindTag in AVX-512 for many hashes. See there.
+TEXT ·findTags(SB), NOSPLIT|NOFRAME, $0-56
+	MOVQ         b+0(FP), BX
+	MOVQ         Buckets_Bits(BX), CX
+	MOVQ         Buckets_Mask(BX), R8
+	MOVQ         Buckets_Base(BX), R9
+	MOVQ         ring+8(FP), BX
+	MOVQ         Ring_Base(BX), R13
+	MOVQ         Ring_Mask(BX), BX
+	MOVQ         hashes+16(FP), SI
+	MOVQ         n+24(FP), R10
+	MOVQ         next+32(FP), DI
+	MOVQ         nextN+40(FP), R11
+	MOVQ         entries+48(FP), R12
+	VPTERNLOGD   $0xff, Z19, Z19, Z19 // -1
+	VPBROADCASTQ one<>(SB), Z20
+	XORL         R15, R15
+
+loop:
+	CMPQ R15, R10
+	JGE  done
+	CMPQ R15, R11
+	JGE  seek
+	MOVQ (DI)(R15*8), AX
+	ANDQ R8, AX
+	SHLQ $6, AX
+	PREFETCHT0 (R9)(AX*1) // a bucket that will be looked at next time
+
+seek:
+	MOVQ          (SI)(R15*8), AX
+	MOVQ          AX, DX
+	ANDQ          R8, DX
+	SHLQ          $6, DX
+	SHRQ          CX, AX
+	ANDL          $0x1ffff, AX
+	ORL           $0x40000, AX           // q
+	VMOVDQU64     (R9)(DX*1), Z16
+	VPBROADCASTQ  AX, Z18
+	VPSLLQ        $1, Z16, Z17           // drop the tentative bit
+	VPSRLQ        $46, Z17, Z17          // drop the address bits: t
+	VPXORQ        Z17, Z18, Z18          // d
+	VPADDQ        Z19, Z18, Z21
+	VPXORQ        Z21, Z18, Z18          // d ^ (d-1)
+	VPCMPUQ       $5, Z17, Z18, K1       // not below t
+	VPCMPUQ       $6, Z20, Z17, K1, K1   // and t > 1
+	KMOVB         K1, AX
+	ANDL          $0x7f, AX              // the eighth word is the link
+	KMOVB         AX, K1
+	VPCOMPRESSQ.Z Z16, K1, Z21           // the first that matches, 0 if there is none
+	VMOVQ         X21, DX
+	MOVQ          DX, AX
+	SARQ          $63, AX
+	NOTQ          AX
+	ANDQ          AX, DX                 // 0 if it is tentative
+	MOVQ          DX, (R12)(R15*8)
+	SHLQ          $19, DX
+	SHRQ          $16, DX                // the address
+	ANDQ          BX, DX
+	PREFETCHT0    (R13)(DX*1)
+	INCQ          R15
+	JMP           loop
+
+done:
+	RET

@@ -19,6 +19,10 @@ func Add(p Ptr, n uintptr) Ptr {
 	return unsafe.Add(p, n)
 }
 
+// Address returns p as a number, for structures that the kernel reads. The memory must be off the heap, or kept alive
+// otherwise: a number does not. Memory of the heap does not move, stacks do.
+func Address(p Ptr) uintptr { return uintptr(p) }
+
 // Word returns the word at p, which must be 8-aligned, as a typed atomic.
 func Word(p Ptr) *atomic.Uint64 {
 	// Sound because atomic.Uint64 is one 8-byte word without further fields, asserted below.

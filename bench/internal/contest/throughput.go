@@ -33,7 +33,7 @@ type Throughput struct {
 // Run loads every contestant and lets them take turns on each mix and distribution.
 func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 	s = &report.Section{Name: t.Name, Title: t.Title, Settings: fmt.Sprintf(
-		"%s, memory %s each, %d goroutines, %d alternating rounds of %v; no sync between snapshots; every 8th operation timed.",
+		"%s, memory %s each, %d goroutines, %d alternating rounds of %v; no sync between snapshots; every 8th operation timed. CPU per operation is of all threads of the process, background work and the load's own making (some 30 ns) included.",
 		t.Shape, report.Bytes(t.Memory), t.Goroutines, t.Rounds, t.Each)}
 	if t.NoPageCache {
 		s.Text = append(s.Text, pageCacheText)
@@ -60,7 +60,7 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 	}
 	t.Step("%s: measuring", t.Name)
 	tab := &report.Table{Name: t.Name, Title: "Operations per second: median, lowest and highest round; latencies of single operations",
-		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "hybridlog is"}}
+		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "CPU per operation", "hybridlog is"}}
 	done, total := 0.0, float64(len(t.Mixes)*len(t.Dists)*t.Rounds)
 	for _, mix := range t.Mixes {
 		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", mix.Name, t.Shape, report.Bytes(t.Memory)),
@@ -99,6 +99,7 @@ var pageCacheText = func() string {
 type score struct {
 	name  string
 	rates []float64
+	cpu   []float64 // ns of all threads for each operation: what neighbours on the machine change least
 	lat   *workload.Latencies
 }
 
@@ -116,14 +117,17 @@ func (t Throughput) compete(ctx context.Context, entries []*Entry, plan workload
 			if t.NoPageCache {
 				stop = dropPages(entries[i].Dir)
 			}
+			cpu := CPUTime()
 			res := workload.Run(ctx, workload.Config{Goroutines: t.Goroutines, Duration: t.Each, Sample: 8, Offset: offset[i]},
 				plan, entries[i].Driver.Do)
+			cpu = CPUTime() - cpu
 			stop()
 			if err := errors.Join(res.Err, ctx.Err()); err != nil {
 				return nil, fmt.Errorf("%s: %w", entries[i].Name, err)
 			}
 			offset[i] += res.Ops &^ 1
 			scores[i].rates = append(scores[i].rates, res.Rate())
+			scores[i].cpu = append(scores[i].cpu, float64(cpu)/float64(max(res.Ops, 1)))
 			scores[i].lat.Merge(res.All)
 		}
 		after()
@@ -140,12 +144,17 @@ func (t Throughput) add(tab *report.Table, fig *report.Figure, mix workload.Mix,
 	}
 	for _, sc := range scores {
 		med, low, high := report.Median(sc.rates)
+		cpu, _, _ := report.Median(sc.cpu)
+		cpuText := "–"
+		if cpu > 0 {
+			cpuText = report.Duration(time.Duration(cpu))
+		}
 		factor := "–"
 		if ours > 0 && sc.name != "hybridlog" {
 			factor = report.Float(ours/med) + " ×"
 		}
 		tab.Add(mix.Name, d.String(), sc.name, report.Rate(med), report.Rate(low), report.Rate(high),
-			sc.lat.Quantile(.5), sc.lat.Quantile(.99), sc.lat.Quantile(.999), factor)
+			sc.lat.Quantile(.5), sc.lat.Quantile(.99), sc.lat.Quantile(.999), cpuText, factor)
 		fig.Bar(d.String(), sc.name, sc.rates)
 	}
 }

@@ -1,4 +1,4 @@
-package lsm
+package sorted
 
 import (
 	"bytes"
@@ -30,34 +30,34 @@ func orders(n int) map[string][]string {
 	return map[string][]string{"ascending": ascending, "descending": descending, "random": random, "short": short}
 }
 
-func TestMemtable_IsASortedMap(t *testing.T) {
-	m := newMemtable()
+func TestTable_IsASortedMap(t *testing.T) {
+	m := &Table{}
 	for name, keys := range orders(20_000) {
 		t.Run(name, func(t *testing.T) {
-			m.reset() // and used again
+			m.Reset() // and used again
 			want := map[string]string{}
 			r := rand.New(rand.NewPCG(3, 4))
 			for i, k := range keys {
 				for _, k := range []string{k, keys[r.IntN(i+1)]} {
 					v := fmt.Sprintf("%d%s", i, bytes.Repeat([]byte{'.'}, r.IntN(20)))
-					m.put([]byte(k), []byte(v))
+					m.Put([]byte(k), []byte(v))
 					want[k] = v
 				}
 			}
-			if m.count != len(want) {
-				t.Fatalf("%d keys, want %d", m.count, len(want))
+			if m.Count() != len(want) {
+				t.Fatalf("%d keys, want %d", m.Count(), len(want))
 			}
 			for k, v := range want {
-				if got, ok := m.get([]byte(k)); !ok || string(got) != v {
+				if got, ok := m.Get([]byte(k)); !ok || string(got) != v {
 					t.Fatalf("key %q is %q (%v), want %q", k, got, ok, v)
 				}
-				if _, ok := m.get([]byte(k + "\x00no")); ok {
+				if _, ok := m.Get([]byte(k + "\x00no")); ok {
 					t.Fatalf("key %q is there", k+"\x00no")
 				}
 			}
 			sorted := slices.Sorted(maps.Keys(want))
 			i := 0
-			if err := m.each(func(k, v []byte) error {
+			if err := m.Each(func(k, v []byte) error {
 				if string(k) != sorted[i] || string(v) != want[sorted[i]] {
 					return fmt.Errorf("place %d has key %q, want %q", i, k, sorted[i])
 				}
@@ -70,53 +70,25 @@ func TestMemtable_IsASortedMap(t *testing.T) {
 	}
 }
 
-func TestFilter_LetsThroughWhatItSays(t *testing.T) {
-	for _, p := range []float64{0.5, 0.1, 0.01, 0.001} {
-		for _, n := range []int{1, 100, 50_000} {
-			hash := func(i int) uint64 { return xxh3.Hash(binary.LittleEndian.AppendUint64(nil, uint64(i))) }
-			hashes := make([]uint64, n)
-			for i := range hashes {
-				hashes[i] = hash(i)
-			}
-			f := newFilter(hashes, p)
-			for i := range n {
-				if !f.has(hash(i)) {
-					t.Fatalf("p=%v n=%d: a key of the filter is not let through", p, n)
-				}
-			}
-			const tries = 100_000
-			passed := 0
-			for i := range tries {
-				if f.has(hash(1<<40 + i)) {
-					passed++
-				}
-			}
-			if got := float64(passed) / tries; got > 1.5*p+0.001 {
-				t.Errorf("p=%v n=%d: %v are let through", p, n, got)
-			}
-		}
-	}
-}
-
-func BenchmarkMemtable(b *testing.B) {
+func BenchmarkTable(b *testing.B) {
 	const n = 1 << 17
 	keys := make([][]byte, n)
 	for i := range keys {
 		keys[i] = binary.BigEndian.AppendUint64(nil, xxh3.HashString(fmt.Sprint(i)))
 	}
-	m := newMemtable()
+	m := &Table{}
 	value := make([]byte, 100)
 	for _, k := range keys {
-		m.put(k, value)
+		m.Put(k, value)
 	}
 	b.Run("op=update", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			m.put(keys[i%n], value)
+			m.Put(keys[i%n], value)
 		}
 	})
 	b.Run("op=get", func(b *testing.B) {
 		for i := 0; b.Loop(); i++ {
-			m.get(keys[i%n])
+			m.Get(keys[i%n])
 		}
 	})
 }

@@ -1,0 +1,387 @@
+package main
+
+// mutation is one mistake: a piece of the source, replaced by another.
+type mutation struct {
+	name string // of the promise that it breaks
+	rule string // its number, where it has one
+	what string // what the code no longer does
+	file string
+	old  string // what it is in the source, once
+	new  string
+	// caught is the test that has to notice: the flags and arguments of go test.
+	caught []string
+}
+
+var mutations = []mutation{
+	{
+		name: "seal", rule: "H4", file: "hlog/set.go",
+		what:   "seal a record before a copy of it is published",
+		old:    `if src.p != nil && !casState(src.p, src.st, src.st.Seal()) {`,
+		new:    `if src.p != nil && stateAt(src.p) != src.st {`,
+		caught: []string{"./hlog", "-run", "TestSet_SealsWhatItCopies"},
+	},
+	{
+		name: "drain-frames", rule: "H3", file: "hlog/pager.go",
+		what:   "wait until every operation that saw the old head has left before frames are used again",
+		old:    "\tl.head.Store(target)\n\tl.epochs.Synchronize()\n",
+		new:    "\tl.head.Store(target)\n",
+		caught: []string{"./hlog", "-run", "TestEpoch_IsDrainedBeforeTheSecondStep"},
+	},
+	{
+		name: "drain-read-only", rule: "H2", file: "hlog/pager.go",
+		what:   "wait until every operation that saw the old readOnly has left before what lies below it is written",
+		old:    "\tl.epochs.Synchronize()\n\traise(&l.safeReadOnly, target)\n",
+		new:    "\traise(&l.safeReadOnly, target)\n",
+		caught: []string{"./hlog", "-run", "TestEpoch_IsDrainedBeforeTheSecondStep"},
+	},
+	{
+		name: "fresh-block", rule: "H8", file: "hlog/checkpoint.go",
+		what:   "begin a new block behind a cut",
+		old:    "\t\tcut := alignBlock(t)\n",
+		new:    "\t\tcut := t\n",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
+		what: "make the log durable before the manifest that names it",
+		old: `	if err := s.log.syncTo(p.cut); err != nil {
+		return checkpoint.Info{}, err
+	}
+	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	m := s.manifest(p)
+	if err := s.versions.Commit(m); err != nil {
+		return checkpoint.Info{}, err
+	}
+`,
+		new: `	s.commitMu.Lock()
+	defer s.commitMu.Unlock()
+	m := s.manifest(p)
+	if err := s.versions.Commit(m); err != nil {
+		return checkpoint.Info{}, err
+	}
+	if err := s.log.syncTo(p.cut); err != nil {
+		return checkpoint.Info{}, err
+	}
+`,
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "image-first", rule: "C5", file: "hlog/image.go",
+		what:   "make an image durable before the manifest that names it",
+		old:    "\tif err == nil {\n\t\terr = f.Sync()\n\t}\n",
+		new:    "",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "sync-segment-names", rule: "C5", file: "hlog/segment.go",
+		what:   "sync the directory of the segments",
+		old:    "if err := s.fs.SyncDir(s.dir); err != nil {",
+		new:    "if err := error(nil); err != nil {",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "sync-image-names", rule: "C5", file: "hlog/image.go",
+		what:   "sync the directory of the images",
+		old:    "\t\terr = s.opts.FS.SyncDir(s.versions.ImagesPath())\n",
+		new:    "",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "sync-manifest-names", rule: "V1", file: "internal/fsx/fs.go",
+		what:   "sync the directory after a manifest or HEAD was renamed",
+		old:    "\treturn fsys.SyncDir(filepath.Dir(name))\n",
+		new:    "\t_ = filepath.Dir\n\treturn nil\n",
+		caught: []string{"./checkpoint", "-run", "TestDir_CrashAtEveryCall"},
+	},
+	{
+		name: "sync-store-name", rule: "G3", file: "hlog/open.go",
+		what:   "make the name of a new store's directory durable",
+		old:    "\t\terr := fsys.SyncDir(up)\n",
+		new:    "\t\terr := error(nil)\n",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "version-test", rule: "C2", file: "hlog/set.go",
+		what:   "update in place only what is of the operation's version",
+		old:    "return uint64(a) >= s.log.readOnly.Load() && k.Version() == c.version()",
+		new:    "return uint64(a) >= s.log.readOnly.Load()",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "version-test-rmw", rule: "C2", file: "hlog/rmw.go",
+		what:   "the same, of a read-modify-write",
+		old:    "if k.Version() == m.c.version() && len(value)",
+		new:    "if len(value)",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "version-test-fast", rule: "C2", file: "hlog/set.go",
+		what:   "the same, in the short path of a Set",
+		old:    "len(value) <= st.Capacity() && linkAt(p).Version() == c.version() &&",
+		new:    "len(value) <= st.Capacity() &&",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "version-test-rmw-fast", rule: "C2", file: "hlog/rmw.go",
+		what:   "the same, in the short path of a read-modify-write",
+		old:    "if linkAt(p).Version() == c.version() && casState(p, m.st,",
+		new:    "if casState(p, m.st,",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "version-test-words", rule: "C2", file: "hlog/words.go",
+		what:   "the same, in a table of words",
+		old:    "isWord(p, st, key) && linkAt(p).Version() == c.version() &&",
+		new:    "isWord(p, st, key) &&",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "version-test-words-update", rule: "C2", file: "hlog/words.go",
+		what:   "the same, when it updates",
+		old:    "\t\tlinkAt(p).Version() == c.version() && casState",
+		new:    "\t\tcasState",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "version-test-words-multi", rule: "C2", file: "hlog/words_multi.go",
+		what:   "the same, of many at a time",
+		old:    " || linkAt(p).Version() != c.version() ||",
+		new:    " || linkAt(p).Version() != c.version() && false ||",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
+	},
+	{
+		name: "conditional-move", rule: "K1", file: "hlog/compact.go",
+		what:   "move a record only if its chain is still what it was when the record was the newest of its key",
+		old:    "\tcase at != seen && at != a:\n\t\treturn done, true\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestCompact_NewerRecordBeforeTheMove"},
+	},
+	{
+		name: "move-superseded", rule: "K1", file: "hlog/compact.go",
+		what:   "leave a record that has been superseded in memory where it is",
+		old:    "\tcase ok && at != a:\n\t\treturn done, false // superseded\n",
+		new:    "\tcase ok && at != a:\n",
+		caught: []string{"./hlog", "-run", "TestCompact_NewerRecordBeforeTheMove"},
+	},
+	{
+		name: "checksum-record", rule: "H9", file: "hlog/record.go",
+		what:   "verify a record that was read from disk",
+		old:    "if verify && !image(b[:sh.size]).verify(a) {",
+		new:    "if false {",
+		caught: []string{"./fuzz", "-run", "TestCorrupt_EveryByte"},
+	},
+	{
+		name: "checksum-image", rule: "G6", file: "index/load.go",
+		what:   "verify a block of an index image",
+		old:    "if xxh3.Hash(raw) != ref.sum {",
+		new:    "if false {",
+		caught: []string{"./index", "-run", "TestImage_EveryFlipAndTruncation"},
+	},
+	{
+		name: "checksum-manifest", rule: "G6", file: "checkpoint/frame.go",
+		what:   "verify a manifest, HEAD or STORE",
+		old:    "got := sealSum(b), xxh3.Hash(body); got != want {",
+		new:    "got := sealSum(b), xxh3.Hash(body); false {",
+		caught: []string{"./checkpoint", "-run", "TestManifest_EveryDamagedByte"},
+	},
+	{
+		name: "tombstone", rule: "H1", file: "hlog/delete.go",
+		what:   "write a tombstone over values that are only on disk",
+		old:    "\t\tif uint64(a) < s.log.begin.Load() {\n\t\t\treturn done\n\t\t}\n",
+		new:    "\t\treturn done\n",
+		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
+	},
+	{
+		name: "tombstone-forgotten", rule: "K3", file: "hlog/compact.go",
+		what:   "remember that the index has forgotten a tombstone with the log below it",
+		old:    "\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n\tfor _, d := range c.dropped {\n\t\tif d.at < begin {\n\t\t\tc.cleared",
+		new:    "\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n\treturn 0\n\tfor _, d := range c.dropped {\n\t\tif d.at < begin {\n\t\t\tc.cleared",
+		caught: []string{"./hlog", "-run", "TestCompact_DroppedEntryDoesNotComeBack"},
+	},
+	{
+		name: "tombstone-replay", rule: "H1", file: "hlog/recover.go",
+		what:   "let a tombstone hide older values in recovery",
+		old:    "\t\t\treturn true, x.Replay(s.hash(rec.key(sh)), a)\n",
+		new:    "\t\t\tif rec.state().Tombstone() {\n\t\t\t\treturn true, nil\n\t\t\t}\n\t\t\treturn true, x.Replay(s.hash(rec.key(sh)), a)\n",
+		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
+	},
+	{
+		name: "flock", rule: "", file: "internal/fsx/lock_flock.go",
+		what:   "lock a directory against other processes",
+		old:    "errno = unix.Flock(int(fd), how|unix.LOCK_NB)",
+		new:    "errno = unix.Flock(int(fd), (how|unix.LOCK_NB)&0)",
+		caught: []string{"./fuzz", "-run", "TestLock_TwoProcesses"},
+	},
+	{
+		name: "lock-registry", rule: "", file: "internal/fsx/lock.go",
+		what:   "refuse a directory that the same process holds",
+		old:    "if os.SameFile(other.info, l.info) && !(shared && other.shared) {",
+		new:    "if false && os.SameFile(other.info, l.info) {",
+		caught: []string{"./internal/fsx", "-run", "TestOS_LockRegistryAlone"},
+	},
+	{
+		name: "re-check", rule: "H7", file: "hlog/find.go",
+		what:   "look at the state again after a value was read",
+		old:    "\t\tif stateAt(p) == st {\n\t\t\treturn dst, st, st.Capacity()\n",
+		new:    "\t\tif true {\n\t\t\treturn dst, st, st.Capacity()\n",
+		caught: []string{"./hlog", "-run", "TestGet_SmallValueIsWhole"},
+	},
+	{
+		name: "re-check-fast", rule: "H7", file: "hlog/get.go",
+		what:   "the same, in the short path of a Get",
+		old:    "ok = stateAt(p) == st // H7",
+		new:    "ok = true",
+		caught: []string{"./hlog", "-run", "TestGet_SmallValueIsWhole"},
+	},
+	{
+		name: "re-check-large", rule: "H7", file: "hlog/find.go",
+		what:   "the same, of a large record",
+		old:    "\t\t\tif stateAt(p) == st {\n\t\t\t\treturn dst, st, sh.capacity\n",
+		new:    "\t\t\tif true {\n\t\t\t\treturn dst, st, sh.capacity\n",
+		caught: []string{"./hlog", "-run", "TestGet_ValuesGrowAndShrink"},
+	},
+	{
+		name: "cut-waits", rule: "C4", file: "hlog/checkpoint.go",
+		what:   "wait for the operations of the old version before the cut",
+		old:    "\ts.epochs.Synchronize()\n\tp.bits",
+		new:    "\tp.bits",
+		caught: []string{"./hlog", "-run", "TestEpoch_IsDrainedBeforeTheSecondStep"},
+	},
+	{
+		name: "two-versions", rule: "C3", file: "hlog/checkpoint.go",
+		what:   "wait for the cut before, so that no more than two versions have operations under way",
+		old:    "\tif p := s.newest; p != nil {\n\t\ts.waitCut(p)\n",
+		new:    "\tif p := s.newest; p != nil && false {\n\t\ts.waitCut(p)\n",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_WaitsForTheCutBefore"},
+	},
+	{
+		name: "overtaken", rule: "C3", file: "hlog/set.go",
+		what:   "start over when a record of the next version is met",
+		old:    "return uint64(a) >= safe && linkAt(s.log.at(a)).Version() == c.version().Next()",
+		new:    "return false && uint64(a) >= safe",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_OvertakenOperationStartsOver"},
+	},
+	{
+		name: "skip-newer", rule: "C4", file: "hlog/recover.go",
+		what:   "skip records of the next version in the fuzzy end of a version",
+		old:    "return uint64(a) >= e.Fuzzy && rec.link().Version() == after",
+		new:    "return false && rec.link().Version() == after",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "laundered-sync", rule: "C5", file: "hlog/flush.go",
+		what:   "write again what a failed sync has covered",
+		old:    "\t\tl.rewindFlush(err)\n",
+		new:    "",
+		caught: []string{"./fuzz", "-short", "-run", "TestFault_SyncDropsOnce"},
+	},
+	{
+		name: "lost-sync", rule: "C5", file: "hlog/flush.go",
+		what:   "remember that what a failed sync has covered has left memory",
+		old:    "\t\tl.lostTo = cause\n\t\tl.durable.Store(lostDurability)\n\t\treturn\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestCheckpoint_AfterALostSync"},
+	},
+	{
+		name: "lost-names", rule: "C5", file: "hlog/segment.go",
+		what:   "give files their names again after the sync of their directory has failed",
+		old:    "\tif s.namesLost {\n",
+		new:    "\tif false {\n",
+		caught: []string{"./fuzz", "-short", "-run", "TestFault_SyncDropsOnce"},
+	},
+	{
+		name: "granularity", rule: "R1", file: "hlog/recover.go",
+		what:   "replay into an index that tells as many keys apart as the one of then",
+		old:    "\tc.InitialBits = auxBits(m.Aux)\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestOpen_IndexIsAsFineAsThen"},
+	},
+	{
+		name: "image-of-one-version", rule: "R2", file: "hlog/image.go",
+		what:   "follow chains down to where they were when an image is written",
+		old:    "\tdefer follow.guard.Release()\n",
+		new:    "\tdefer follow.guard.Release()\n\tfollow.of.fuzzy = 1 << 62\n",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "abandoned", rule: "H5", file: "hlog/record.go",
+		what:   "mark an allocation whose publication failed",
+		old:    "\tstoreState(p, stateAt(p).WithInvalid())\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestSet_AbandonedRecordStaysDead"},
+	},
+	{
+		name: "settled", rule: "H10", file: "hlog/rmw.go",
+		what:   "start over if a record that could still change was evicted between an update's read and its write",
+		old:    "return a == m.addr && m.settled",
+		new:    "return a == m.addr",
+		caught: []string{"./hlog", "-run", "TestRMW_UpdatedInPlaceThenReadOnly"},
+	},
+	{
+		name: "second-phase", rule: "I4", file: "index/insert.go",
+		what:   "look for another entry of the same tag before a claim is made final",
+		old:    "if t.contested(b, word.MakeQuery(h, t.Bits), p) {",
+		new:    "if false {",
+		caught: []string{"./index", "-run", "TestInsert_BesideAFreedSlot"},
+	},
+	{
+		name: "barrier", rule: "E1", file: "epoch/epoch.go",
+		what:   "make up, in Synchronize, for the fence that Enter leaves out",
+		old:    "\tm.barrier()\n",
+		new:    "",
+		caught: []string{"./epoch", "-run", "TestSynchronize_NobodyReadsWhatWasReclaimed"},
+	},
+	{
+		name: "restore-settles", rule: "G5", file: "hlog/restore.go",
+		what:   "write HEAD when the store is restored",
+		old:    "\t\terr = s.versions.SetHead(m.Version)\n",
+		new:    "",
+		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "remote-manifest-last", rule: "V1", file: "checkpoint/upload.go",
+		what: "put the log on the remote before the manifest that names it",
+		old: `	if err := m.putLog(ctx, r); err != nil {
+		return err
+	}
+	if err := m.putImage(ctx, r); err != nil {
+		return err
+	}
+	if err := m.makeList(ctx, r); err != nil {
+		return err
+	}
+	if err := m.publish(ctx, r); err != nil {
+		return err
+	}
+`,
+		new: `	if err := m.putImage(ctx, r); err != nil {
+		return err
+	}
+	if err := m.makeList(ctx, r); err != nil {
+		return err
+	}
+	if err := m.publish(ctx, r); err != nil {
+		return err
+	}
+	if err := m.putLog(ctx, r); err != nil {
+		return err
+	}
+`,
+		caught: []string{"./checkpoint", "-run", "TestUpload_InterruptedAtEveryCall"},
+	},
+	{
+		name: "head-in-doubt", rule: "V7", file: "checkpoint/commit.go",
+		what:   "finish what a failed call has left in doubt",
+		old:    "\t\td.headInDoubt = true\n",
+		new:    "",
+		caught: []string{"./checkpoint", "-run", "TestDir_ErrorAtEveryCall"},
+	},
+	{
+		name: "baseline-manifest-last", rule: "S1", file: "compare/internal/fileset/set.go",
+		what:   "sync the files of a baseline engine before the manifest that names them",
+		old:    "\t\tif err := f.sync(); err != nil {\n\t\t\treturn err\n\t\t}\n\t\tm.Files",
+		new:    "\t\tm.Files",
+		caught: []string{"./fuzz", "-short", "-run", "TestEngines_Tapes"},
+	},
+}

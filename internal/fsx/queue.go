@@ -1,0 +1,284 @@
+package fsx
+
+import "sync"
+
+// Request is one read of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer belong to the
+// queue.
+type Request struct {
+	File File
+	P    []byte // on the heap or off it, never on a stack; aligned as [File] says
+	Off  int64
+	Tag  int // the caller's
+
+	Owner any // the caller's, too
+
+	// The result, as [File.ReadAt] would have returned it.
+	N   int
+	Err error
+
+	os *osFile // File, while its descriptor is in use
+}
+
+// Queue has many reads of files under way at a time, without a goroutine or a thread for each.
+//
+// Reads of files of [OS] for which [File.Direct] holds are given to the kernel (Linux AIO), where there is one that
+// takes them; other files of OS are read by a few goroutines. Reads of any other File are done one after the other
+// within Submit, each by one ReadAt: a double that counts, fails or holds calls sees them in the order of Submit.
+//
+//	F6  A file and a buffer stay in use until the kernel has said that it is done with them. A file that is closed
+//	    meanwhile keeps its descriptor until then, so that no read ever reaches a file that got its number later.
+//	F7  What a queue counts as under way has been taken by the kernel, or by a goroutine, and will end: Wait waits
+//	    for nothing else.
+//
+// Submit may be called from any goroutine, and while another one waits; Wait by one goroutine at a time.
+type Queue struct {
+	depth     int
+	submitMu  sync.Mutex // one batch at a time goes to the kernel
+	kernel    kernelQueue
+	noKernel  bool // of submitMu: the kernel has refused, once and for all
+	submitted []*Request
+
+	mu      sync.Mutex
+	change  sync.Cond
+	done    []*Request // of mu: ended, not yet returned by Wait
+	backlog []*Request // of mu: for the kernel, as soon as it has room
+	pending []*Request // of mu: for the goroutines
+	workers int        // of mu: goroutines
+	pooled  int        // of mu: reads that the goroutines have or will take
+	inside  int        // of mu: reads that the kernel has, less those of a batch that it is just taking
+	closed  bool       // of mu
+}
+
+// queueWorkers is how many goroutines read where the kernel has no queue.
+const queueWorkers = 32
+
+// NewQueue returns a queue that gives the kernel up to depth reads at a time. It takes nothing from the system before
+// the first read that needs it.
+func NewQueue(depth int) *Queue {
+	q := &Queue{depth: depth}
+	q.change.L = &q.mu
+	return q
+}
+
+// Queued reports whether reads of f gain by a queue.
+func Queued(f File) bool {
+	_, ok := f.(*osFile)
+	return ok
+}
+
+// Submit begins reads.
+func (q *Queue) Submit(reads []*Request) {
+	q.submitMu.Lock()
+	defer q.submitMu.Unlock()
+	batch := q.submitted[:0]
+	for _, r := range reads {
+		r.N, r.Err = 0, nil
+		o, ok := r.File.(*osFile)
+		if !ok {
+			r.N, r.Err = r.File.ReadAt(r.P, r.Off)
+			q.finish(r)
+			continue
+		}
+		if r.Err = o.check("read", r.P, r.Off); r.Err != nil || len(r.P) == 0 {
+			q.finish(r)
+			continue
+		}
+		if !o.use() {
+			r.Err = o.errClosed("read")
+			q.finish(r)
+			continue
+		}
+		r.os = o
+		if o.direct.Load() && q.haveKernel() {
+			batch = append(batch, r)
+			continue
+		}
+		q.goRead(r)
+	}
+	q.submit(batch)
+	clear(batch)
+	q.submitted = batch[:0]
+}
+
+// submit gives reads to the kernel, those that found no room before first. The caller holds submitMu.
+func (q *Queue) submit(batch []*Request) {
+	q.mu.Lock()
+	q.backlog = append(q.backlog, batch...)
+	q.mu.Unlock()
+	q.submitBacklog()
+}
+
+// haveKernel makes the kernel's queue if there is none. The caller holds submitMu.
+func (q *Queue) haveKernel() bool {
+	if q.noKernel || q.kernel.ready() {
+		return !q.noKernel
+	}
+	q.noKernel = q.kernel.open(q.depth) != nil
+	return !q.noKernel
+}
+
+// submitBacklog gives the kernel as much of the backlog as it has room for. A read that it refuses is done in the
+// plain way, which also has the right error. The caller holds submitMu.
+func (q *Queue) submitBacklog() {
+	for {
+		q.mu.Lock()
+		n := q.kernel.prepare(q.backlog)
+		if n > 0 {
+			q.backlog = dropFront(q.backlog, n)
+		}
+		q.mu.Unlock()
+		if n == 0 {
+			return
+		}
+		for n > 0 {
+			taken := q.kernel.submit()
+			refused := (*Request)(nil)
+			q.mu.Lock()
+			q.inside += taken
+			if taken == 0 {
+				taken, refused = 1, q.kernel.takeBack()
+			}
+			q.mu.Unlock()
+			n -= taken
+			if refused != nil {
+				q.plain(refused)
+			}
+		}
+	}
+}
+
+// dropFront removes the first n and keeps the memory.
+func dropFront(reads []*Request, n int) []*Request {
+	m := copy(reads, reads[n:])
+	clear(reads[m:])
+	return reads[:m]
+}
+
+// plain does a read by ReadAt.
+func (q *Queue) plain(r *Request) {
+	r.N, r.Err = r.os.readAt(r.P, r.Off)
+	q.finish(r)
+}
+
+// finish hands a read over to Wait.
+func (q *Queue) finish(r *Request) {
+	q.letGo(r)
+	q.mu.Lock()
+	q.done = append(q.done, r)
+	q.mu.Unlock()
+	q.change.Signal()
+}
+
+func (q *Queue) letGo(r *Request) {
+	if r.os != nil {
+		r.os.unuse()
+		r.os = nil
+	}
+}
+
+// goRead has a goroutine do a read.
+func (q *Queue) goRead(r *Request) {
+	q.mu.Lock()
+	q.pending = append(q.pending, r)
+	q.pooled++
+	more := q.workers < queueWorkers
+	if more {
+		q.workers++
+	}
+	q.mu.Unlock()
+	if more {
+		go q.work()
+	}
+}
+
+// work reads as long as there is something to read.
+func (q *Queue) work() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.pending) > 0 {
+		r := q.pending[0]
+		q.pending = dropFront(q.pending, 1)
+		q.mu.Unlock()
+		r.N, r.Err = r.os.readAt(r.P, r.Off)
+		q.letGo(r)
+		q.mu.Lock()
+		q.pooled--
+		q.done = append(q.done, r)
+		q.change.Signal()
+	}
+	q.workers--
+}
+
+// Wait waits until at least atLeast reads have ended, or all that are under way if these are fewer, and appends those
+// that have ended to done.
+func (q *Queue) Wait(done []*Request, atLeast int) []*Request {
+	for had := len(done); ; {
+		q.mu.Lock()
+		done = append(done, q.done...)
+		clear(q.done)
+		q.done = q.done[:0]
+		missing := atLeast - (len(done) - had)
+		inside := q.inside
+		switch {
+		case inside > 0:
+			q.mu.Unlock()
+			if missing <= 0 {
+				inside = 0 // only look
+			}
+			if done = q.reap(done, min(max(missing, 0), inside)); missing <= 0 {
+				return done
+			}
+		case missing > 0 && q.pooled > 0:
+			for q.pooled > 0 && len(q.done) == 0 && q.inside == 0 {
+				q.change.Wait()
+			}
+			q.mu.Unlock()
+		default:
+			q.mu.Unlock()
+			return done
+		}
+	}
+}
+
+// reap takes what the kernel has finished, waiting for atLeast reads that are inside.
+func (q *Queue) reap(done []*Request, atLeast int) []*Request {
+	from := len(done)
+	n := q.kernel.wait(atLeast)
+	q.mu.Lock()
+	for i := range n {
+		done = append(done, q.kernel.event(i))
+	}
+	q.inside -= n
+	waiting := len(q.backlog) > 0
+	q.mu.Unlock()
+	for _, r := range done[from:] {
+		r.settle()
+		q.letGo(r)
+	}
+	if waiting && n > 0 {
+		q.submitMu.Lock()
+		q.submitBacklog()
+		q.submitMu.Unlock()
+	}
+	return done
+}
+
+// Idle reports whether nothing is under way and nothing waits to be returned by Wait.
+func (q *Queue) Idle() bool {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.inside == 0 && q.pooled == 0 && len(q.done) == 0 && len(q.backlog) == 0
+}
+
+// Close waits for the reads that are under way, drops their results, and gives everything back. Nobody may call Submit
+// or Wait meanwhile, or afterwards.
+func (q *Queue) Close() error {
+	var done []*Request
+	for !q.Idle() {
+		done = q.Wait(done[:0], q.depth)
+	}
+	q.submitMu.Lock()
+	defer q.submitMu.Unlock()
+	q.noKernel = true
+	return q.kernel.close()
+}
