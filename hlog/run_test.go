@@ -535,3 +535,76 @@ func TestTakenOver(t *testing.T) {
 		t.Errorf("%d bytes of log written %d times, classes %d", end, written/end, classes)
 	}
 }
+
+// A run that cannot be written is left out, and leaves nothing behind; the next one makes up for it. What a failed call
+// left in doubt opens, too.
+func TestRun_Faults(t *testing.T) {
+	for _, fault := range []fsx.Fault{
+		{Class: fsx.ClassOpen, Match: "*.img"}, {Class: fsx.ClassWrite, Match: "*.img"}, {Class: fsx.ClassSync, Match: "*.img"},
+		{Class: fsx.ClassSyncDir, Match: "images"}, {Class: fsx.ClassRead, Match: "*.img"}, {Class: fsx.ClassRead, Match: "*.seg"},
+		{Class: fsx.ClassRename, Match: "*.manifest"}, {Class: fsx.ClassSyncDir, Match: "versions"},
+		{Class: fsx.ClassRename, Match: "*.manifest", After: true}, {Class: fsx.ClassSyncDir, Match: "images", After: true},
+	} {
+		t.Run(fmt.Sprintf("%+v", fault), func(t *testing.T) {
+			o := tiny()
+			disk := o.FS.(*fsx.CrashFS)
+			failing := fsx.NewErr(disk)
+			o.FS = failing
+			r := withRuns(t, o, 8)
+			for round := range 8 {
+				pace(r.Store, never) // so that the checkpoint itself meets no fault
+				r.churn(200)
+				r.commit()
+				fault.Sticky = round%2 == 0
+				injected := failing.Inject(fault)
+				pace(r.Store, runUnit)
+				r.settle()
+				injected.Clear()
+				if err := r.sameAfter(disk.Clone(fsx.Crash{Keep: fsx.KeepSubset, Seed: uint64(round)}), o); err != nil {
+					t.Fatalf("round %d, after a crash: %v", round, err)
+				}
+			}
+			r.churn(10)
+			r.commit()
+			r.settle()
+			if m := r.versions.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To > 2*runUnit {
+				t.Errorf("runs %v, cut %d", m.Runs, m.Cut)
+			}
+			if err := r.sameVersions(r.Store); err != nil {
+				t.Fatal(err)
+			}
+			must(t, r.collect())
+			if files, wanted := imageFiles(t, r.Store), referenced(t, r.Store); files > wanted {
+				t.Errorf("%d files in images/, versions and the store need %d", files, wanted)
+			}
+		})
+	}
+}
+
+// A damaged run is not merged, so that the damage stays where it is, and recovery goes on replaying little.
+func TestRun_DamagedOneIsNotMerged(t *testing.T) {
+	o := tiny()
+	r := withRuns(t, o, 9)
+	r.churn(100)
+	r.commit()
+	r.settle()
+	_, runs := r.images.latest()
+	if len(runs) == 0 {
+		t.Fatal("no runs")
+	}
+	bad := runs[len(runs)-1]
+	flip(t, o.FS, r.versions.ImagePath(bad.ID), bad.Bytes-1)
+	for range 2 * runFan {
+		r.churn(100)
+		r.commit()
+		r.settle()
+	}
+	m := r.versions.Current()
+	kept := false
+	for _, ref := range m.Runs {
+		kept = kept || ref == bad
+	}
+	if last := m.Runs[len(m.Runs)-1]; !kept || m.Cut-last.To > 2*runUnit {
+		t.Errorf("%v is not among %v, or the last ends below %d", bad, m.Runs, m.Cut)
+	}
+}
