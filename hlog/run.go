@@ -149,7 +149,8 @@ func (s *Store) writeRunIfDue() bool {
 		s.purgeMu.Unlock()
 		return false
 	}
-	job, due := s.images.claimRun(members(m).fuzzy, m.Cut, s.versions.NextImageID(m.Cut))
+	// Not from m.Cut on: after a rollback, that may be the id of a run that only a remote still has.
+	job, due := s.images.claimRun(members(m).fuzzy, m.Cut, s.versions.NextImageID(s.versions.MaxEnd()))
 	if !due {
 		s.purgeMu.Unlock()
 		return false
