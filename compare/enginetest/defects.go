@@ -242,7 +242,7 @@ func (s Subject) deletedAreReclaimed(t *testing.T) {
 	snapshot(t, e, 1000)
 	verify(t, e, m, append(gone, "other"))
 	var disk int64
-	for v := uint64(1001); v < 1200; v++ { // Time for what runs in the background, if anything does.
+	for v := uint64(1001); v < 2200; v++ { // Time for what runs in the background, if anything does.
 		if disk = diskBytes(t, o.FS, dir); disk <= written/3+s.DiskSlack {
 			break
 		}

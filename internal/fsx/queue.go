@@ -46,7 +46,6 @@ type Queue struct {
 	workers int        // of mu: goroutines
 	pooled  int        // of mu: reads that the goroutines have or will take
 	inside  int        // of mu: reads that the kernel has, less those of a batch that it is just taking
-	closed  bool       // of mu
 }
 
 // queueWorkers is how many goroutines read where the kernel has no queue.
