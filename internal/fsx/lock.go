@@ -92,10 +92,11 @@ func (l *dirLock) release() error {
 	return err
 }
 
-// close closes the files and with them ends the locks.
+// close ends the locks and closes the files.
 func (l *dirLock) close() error {
 	var err error
 	for _, f := range l.files {
+		_ = unlockFile(f) // one that was not locked: closing it is what counts
 		err = join(err, f.Close())
 	}
 	return err

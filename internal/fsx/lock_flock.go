@@ -8,12 +8,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// lockFile locks an open file against other processes until it is closed. It does not wait.
+// lockFile locks an open file against other processes until it is unlocked or closed. It does not wait.
 func lockFile(f *os.File, shared bool) error {
 	how := unix.LOCK_EX
 	if shared {
 		how = unix.LOCK_SH
 	}
+	err := flock(f, how|unix.LOCK_NB)
+	if err == unix.EWOULDBLOCK {
+		return ErrLocked
+	}
+	return err
+}
+
+// unlockFile ends the lock. Closing the file is not enough: a child that another goroutine has just forked shares it until
+// it begins its own program.
+func unlockFile(f *os.File) error { return flock(f, unix.LOCK_UN) }
+
+func flock(f *os.File, how int) error {
 	raw, err := f.SyscallConn()
 	if err != nil {
 		return err
@@ -21,7 +33,7 @@ func lockFile(f *os.File, shared bool) error {
 	var errno error
 	err = raw.Control(func(fd uintptr) {
 		for {
-			errno = unix.Flock(int(fd), how|unix.LOCK_NB)
+			errno = unix.Flock(int(fd), how)
 			if errno != unix.EINTR {
 				return
 			}
@@ -29,9 +41,6 @@ func lockFile(f *os.File, shared bool) error {
 	})
 	if err != nil {
 		return err
-	}
-	if errno == unix.EWOULDBLOCK {
-		return ErrLocked
 	}
 	return errno
 }
