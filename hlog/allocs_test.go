@@ -1,11 +1,15 @@
 package hlog
 
-import "testing"
+import (
+	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/invariant"
+)
 
 // No operation allocates: on keys and values of words and of other sizes, one by one and in groups.
 func TestOperations_AllocateNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
+	if raceEnabled || invariant.Enabled {
+		t.Skip("the race detector and the checks allocate")
 	}
 	s := mustOpen(t, t.TempDir(), &Options{MemoryBytes: 64 << 20})
 	x := s.NewSession()

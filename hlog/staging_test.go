@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/invariant"
 )
 
 // disks are what a store may stand on: reads go one by one, or to the kernel together.
@@ -284,8 +285,8 @@ func TestScan_ManyReads(t *testing.T) {
 
 // Multi calls allocate nothing, neither for what they read from disk.
 func TestMulti_SpilledAllocatesNothing(t *testing.T) {
-	if raceEnabled {
-		t.Skip("the race detector allocates")
+	if raceEnabled || invariant.Enabled {
+		t.Skip("the race detector and the checks allocate")
 	}
 	fsys, dir := disks[1].open(t)
 	o := tiny()
