@@ -4,7 +4,6 @@ import (
 	"slices"
 
 	"github.com/hybridlog/hybridlog/index"
-	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -39,7 +38,7 @@ func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
 			n, size := len(dst), st.ValueLen()
 			if isSmall(p, st, key) && cap(dst)-n >= size {
 				value = dst[:n+size]
-				mem.CopyOut(value[n:], smallValue(p, st))
+				copyOut(value[n:], smallValue(p, st))
 				ok = stateAt(p) == st // H7
 			}
 		}

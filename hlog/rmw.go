@@ -58,7 +58,7 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	}
 	v := smallValue(p, st)
 	old := s.scratch[:n:min(cap(s.scratch), st.Capacity())]
-	mem.CopyOut(old, v)
+	copyOut(old, v)
 	same := stateAt(p) == st // H7
 	s.guard.Exit()
 	if !same {
@@ -73,7 +73,7 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
 	if control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
 		linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
-		mem.CopyIn(v, value)
+		copyIn(v, value)
 		storeState(p, st.WithValueLen(len(value)).Bump())
 		done = true
 	}
@@ -95,7 +95,7 @@ func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (o
 			st := stateAt(p)
 			if n := st.ValueLen(); isSmall(p, st, key) && n <= cap(buf) && buf != nil { // nil would mean absent
 				old = buf[:n:min(cap(buf), st.Capacity())]
-				mem.CopyOut(old, smallValue(p, st))
+				copyOut(old, smallValue(p, st))
 				m.c, m.addr, m.st, m.existed = c, a, st, true
 				ok = stateAt(p) == st // H7
 			}
@@ -115,7 +115,7 @@ func (s *Session) writeFast(m *modification, value []byte) (ok bool) {
 	if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
 		p := s.log.at(m.addr)
 		if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
-			mem.CopyIn(smallValue(p, m.st), value)
+			copyIn(smallValue(p, m.st), value)
 			storeState(p, m.st.WithValueLen(len(value)).Bump())
 			ok = true
 		}

@@ -34,7 +34,7 @@ func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
 		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.readOnly.Load() {
 			p := l.at(a)
 			if st := stateAt(p); isSmall(p, st, key) && len(value) <= st.Capacity() && linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
-				mem.CopyIn(smallValue(p, st), value)
+				copyIn(smallValue(p, st), value)
 				storeState(p, st.WithValueLen(len(value)).Bump())
 				ok = true
 			}

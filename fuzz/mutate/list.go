@@ -202,16 +202,23 @@ var mutations = []mutation{
 	{
 		name: "tombstone-replay", rule: "H1", file: "hlog/recover.go",
 		what:   "let a tombstone hide older values in recovery",
-		old:    "\t\t\treturn true, x.Replay(s.hash(rec.key(sh)), a)\n",
-		new:    "\t\t\tif rec.state().Tombstone() {\n\t\t\t\treturn true, nil\n\t\t\t}\n\t\t\treturn true, x.Replay(s.hash(rec.key(sh)), a)\n",
+		old:    "\t\treturn true, x.Replay(s.hash(rec.key(sh)), a)\n",
+		new:    "\t\tif rec.state().Tombstone() {\n\t\t\treturn true, nil\n\t\t}\n\t\treturn true, x.Replay(s.hash(rec.key(sh)), a)\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
 	},
 	{
 		name: "flock", rule: "", file: "internal/fsx/lock_flock.go",
 		what:   "lock a directory against other processes",
-		old:    "errno = unix.Flock(int(fd), how|unix.LOCK_NB)",
-		new:    "errno = unix.Flock(int(fd), (how|unix.LOCK_NB)&0)",
+		old:    "err := flock(f, how|unix.LOCK_NB)",
+		new:    "err := flock(f, (how|unix.LOCK_NB)&0)",
 		caught: []string{"./fuzz", "-run", "TestLock_TwoProcesses"},
+	},
+	{
+		name: "unlock", rule: "", file: "internal/fsx/lock.go",
+		what:   "end a lock before the file is closed that a forked child may share",
+		old:    "		_ = unlockFile(f)",
+		new:    "		_ = f",
+		caught: []string{"./internal/fsx", "-run", "TestLock_ReleasedWhileAChildSharesTheDescriptor"},
 	},
 	{
 		name: "lock-registry", rule: "", file: "internal/fsx/lock.go",
@@ -345,7 +352,7 @@ var mutations = []mutation{
 		old: `	if err := m.putLog(ctx, r); err != nil {
 		return err
 	}
-	if err := m.putImage(ctx, r); err != nil {
+	if err := m.putFiles(ctx, r); err != nil {
 		return err
 	}
 	if err := m.makeList(ctx, r); err != nil {
@@ -355,7 +362,7 @@ var mutations = []mutation{
 		return err
 	}
 `,
-		new: `	if err := m.putImage(ctx, r); err != nil {
+		new: `	if err := m.putFiles(ctx, r); err != nil {
 		return err
 	}
 	if err := m.makeList(ctx, r); err != nil {
