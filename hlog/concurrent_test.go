@@ -473,8 +473,13 @@ func TestSession_TenThousand(t *testing.T) {
 // A value of the largest size of a small record is overwritten in place, while it is read: it is read as one of those
 // that were written, never as parts of two (H7).
 func TestGet_SmallValueIsWhole(t *testing.T) {
+	for _, key := range [][]byte{key8(1), []byte("of more than a word")} { // which have a short path each
+		t.Run(fmt.Sprintf("key=%dB", len(key)), func(t *testing.T) { smallValueIsWhole(t, key) })
+	}
+}
+
+func smallValueIsWhole(t *testing.T, key []byte) {
 	s := mustOpen(t, "/store", tiny())
-	key := key8(1)
 	fill := func(b []byte, n uint64) {
 		for off := 0; off < len(b); off += 8 {
 			binary.LittleEndian.PutUint64(b[off:], n)

@@ -237,8 +237,15 @@ var mutations = []mutation{
 	{
 		name: "re-check-fast", rule: "H7", file: "hlog/get.go",
 		what:   "the same, in the short path of a Get",
-		old:    "ok = stateAt(p) == st // H7",
-		new:    "ok = true",
+		old:    "copyOut(value[n:], smallValue(p, st))\n\t\t\t\tok = stateAt(p) == st // H7",
+		new:    "copyOut(value[n:], smallValue(p, st))\n\t\t\t\tok = true",
+		caught: []string{"./hlog", "-run", "TestGet_SmallValueIsWhole"},
+	},
+	{
+		name: "re-check-short", rule: "H7", file: "hlog/get.go",
+		what:   "the same, in that of a key of 8 bytes",
+		old:    "mem.Add(p, smallHeader+word.Align))\n\t\t\t\tok = stateAt(p) == st // H7",
+		new:    "mem.Add(p, smallHeader+word.Align))\n\t\t\t\tok = true",
 		caught: []string{"./hlog", "-run", "TestGet_SmallValueIsWhole"},
 	},
 	{
