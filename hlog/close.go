@@ -78,6 +78,9 @@ func (s *Store) lastVersion() error {
 		s.writeImageIfDue()
 		s.writeRunsIfDue()
 		s.images.wait() // housekeeping may have been faster to begin it, and is interrupted after this
+		if err := s.nameIndex(); err != nil {
+			s.logger.Warn("the last version does not name the newest index image", "err", err)
+		}
 	}
 	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"slices"
 	"sync"
 	"time"
 
@@ -170,7 +171,7 @@ func (w *imageWriter) release() {
 // pay for it.
 func (s *Store) writeImageIfDue() {
 	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
-	m, fresh := s.lineage()
+	m := s.current()
 	if m == nil {
 		s.purgeMu.Unlock()
 		return
@@ -188,17 +189,34 @@ func (s *Store) writeImageIfDue() {
 	}
 	began := time.Now()
 	ref, err := s.writeImage(id, m)
-	s.images.amending.Lock()
-	if s.images.finish(ref, retired) && s.amends(fresh) {
-		_, err = s.versions.Amend(m.Version, *ref) // runs that are left are of later versions
+	s.images.finish(ref, retired)
+	if err == nil {
+		err = s.nameIndex()
 	}
-	s.images.amending.Unlock()
 	if err != nil {
 		s.logger.Warn("index image not written; recovery replays more log instead", "err", err)
 		return
 	}
 	s.counters.imageBytes.Add(ref.Bytes)
 	s.events.imageWritten(ref.Bytes, time.Since(began))
+}
+
+// nameIndex has the manifest of the current version name the newest image and the runs behind that, if it names others: an
+// image that was begun for one version, and finished when the store was at a later one, is of use to that as well (R2).
+func (s *Store) nameIndex() error {
+	s.images.amending.Lock()
+	defer s.images.amending.Unlock()
+	c, fresh := s.lineage()
+	image, runs := s.images.latest()
+	if c == nil || image == nil || !s.amends(fresh) {
+		return nil
+	}
+	m, err := s.versions.Manifest(c.Version) // c is what it was when it was committed
+	if err != nil || m.Image != nil && m.Image.ID == image.ID && slices.Equal(m.Runs, runs) {
+		return nil // nobody but we amends it; if it is purged, it is not current any more
+	}
+	_, err = s.versions.Amend(c.Version, *image, runs...)
+	return err
 }
 
 // amends reports whether the current version's manifest may be replaced, fresh telling whether it was committed since

@@ -77,3 +77,43 @@ func TestRemote_LeftOutForAWhile(t *testing.T) {
 	s = mustOpen(t, "/store", with)
 	check(s.Get)
 }
+
+// An image of one version that is finished when the store is at a later one, and nothing is committed any more: the later
+// one names it all the same, so that opening does not replay what the image has.
+func TestClose_NamesAnImageThatWasLate(t *testing.T) {
+	o := tiny()
+	o.NoCompaction = true
+	s := mustOpen(t, "/store", o)
+	x := s.NewSession()
+	for i := range 20_000 {
+		must(t, x.Set(key8(i), key8(i)))
+	}
+	commit(t, s)
+	s.writeImageIfDue() // unless housekeeping does
+	s.images.wait()
+	late, runs := s.images.latest()
+	if late == nil {
+		t.Fatal("no image was due")
+	}
+	s.images.mu.Lock()
+	s.images.newest, s.images.runs = nil, nil // as it was before
+	s.images.writing = late.ID                // and it still is under way
+	s.images.mu.Unlock()
+	must(t, x.Set(key8(1), key8(2)))
+	v := commit(t, s)
+	s.images.mu.Lock()
+	s.images.newest, s.images.runs = late, runs
+	s.images.mu.Unlock()
+	s.images.release()
+	must(t, s.Close())
+	s = mustOpen(t, "/store", o)
+	m, err := s.versions.Manifest(v)
+	must(t, err)
+	if m.Image == nil || m.Image.ID != late.ID {
+		t.Fatalf("version %d names %+v, the image was %+v", v, m.Image, late)
+	}
+	got, err := s.Get(nil, key8(1))
+	if err != nil || string(got) != string(key8(2)) {
+		t.Fatalf("%x, %v", got, err)
+	}
+}

@@ -46,6 +46,9 @@ func (s *Store) maintain() {
 	}
 	s.clearEntries()
 	s.writeImageIfDue()
+	if err := s.nameIndex(); err != nil { // a commit that was under way when an image was finished does not name it
+		s.logger.Warn("the current version does not name the newest index image", "err", err)
+	}
 	if err := s.retain(); err != nil {
 		s.logger.Error("retention", "err", err)
 	}
