@@ -11,6 +11,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
+	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -37,6 +38,8 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
+	// Under the race detector the memory of thousands of stores is garbage on the Go heap, and the collector lets it grow.
+	debug.SetMemoryLimit(min(debug.SetMemoryLimit(-1), 6<<30))
 	os.Exit(m.Run())
 }
 
