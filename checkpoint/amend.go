@@ -8,8 +8,9 @@ import (
 )
 
 // Amend gives the current version v an image, and the runs behind that, which were finished only after it was committed,
-// and reports whether it did: it does not when v is no longer current or has children, which know its manifest by checksum. The manifest is
-// replaced as a whole; before and after, it describes the same state. Image and runs must be durable already (V1).
+// and reports whether it did: it does not when v is no longer current or has children, which know its manifest by
+// checksum. The manifest is replaced as a whole; before and after, it describes the same state. Image and runs must be
+// durable already (V1).
 func (d *Dir) Amend(v Version, image ImageRef, runs ...RunRef) (amended bool, err error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
