@@ -150,6 +150,12 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	if logBytes < minCompactSegments*int64(s.segments.size) {
 		return nil
 	}
+	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
+	begin, size := m.Extents[0].Start, s.segments.size
+	target := min(begin+max(uint64(logBytes)/8, size), m.Cut) / size * size
+	if target <= max(begin, s.compactor.begin.Load()) {
+		return nil // done, and the next version will say so
+	}
 	x, ok := s.survey(nil)
 	if !ok || logBytes <= (1+spaceBudget)*s.liveEstimate(x, logBytes) {
 		return nil
@@ -157,10 +163,7 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	if c := &s.compactor; c.mostlyAlive.Load() && logBytes < c.logBytes.Load()/8*9 {
 		return nil // the estimate was wrong: the last round found little that was dead
 	}
-	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
-	begin := m.Extents[0].Start
-	step := max(uint64(logBytes)/8, s.segments.size)
-	return s.compactTo(ctx, min(begin+step, m.Cut)/s.segments.size*s.segments.size)
+	return s.compactTo(ctx, target)
 }
 
 // liveEstimate estimates the bytes of the newest records of all keys: the entries of the index x, without those of

@@ -6,6 +6,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -73,6 +75,35 @@ func TestRestore_BeforeEntriesOfDroppedTombstonesAreFreed(t *testing.T) {
 	must(t, err)
 	if value, err := s.Get(nil, key); err != nil || string(value) != "alive" {
 		t.Errorf("after the restore: %q, %v", value, err)
+	}
+}
+
+// steppedFS is a file system on which a store does its background work step by step.
+type steppedFS struct {
+	fsx.FS
+	work *step.Work
+}
+
+func (f *steppedFS) Work() *step.Work { return f.work }
+
+// Housekeeping comes to an end while a compaction waits for the version that publishes it.
+func TestCompact_OnceForAVersion(t *testing.T) {
+	work, o := step.New(1), tiny()
+	o.FS = &steppedFS{o.FS, work}
+	s := mustOpen(t, "/store", o)
+	for range 20 {
+		for i := range 5000 {
+			must(t, s.Set(key8(i), make([]byte, 8)))
+		}
+		commit(t, s)
+		rounds := 0
+		work.Until(func() bool { rounds++; return rounds > 1000 })
+		if rounds > 1000 {
+			t.Fatal("housekeeping does not end")
+		}
+	}
+	if s.Metrics().ReclaimedBytes == 0 {
+		t.Error("nothing was compacted")
 	}
 }
 

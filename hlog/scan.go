@@ -25,6 +25,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 		return err
 	}
 	ranges, to, release := s.hold()
+	defer s.kickMaintenance() // for the files that nothing else needs
 	defer release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
@@ -80,15 +81,12 @@ func (s *Session) settled() (restores uint64, err error) {
 func (s *Store) hold() (ranges []checkpoint.Range, to uint64, release func()) {
 	s.commitMu.Lock() // a commit moves the beginning, and changes the stretches, at once
 	from := s.log.begin.Load()
-	letGo := s.holdLog(from) // all of it is in use, as that of the store, so far
+	release = s.holdLog(from) // all of it is in use, as that of the store, so far
 	to = s.log.tail.Load()
 	ranges = s.changedSince(from, to)
 	s.commitMu.Unlock()
 	s.epochs.Synchronize()
-	return ranges, to, func() {
-		letGo()
-		s.kickMaintenance()
-	}
+	return ranges, to, release
 }
 
 // holdFrom keeps the log from address from on as far as it is there when holdFrom returns, that of versions included
