@@ -75,7 +75,7 @@ type SegmentMetrics struct {
 	DeadBytes int64
 }
 
-// Metrics returns a snapshot. It is meant to be taken every second or so: it looks at up to 2^18 buckets of the index,
+// Metrics returns a snapshot. It is meant to be taken every second or so: it looks at up to 2^15 buckets of the index,
 // some 10 ms when there are as many, lists the directory of segment files, and allocates the two slices. It may be
 // called from any goroutine, waits for no checkpoint and makes no operation wait. Its fields are read one after the
 // other and need not fit each other exactly. On a closed store those about the index and the segments are zero, and the
