@@ -85,11 +85,6 @@ func (l *hybridLog) writePiece(from, to uint64, buf []byte) error {
 // sealPiece gives every record of a copied piece of log its checksum and clears what fillers cover.
 func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
-	defer func() {
-		l.flushedRecords.Add(records)
-		l.flushedBytes.Add(bytes)
-		l.tombstones.Add(tombstones)
-	}()
 	for off := 0; off < len(buf); {
 		m := image(buf[off:])
 		k := m.link()
@@ -99,22 +94,25 @@ func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 			off += n
 			continue
 		}
-		sh, ok := m.shape()
-		if !k.Written() || !ok || sh.size > len(m) {
+		n := m.size()
+		if !k.Written() || n == 0 || n > len(m) {
 			// Never from outside: memory is not as this package left it.
 			return fmt.Errorf("hlog: log at %#x is not a record", from+uint64(off))
 		}
-		m[:sh.size].sealForDisk(word.Address(from + uint64(off)))
+		m[:n].sealForDisk(word.Address(from + uint64(off)))
 		if invariant.Enabled {
-			invariant.Check(m[:sh.size].verify(word.Address(from+uint64(off))), "H9: record at %#x does not verify", from+uint64(off))
+			invariant.Check(m[:n].verify(word.Address(from+uint64(off))), "H9: record at %#x does not verify", from+uint64(off))
 		}
-		off += sh.size
+		off += n
 		records++
 		if m.state().Tombstone() {
 			tombstones++
 		}
-		bytes += int64(sh.size)
+		bytes += int64(n)
 	}
+	l.flushedRecords.Add(records)
+	l.flushedBytes.Add(bytes)
+	l.tombstones.Add(tombstones)
 	return nil
 }
 

@@ -211,6 +211,18 @@ func (m image) shape() (sh shape, ok bool) {
 	return shapeOf(l, m.state(), m.sizes()), true
 }
 
+// size returns the bytes that the image's header claims for the record, 0 when the image is too short to tell.
+func (m image) size() int {
+	if len(m) < smallHeader {
+		return 0
+	}
+	if s := m.state(); !m.link().Large() {
+		return smallHeader + word.AlignUp(s.KeyLen()) + s.Capacity()
+	}
+	sh, _ := m.shape()
+	return sh.size
+}
+
 func (m image) key(sh shape) []byte   { return m[sh.keyOff : sh.keyOff+sh.keyLen] }
 func (m image) value(sh shape) []byte { return m[sh.valueOff : sh.valueOff+sh.valueLen] }
 
