@@ -166,17 +166,6 @@ func logBegin(m *checkpoint.Manifest) word.Address {
 	return word.Address(m.Cut)
 }
 
-// replayChunk is how much of the log recovery reads at a time, in bytes: whoever opens waits for each read.
-const replayChunk = 1 << 20
-
-// replay applies the log of version m from address from on to x.
-func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manifest, from uint64) error {
-	w := walker{log: &hybridLog{segments: s.segments}, chunk: replayChunk}
-	return walkVersion(ctx, &w, m, from, m.Cut, func(a word.Address, rec image, sh shape) (bool, error) {
-		return true, x.Replay(s.hash(rec.key(sh)), a)
-	})
-}
-
 // recordSkip returns which records of an extent are not of its lineage: those written past the version's cut (C4).
 func recordSkip(e checkpoint.Extent) func(word.Address, image) bool {
 	after := word.MakeRecordVersion(e.LogVersion + 1)

@@ -306,7 +306,7 @@ func TestReplay_KeepsTheGreatestAddress(t *testing.T) {
 				}
 			}
 			for _, a := range order {
-				if err := o.Replay(h, a); err != nil {
+				if err := o.Replay(Record{h, a}); err != nil {
 					t.Fatal(err)
 				}
 			}
@@ -354,7 +354,7 @@ func TestReplay_MakesNoCatchAll(t *testing.T) {
 		l.at(a).hash = h
 		l.at(a).prev.Store(uint64(model[h])) // every hash had its own chain
 		model[h] = a
-		if err := f.Replay(h, a); err != nil {
+		if err := f.Replay(Record{h, a}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -608,7 +608,7 @@ func fuzzImage(t *testing.T, image []byte, bits uint8) {
 		return
 	}
 	for h := range uint64(64) {
-		if err := x.Replay(h<<3, word.FirstAddress+word.Address(h)*word.Align); err != nil {
+		if err := x.Replay(Record{h << 3, word.FirstAddress + word.Address(h)*word.Align}); err != nil {
 			t.Fatal(err)
 		}
 	}

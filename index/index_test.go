@@ -157,7 +157,7 @@ func (l *testLog) replay(t testing.TB, x *Index, from word.Address) {
 	t.Helper()
 	for a := from; a < l.end(); a += word.Align {
 		if r := l.at(a); r.published.Load() {
-			if err := x.Replay(r.hash, a); err != nil {
+			if err := x.Replay(Record{r.hash, a}); err != nil {
 				t.Fatal(err)
 			}
 		}

@@ -396,26 +396,39 @@ func (t *table) place(b uint64, bits uint, entries []word.Entry) {
 	}
 }
 
-// Replay makes a the address of h's entry unless that has a greater one, and makes the entry if there is none. For a
-// hash whose block is missing this happens when the block is loaded. It is for recovery, into a table that is fine
-// enough (I9). It takes the memory it needs even if Config does not allow it; the error is that of the system when
-// there is none. It is called outside the epoch.
-func (x *Index) Replay(h uint64, a word.Address) error {
-	if im := x.table.Load().image.Load(); im != nil {
-		if b := im.blockOf(h); im.postpone(b, h, a) {
-			return nil
-		}
-	}
+// replayAhead is how many records ahead of the one that is replayed the index fetches into the cache.
+const replayAhead = 16
+
+// Replay makes the address of each record that of its hash's entry unless that has a greater one, and makes the entry
+// if there is none. For a hash whose block is missing this happens when the block is loaded. It is for recovery, into a
+// table that is fine enough (I9). It takes the memory it needs even if Config does not allow it; the error is that of
+// the system when there is none. It is called outside the epoch.
+func (x *Index) Replay(records ...Record) error {
 	x.replay.Lock()
 	defer x.replay.Unlock()
 	if x.replay.guard == nil {
 		x.replay.guard = x.cfg.Epoch.Register()
 	}
+	for i, r := range records {
+		if im := x.table.Load().image.Load(); im != nil && im.postpone(im.blockOf(r.Hash), r) {
+			continue
+		}
+		next := records[min(i+replayAhead, len(records)-1)].Hash
+		if err := x.replayOne(r, next); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// replayOne replays r, and fetches the bucket of the hash next. The caller holds the lock of replay.
+func (x *Index) replayOne(r Record, next uint64) error {
 	g := x.replay.guard
 	for {
 		g.Enter()
-		s, e, status := x.look(h, replay)
-		done := status == Found && (e.Address() >= a || s.CompareAndSwap(e, a))
+		x.Prefetch(next)
+		s, e, status := x.look(r.Hash, replay)
+		done := status == Found && (e.Address() >= r.Address || s.CompareAndSwap(e, r.Address))
 		g.Exit()
 		if done {
 			return nil
@@ -429,7 +442,7 @@ func (x *Index) Replay(h uint64, a word.Address) error {
 }
 
 // postpone keeps a record until block b is loaded, or reports that it is.
-func (im *image) postpone(b, h uint64, a word.Address) bool {
+func (im *image) postpone(b uint64, r Record) bool {
 	if im.loaded(b) {
 		return false
 	}
@@ -438,7 +451,7 @@ func (im *image) postpone(b, h uint64, a word.Address) bool {
 	if im.loaded(b) {
 		return false
 	}
-	im.pending = append(im.pending, pending{Record{h, a}, im.last[b]})
+	im.pending = append(im.pending, pending{r, im.last[b]})
 	im.last[b] = len(im.pending)
 	return true
 }

@@ -170,7 +170,7 @@ func TestRun_SameAsReplay(t *testing.T) {
 
 func replayOne(t *testing.T, f *fixture, rec Record) {
 	t.Helper()
-	if err := f.Replay(rec.Hash, rec.Address); err != nil {
+	if err := f.Replay(rec); err != nil {
 		t.Fatal(err)
 	}
 }
