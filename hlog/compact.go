@@ -202,7 +202,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
 	defer c.x.Close()
 	defer c.probes.close()
-	w := walker{log: s.log, guard: s.epochs.Register()}
+	w := walker{log: s.log, guard: s.epochs.Register(), ahead: c.x}
 	defer w.guard.Release()
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
 	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, live) {

@@ -30,7 +30,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	defer sc.probes.close()
-	w := walker{log: s.log, guard: s.epochs.Register()}
+	w := walker{log: s.log, guard: s.epochs.Register(), ahead: x}
 	defer w.guard.Release()
 	for _, r := range ranges {
 		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec image, sh shape, memory bool) (bool, error) {

@@ -18,7 +18,20 @@ type walker struct {
 	log   *hybridLog
 	chunk int          // bytes to take at a time; 0 = walkChunk
 	guard *epoch.Guard // to read memory with; nil: the stretch is on disk
+	ahead *Session     // to prefetch with, when visits look their records up in the index; nil: they do not
 	buf   []byte
+	group walkGroup
+}
+
+// walkGroup are records whose visits have been put off until what they look up is on its way to the cache.
+type walkGroup struct {
+	n       int
+	records [16]struct {
+		a   word.Address
+		rec image
+		sh  shape
+	}
+	hashes [16]uint64
 }
 
 // chunk is a piece of the log as it is on disk or in memory.
@@ -63,6 +76,48 @@ func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
 
 // visitChunk visits the records that lie wholly in c and returns where it stopped.
 func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more bool, err error) {
+	if w.ahead == nil {
+		return w.parseChunk(c, to, fn)
+	}
+	g := &w.group
+	next, more, err = w.parseChunk(c, to, func(a word.Address, rec image, sh shape, memory bool) (bool, error) {
+		r := &g.records[g.n]
+		r.a, r.rec, r.sh = a, rec, sh
+		g.hashes[g.n] = w.ahead.store.hash(rec.key(sh))
+		if g.n++; g.n < len(g.records) {
+			return true, nil
+		}
+		return w.visitGroup(fn, memory)
+	})
+	if g.n > 0 { // what ended the chunk, damage perhaps, comes after them
+		if more, err := w.visitGroup(fn, c.memory); err != nil || !more {
+			return next, more, err
+		}
+	}
+	return next, more, err
+}
+
+// visitGroup visits the records that were put off. Those that are left when a visit ends the walk are dropped.
+func (w *walker) visitGroup(fn visit, memory bool) (more bool, err error) {
+	g := &w.group
+	n := g.n
+	g.n = 0
+	if _, err := w.ahead.enter(); err != nil {
+		return false, err
+	}
+	prefetch(w.log, w.ahead.store.index(), g.hashes[:n])
+	w.ahead.guard.Exit()
+	for i := range g.records[:n] {
+		r := &g.records[i]
+		if more, err := fn(r.a, r.rec, r.sh, memory); err != nil || !more {
+			return more, err
+		}
+	}
+	return true, nil
+}
+
+// parseChunk is visitChunk without putting off.
+func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more bool, err error) {
 	if c.err != nil {
 		return c.from, false, c.err
 	}
