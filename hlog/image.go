@@ -26,8 +26,7 @@ const minImageLog = 2 << 20
 
 // imageWriter knows the newest index image and the runs behind it, and what is written next.
 type imageWriter struct {
-	// amending is held from finishing an image or a run until it is in a manifest, so that none of two undoes the other.
-	amending sync.Mutex
+	amending sync.Mutex // held while a manifest gets image and runs, so that none of two undoes the other
 
 	mu          sync.Mutex
 	idle        sync.Cond // of mu: nothing is being written
@@ -40,7 +39,8 @@ type imageWriter struct {
 	writing     uint64              // id of the image being written; 0: none
 	writingFrom uint64              // where its replay will begin
 	run         runJob              // the run being written; its id is 0: none
-	kept        []uint64            // ids that the run's manifest will name
+	kept        []uint64            // ids of what was there when the run was begun, which may take some over
+	naming      []uint64            // ids that are on their way into a manifest
 	retired     int                 // counts restores: an image or run begun before one is of no use after it
 }
 
@@ -92,19 +92,39 @@ func (w *imageWriter) latest() (*checkpoint.ImageRef, []checkpoint.RunRef) {
 func (w *imageWriter) live() []uint64 {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	ids := append([]uint64{}, w.kept...)
-	if w.newest != nil {
-		ids = append(ids, w.newest.ID)
-	}
-	for _, r := range w.runs {
-		ids = append(ids, r.ID)
-	}
+	ids := slices.Concat(w.kept, w.naming, idsOf(w.newest, w.runs))
 	for _, id := range []uint64{w.writing, w.run.id} {
 		if id != 0 {
 			ids = append(ids, id)
 		}
 	}
 	return ids
+}
+
+// idsOf returns the ids of an image, which may be nil, and of runs.
+func idsOf(image *checkpoint.ImageRef, runs []checkpoint.RunRef) (ids []uint64) {
+	if image != nil {
+		ids = append(ids, image.ID)
+	}
+	for _, r := range runs {
+		ids = append(ids, r.ID)
+	}
+	return ids
+}
+
+// name returns what latest does, for a manifest: until named is called, nothing of it is an orphan. The caller holds
+// amending.
+func (w *imageWriter) name() (*checkpoint.ImageRef, []checkpoint.RunRef) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.naming = idsOf(w.newest, w.runs)
+	return w.newest, w.runs
+}
+
+func (w *imageWriter) named() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.naming = nil
 }
 
 // wait returns when no image and no run is being written.
@@ -207,7 +227,8 @@ func (s *Store) nameIndex() error {
 	s.images.amending.Lock()
 	defer s.images.amending.Unlock()
 	c, fresh := s.lineage()
-	image, runs := s.images.latest()
+	image, runs := s.images.name()
+	defer s.images.named()
 	if c == nil || image == nil || !s.amends(fresh) {
 		return nil
 	}

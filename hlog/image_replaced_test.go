@@ -2,11 +2,13 @@ package hlog
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
@@ -170,5 +172,24 @@ func TestRestore_BeforeTheImageIsInTheManifest(t *testing.T) {
 	s = mustOpen(t, "/store", &s.opts)
 	if v, err := s.Get(nil, key8(1)); err != nil || string(v) != string(key8(1)) {
 		t.Errorf("got %x, %v", v, err)
+	}
+}
+
+// While image and runs are on their way into a manifest, none of them is an orphan, though a newer image is finished.
+func TestImages_BeingNamedAreInUse(t *testing.T) {
+	w := &imageWriter{newest: &checkpoint.ImageRef{ID: 1, ReplayFrom: 10}, runs: []checkpoint.RunRef{{ID: 2, From: 10, To: 20}}}
+	w.idle.L = &w.mu
+	w.name()
+	if !w.finish(&checkpoint.ImageRef{ID: 3, ReplayFrom: 30}, 0) {
+		t.Fatal("a newer image is of no use")
+	}
+	for id := uint64(1); id <= 3; id++ {
+		if !slices.Contains(w.live(), id) {
+			t.Errorf("%d of 3 is an orphan while it is being named", id)
+		}
+	}
+	w.named()
+	if live := w.live(); !slices.Equal(live, []uint64{3}) {
+		t.Errorf("in use: %d, not the newest image alone", live)
 	}
 }

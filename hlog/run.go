@@ -96,34 +96,25 @@ func (w *imageWriter) claimRun(fuzzy, cut, least uint64) (j runJob, due bool) {
 	older := w.runs[takenOver(w.runs, from, min(limit, fuzzy), w.minLog):]
 	w.run = runJob{id: w.nextID, retired: w.retired, older: older, from: from, end: fuzzy, limit: limit}
 	w.nextID++
-	w.keep(w.newest, w.runs)
+	w.kept = idsOf(w.newest, w.runs)
 	return w.run, true
 }
 
-// keep has image and runs stay until the run that is being written has got into a manifest beside them.
-func (w *imageWriter) keep(image *checkpoint.ImageRef, runs []checkpoint.RunRef) {
-	w.kept = append(w.kept, image.ID)
-	for _, r := range runs {
-		w.kept = append(w.kept, r.ID)
-	}
-}
-
-// finishRun puts ref in the place of the runs that it takes over, and returns the image and the runs that a version may
-// name which ends at or above its end. ok is false if a restore or an image has come in between and ref is of no use.
-func (w *imageWriter) finishRun(ref checkpoint.RunRef, retired int) (image *checkpoint.ImageRef, runs []checkpoint.RunRef, ok bool) {
+// finishRun puts ref in the place of the runs that it takes over, unless a restore or an image has come in between and
+// it is of no use.
+func (w *imageWriter) finishRun(ref checkpoint.RunRef, retired int) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if retired != w.retired || ref.To <= w.newest.ReplayFrom {
-		return nil, nil, false
+		return
 	}
+	var runs []checkpoint.RunRef
 	for _, r := range w.runs {
 		if r.To <= ref.From {
 			runs = append(runs, r)
 		}
 	}
 	w.runs = append(runs, ref)
-	w.keep(w.newest, w.runs)
-	return w.newest, w.runs, true
 }
 
 // releaseRun ends what claimRun began.
@@ -144,7 +135,7 @@ func (s *Store) writeRunsIfDue() {
 // writeRunIfDue reports whether it has written one.
 func (s *Store) writeRunIfDue() bool {
 	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
-	m, fresh := s.lineage()
+	m := s.current()
 	if m == nil {
 		s.purgeMu.Unlock()
 		return false
@@ -170,7 +161,8 @@ func (s *Store) writeRunIfDue() bool {
 		ref, err = s.writeRun(job, m)
 	}
 	if err == nil {
-		err = s.useRun(job, ref, m, fresh)
+		s.images.finishRun(ref, job.retired)
+		err = s.nameIndex()
 	}
 	if err != nil {
 		if !errors.Is(err, ErrClosed) && s.background.Err() == nil {
@@ -180,18 +172,6 @@ func (s *Store) writeRunIfDue() bool {
 	}
 	s.counters.imageBytes.Add(ref.Bytes)
 	return true
-}
-
-// useRun makes a run that is whole one of the runs that versions name from now on.
-func (s *Store) useRun(job runJob, ref checkpoint.RunRef, m *checkpoint.Manifest, fresh bool) error {
-	s.images.amending.Lock()
-	defer s.images.amending.Unlock()
-	image, runs, ok := s.images.finishRun(ref, job.retired)
-	if !ok || !s.amends(fresh) {
-		return nil
-	}
-	_, err := s.versions.Amend(m.Version, *image, runs...)
-	return err
 }
 
 // writeRun writes the run, as far as version m has log for it.
