@@ -14,7 +14,7 @@ import (
 // killed then leaves behind. Files that a store writes in the background meanwhile would make a mixture that no crash leaves, so a
 // copy counts only when nothing changed while it was made; CopyDir tries until that is so.
 func CopyDir(dst, src string) error {
-	const patience = 10 * time.Second
+	const patience = time.Minute
 	for begin := time.Now(); time.Since(begin) < patience; {
 		before, err := look(src)
 		if err != nil {
