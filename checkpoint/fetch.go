@@ -211,12 +211,14 @@ func (f *fetching) fetchLog(ctx context.Context) error {
 
 // fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already.
 func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
-	err := f.dir.eachSegment(Range{p.start, p.end}, func(n uint64, _ Range) error {
-		f.touched[n] = true // what is there may not be durable: an earlier attempt may have been killed
-		return nil
-	})
-	if err != nil {
-		return err
+	for _, w := range f.want.Ranges() { // a piece may go on where nothing is wanted
+		err := f.dir.eachSegment(Range{max(w.Start, p.start), min(w.End, p.end)}, func(n uint64, _ Range) error {
+			f.touched[n] = true // what is there may not be durable: an earlier attempt may have been killed
+			return nil
+		})
+		if err != nil {
+			return err
+		}
 	}
 	local := make([]byte, p.bytes())
 	unread := f.dir.readLog(local, p.start)

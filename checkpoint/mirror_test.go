@@ -455,6 +455,25 @@ func TestMirror_ReadOnlyDirectory(t *testing.T) {
 	wantErr(t, err, checkpoint.ErrReadOnly)
 }
 
+// A version is uploaded after its child, whose log went up with its own as one piece, which goes on in a segment that the
+// version does not need.
+func TestMirror_FetchOfAParentThatWentUpLater(t *testing.T) {
+	m, remote := newMachine(t, 1), newRemote(t)
+	mirror := m.mirror(remote)
+	m.commit(1, delta{log: segmentBytes - 4096}) // to the end of the first segment
+	m.commit(2, delta{log: 4096})
+	for _, v := range []checkpoint.Version{2, 1} {
+		_, err := mirror.Upload(t.Context(), v)
+		m.ok(err)
+	}
+	empty := newMachine(t, 2)
+	_, err := empty.mirror(remote).Fetch(t.Context(), 1, checkpoint.FetchOptions{})
+	m.ok(err)
+	if _, err := empty.d.Manifest(1); err != nil {
+		t.Error(err)
+	}
+}
+
 // TestMirror_Concurrent: uploads, fetches, retention and local purges at once; run with the race detector.
 func TestMirror_Concurrent(t *testing.T) {
 	remote := newRemote(t)
