@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"path/filepath"
 	"slices"
 
@@ -121,12 +120,11 @@ func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetch
 // fetching is one fetch.
 type fetching struct {
 	*Mirror
-	r       *replica
-	want    ExtentSet       // log to be there in the end
-	locals  []localVersion  // what must not be harmed
-	inUse   ExtentSet       // nor this: log of the running store
-	touched map[uint64]bool // segments that must be synced
-	bytes   int64
+	r      *replica
+	want   ExtentSet      // log to be there in the end
+	locals []localVersion // what must not be harmed
+	inUse  ExtentSet      // nor this: log of the running store
+	bytes  int64
 }
 
 // localVersion is a version that is here.
@@ -142,7 +140,7 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 	if sum := m.dir.sum(r.m.Version); sum != 0 && sum != r.sum {
 		return 0, sameVersion(r, sum)
 	}
-	f := &fetching{Mirror: m, r: r, want: Log(r.m.Extents), touched: make(map[uint64]bool)}
+	f := &fetching{Mirror: m, r: r, want: Log(r.m.Extents)}
 	live := opts.Live
 	if live.LogFrom == 0 {
 		live.LogFrom = NoLiveLog
@@ -211,15 +209,6 @@ func (f *fetching) fetchLog(ctx context.Context) error {
 
 // fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already.
 func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
-	for _, w := range f.want.Ranges() { // a piece may go on where nothing is wanted
-		err := f.dir.eachSegment(Range{max(w.Start, p.start), min(w.End, p.end)}, func(n uint64, _ Range) error {
-			f.touched[n] = true // what is there may not be durable: an earlier attempt may have been killed
-			return nil
-		})
-		if err != nil {
-			return err
-		}
-	}
 	local := make([]byte, p.bytes())
 	unread := f.dir.readLog(local, p.start)
 	if unread == nil && makePiece(p.start, local) == p && !f.rewrite {
@@ -288,10 +277,11 @@ func (f *fetching) getPiece(ctx context.Context, name string, p piece) (data []b
 	return data, err
 }
 
-// sync makes the fetched log durable.
+// sync makes the wanted log durable, that which was here already, too: an earlier attempt may have been killed.
 func (f *fetching) sync() error {
-	for _, n := range slices.Sorted(maps.Keys(f.touched)) {
-		if err := syncFile(f.dir.fs, f.dir.SegmentPath(n)); err != nil {
+	for _, w := range f.want.Ranges() {
+		err := f.dir.eachSegment(w, func(n uint64, _ Range) error { return syncFile(f.dir.fs, f.dir.SegmentPath(n)) })
+		if err != nil {
 			f.rewrite = true
 			return err
 		}
