@@ -36,7 +36,7 @@ func (s *Store) Close() error {
 	if s.cache != nil {
 		s.cache.resize(0)
 	}
-	err = errors.Join(err, s.stagings.close(), s.log.singles.close(), s.log.free(), s.segments.close(), s.unlock())
+	err = errors.Join(err, s.closeCompactor(), s.stagings.close(), s.log.singles.close(), s.log.free(), s.segments.close(), s.unlock())
 	s.events.close()
 	return err
 }

@@ -28,6 +28,8 @@ type compactState struct {
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
 
+	reads *readAhead // of Store.compacting: made when it is first needed
+
 	mu      sync.Mutex
 	dropped []droppedTombstone // of mu: their entries may go once the log begins above them
 	cleared uint64             // of mu: entries that led to log below it are missing in the index
@@ -37,6 +39,16 @@ type compactState struct {
 type droppedTombstone struct {
 	hash uint64
 	at   uint64
+}
+
+// closeCompactor waits for a compaction that is under way, which finds the store closed, and gives back what it reads with.
+func (s *Store) closeCompactor() error {
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	if s.compactor.reads == nil {
+		return nil
+	}
+	return s.compactor.reads.close()
 }
 
 // drop notes tombstones whose entries lead only to what has been dropped.
@@ -190,6 +202,9 @@ func (s *Store) liveEstimate(x index.Stats, logBytes int64) int64 {
 func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compacting.Lock()
 	defer s.compacting.Unlock()
+	if err := s.check(); err != nil {
+		return err
+	}
 	began := time.Now()
 	_, _, release := s.hold() // versions may go meanwhile, and their log with them
 	defer release()
@@ -202,7 +217,11 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
 	defer c.x.Close()
 	defer c.probes.close()
-	w := walker{log: s.log, guard: s.epochs.Register(), ahead: c.x}
+	if s.compactor.reads == nil {
+		s.compactor.reads = newReadAhead(s.log)
+	}
+	defer s.compactor.reads.stop()
+	w := walker{log: s.log, guard: s.epochs.Register(), ahead: c.x, reads: s.compactor.reads}
 	defer w.guard.Release()
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
 	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, live) {

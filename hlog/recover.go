@@ -281,7 +281,7 @@ func (l *hybridLog) warm(ctx context.Context, start, end uint64) error {
 // warmPage reads [from, to), which lie in one page, into their frame. The caller holds pageMu: nobody moves head.
 func (l *hybridLog) warmPage(w *walker, from, to uint64) error {
 	for a := from; a < to; {
-		c := w.fetchDisk(a, min(to, (a/l.segments.size+1)*l.segments.size))
+		c := w.fetchDisk(a, min(to, (a/l.segments.size+1)*l.segments.size), to)
 		next, _, err := w.visitChunk(c, to, func(word.Address, image, shape, bool) (bool, error) { return true, nil })
 		if err != nil {
 			return err

@@ -19,6 +19,7 @@ type walker struct {
 	chunk int          // bytes to take at a time; 0 = walkChunk
 	guard *epoch.Guard // to read memory with; nil: the stretch is on disk
 	ahead *Session     // to prefetch with, when visits look their records up in the index; nil: they do not
+	reads *readAhead   // to read the disk with; nil: one chunk at a time
 	buf   []byte
 	group walkGroup
 }
@@ -159,7 +160,7 @@ func (w *walker) fetch(from, to uint64, n int) chunk {
 		}
 		end = min(end, head) // above it, disk may not have the log yet; head is read once, since warming lowers it
 	}
-	return w.fetchDisk(from, end)
+	return w.fetchDisk(from, end, to)
 }
 
 // fetchMemory copies [from, end), or what the page of from holds of it, out of the frames, if from is not below head,
@@ -181,11 +182,18 @@ func (w *walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
 	return chunk{b: b, from: from, memory: true}, head
 }
 
-func (w *walker) fetchDisk(from, end uint64) chunk {
+// fetchDisk reads [from, end) of a walk to to.
+func (w *walker) fetchDisk(from, end, to uint64) chunk {
 	start := from &^ (blockBytes - 1)
 	n := int(end-start+blockBytes-1) &^ (blockBytes - 1)
 	w.grow(n)
-	got, err := w.log.segments.readAt(w.buf[:n], start)
+	var got int
+	var err error
+	if w.reads != nil {
+		got, err = w.reads.readAt(w.buf[:n], start, to)
+	} else {
+		got, err = w.log.segments.readAt(w.buf[:n], start)
+	}
 	if err != nil {
 		return chunk{from: from, err: err}
 	}

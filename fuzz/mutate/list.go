@@ -398,4 +398,11 @@ var mutations = []mutation{
 		new:    "\t\tm.Files",
 		caught: []string{"./fuzz", "-short", "-run", "TestEngines_Tapes"},
 	},
+	{
+		name: "read-ahead-above-head", rule: "S3", file: "hlog/readahead.go",
+		what:   "take what was read ahead for complete, whatever the head was when it was read",
+		old:    "w.start == start && w.end >= need {",
+		new:    "w.start == start {",
+		caught: []string{"./hlog", "-run", "TestReadAhead_AsTheSegments"},
+	},
 }
