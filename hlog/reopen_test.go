@@ -1,8 +1,12 @@
 package hlog
 
 import (
+	"bytes"
+	"encoding/binary"
+	"errors"
 	"fmt"
 	"testing"
+	"time"
 )
 
 func TestOpen_DefaultsAfterSmallSegments(t *testing.T) {
@@ -53,6 +57,47 @@ func TestOpen_IndexIsAsFineAsThen(t *testing.T) {
 			if v, err := s.Get(nil, key); err != nil || string(v) != fmt.Sprint(i, j) {
 				t.Errorf("key %d of pair %d: %q, %v", j, i, v, err)
 			}
+		}
+	}
+}
+
+// A store that is open for reading refuses every write, before a callback is called, also of keys that are in memory.
+func TestReadOnly_RefusesWrites(t *testing.T) {
+	o := tiny()
+	s := mustOpen(t, "/store", o)
+	for i := range 100 {
+		must(t, s.Set(key8(i), key8(i)))
+	}
+	must(t, s.Close())
+	o.ReadOnly = true
+	s = mustOpen(t, "/store", o)
+	within(t, "warming", func() { // the log has come back to memory
+		for s.log.head.Load() > uint64(s.current().Extents[0].Start) {
+			time.Sleep(time.Millisecond)
+		}
+	})
+	x := s.NewSession()
+	defer x.Close()
+	tab, err := NewTable[uint64, uint64](x)
+	must(t, err)
+	for i := range 100 {
+		called := false
+		writes := map[string]error{
+			"Set":    x.Set(key8(i), key8(0)),
+			"Delete": x.Delete(key8(i)),
+			"RMW":    x.RMW(key8(i), func(old []byte) []byte { called = true; return old }),
+			"Update": tab.Update(binary.NativeEndian.Uint64(key8(i)), func(*uint64, bool) { called = true }),
+		}
+		for name, err := range writes {
+			if !errors.Is(err, ErrReadOnly) {
+				t.Errorf("%s of key %d: %v, want ErrReadOnly", name, i, err)
+			}
+		}
+		if called {
+			t.Fatalf("key %d: a callback was called", i)
+		}
+		if v, err := x.Get(nil, key8(i)); err != nil || !bytes.Equal(v, key8(i)) {
+			t.Fatalf("key %d: %x, %v", i, v, err)
 		}
 	}
 }

@@ -31,7 +31,7 @@ func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
 	return s.modify(key, h, fn)
 }
 
-// rmwFast is RMW where the key's record is small, mutable, the first of its chain, and no larger than the scratch; see
+// rmwFast is RMW where the key's record is small, in memory, the first of its chain, and no larger than the scratch; see
 // getFast. done false without an error means that the case is another one, or that the record has changed meanwhile.
 func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (done bool, err error) {
 	if s.closed {
@@ -45,9 +45,13 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	}
 	l := s.log
 	a := s.store.index().Seek(h).Address()
-	if uint64(a) < l.readOnly.Load() {
-		s.guard.Exit()
-		return false, nil
+	mutable, settled := uint64(a) >= l.readOnly.Load(), false
+	if !mutable { // copied below, as after every cut
+		if uint64(a) < l.head.Load() || s.store.readOnly {
+			s.guard.Exit()
+			return false, nil
+		}
+		settled = uint64(a) < l.safeReadOnly.Load() // before the value
 	}
 	p := l.at(a)
 	st := stateAt(p)
@@ -65,8 +69,8 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 		return false, nil
 	}
 	value := fn(old) // with nothing held (H10)
-	if value == nil || len(value) > st.Capacity() || s.closed {
-		s.rmw = modification{c: c, addr: a, st: st, existed: true}
+	if !mutable || value == nil || len(value) > st.Capacity() || s.closed {
+		s.rmw = modification{c: c, addr: a, st: st, settled: settled, existed: true}
 		return s.writeUpdate(&s.rmw, key, h, value, value == nil, 0)
 	}
 	s.guard.Enter()
