@@ -19,7 +19,7 @@ import (
 const runBuffer = 64 << 10
 
 // WriteRun writes a run of the log [from, to) to w, which is empty. It holds what the older runs hold, which stand for a
-// part of that log, and records, in any order, which are sorted in place. Of the records of one hash only the newest is
+// part of that log, and records, in any order, which it uses up. Of the records of one hash only the newest is
 // kept: the others would change nothing in a replay. All lie less than [MaxRunSpan] above from. It returns the length
 // of the run.
 //
@@ -80,22 +80,75 @@ func takeLeast(sources []cursor) (least uint64, newest word.Address, found bool,
 	return least, newest, found, nil
 }
 
-// recordCursor goes over records in memory.
+// recordCursor goes over records in memory, whose hashes have become orders.
 type recordCursor struct{ rest []Record }
 
 // newRecords sorts records, newest first among those of one hash.
 func newRecords(records []Record) *recordCursor {
-	slices.SortFunc(records, func(a, b Record) int {
-		return cmp.Or(cmp.Compare(order(a.Hash), order(b.Hash)), cmp.Compare(b.Address, a.Address))
-	})
+	for i := range records {
+		records[i].Hash = order(records[i].Hash) // once, not with every comparison
+	}
+	sortRecords(records)
 	return &recordCursor{records}
+}
+
+const (
+	digitBits = 10
+	// fewRecords is up to how many records are not worth being spread over digits first.
+	fewRecords = 8 << digitBits
+)
+
+// sortRecords sorts by hash, newest first: in place by the first bits (American flag sort), which for hashes makes
+// groups of about one size, then each group.
+func sortRecords(records []Record) {
+	if len(records) <= fewRecords {
+		sortGroup(records)
+		return
+	}
+	digit := func(r Record) uint64 { return r.Hash >> (64 - digitBits) }
+	var next, ends [1 << digitBits]int
+	for _, r := range records {
+		ends[digit(r)]++
+	}
+	at := 0
+	for d, n := range ends {
+		next[d] = at
+		at += n
+		ends[d] = at
+	}
+	for d := range uint64(len(ends)) {
+		for next[d] < ends[d] {
+			r := records[next[d]]
+			for e := digit(r); e != d; e = digit(r) { // put it where it belongs, take what was there
+				i := next[e]
+				records[i], r = r, records[i]
+				next[e]++
+			}
+			records[next[d]] = r
+			next[d]++
+		}
+	}
+	at = 0
+	for _, end := range ends {
+		sortGroup(records[at:end])
+		at = end
+	}
+}
+
+func sortGroup(records []Record) {
+	slices.SortFunc(records, func(a, b Record) int {
+		if a.Hash != b.Hash {
+			return cmp.Compare(a.Hash, b.Hash)
+		}
+		return cmp.Compare(b.Address, a.Address)
+	})
 }
 
 func (c *recordCursor) peek() (uint64, word.Address, bool, error) {
 	if len(c.rest) == 0 {
 		return 0, 0, false, nil
 	}
-	return order(c.rest[0].Hash), c.rest[0].Address, true, nil
+	return c.rest[0].Hash, c.rest[0].Address, true, nil
 }
 
 func (c *recordCursor) advance() {
