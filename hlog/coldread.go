@@ -73,7 +73,7 @@ func (s *segments) parseRead(b []byte, a word.Address, need int) (sp span, rec i
 	}
 	whole := len(b) == need
 	b = b[skip:]
-	sp, short, reason := parse(b, a, int(s.size-uint64(a)%s.size), true)
+	short, reason := parse(&sp, b, a, int(s.size-uint64(a)%s.size), true)
 	switch {
 	case reason != "":
 		return span{}, nil, 0, s.corrupt(uint64(a), "%s", reason)

@@ -42,7 +42,8 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, where uint64, room uint32, b []byte) {
 		a := word.Address(where % uint64(word.MaxAddress) / word.Align * word.Align)
 		before := bytes.Clone(b)
-		sp, short, reason := parse(b[:min(len(b), int(room))], a, int(room), true)
+		var sp, other span
+		short, reason := parse(&sp, b[:min(len(b), int(room))], a, int(room), true)
 		if !bytes.Equal(b, before) {
 			t.Fatal("parse has changed what it parsed")
 		}
@@ -72,7 +73,7 @@ func FuzzRecord(f *testing.F) {
 		if len(key) == 0 || len(key) != sp.shape.keyLen || len(value) != sp.shape.valueLen {
 			t.Fatalf("key of %d bytes, value of %d, shape %+v", len(key), len(value), sp.shape)
 		}
-		if other, _, reason := parse(b, a+word.Align, int(room), true); reason == "" && other.size == sp.size {
+		if _, reason := parse(&other, b, a+word.Align, int(room), true); reason == "" && other.size == sp.size {
 			t.Fatal("accepted at another address, too")
 		}
 		checkFlips(t, rec, a, int(room), sp)
@@ -81,10 +82,10 @@ func FuzzRecord(f *testing.F) {
 
 // checkFlips flips one bit after the other.
 func checkFlips(t *testing.T, b []byte, a word.Address, room int, sp span) {
-	c := bytes.Clone(b)
+	c, got := bytes.Clone(b), span{}
 	for i := 0; i < len(c)*8; i += 1 + len(c)/64 {
 		c[i/8] ^= 1 << (i % 8)
-		if got, short, reason := parse(c, a, room, true); reason == "" && !short {
+		if short, reason := parse(&got, c, a, room, true); reason == "" && !short {
 			t.Fatalf("bit %d flipped: accepted as %+v, it was %+v", i, got, sp)
 		}
 		c[i/8] ^= 1 << (i % 8)
@@ -99,7 +100,8 @@ func TestRecord_FoundAgain(t *testing.T) {
 			for _, slack := range []int{0, 1, 64} {
 				key, value := bytes.Repeat([]byte{'k'}, keyLen), bytes.Repeat([]byte{'v'}, valueLen)
 				b := diskRecord(a, a-word.Align, 5, key, value, valueLen+slack, false)
-				sp, short, reason := parse(b, a, len(b), true)
+				var sp span
+				short, reason := parse(&sp, b, a, len(b), true)
 				if short || reason != "" || sp.size != len(b) || sp.filler {
 					t.Fatalf("key of %d, value of %d: %+v, short %v, %s", keyLen, valueLen, sp, short, reason)
 				}

@@ -45,9 +45,14 @@ func (l *hybridLog) holds(sh shape) bool {
 }
 
 // shapeOf returns the shape of a record from its words; z is read only if the record is large.
-func shapeOf(l word.Link, s word.State, z word.Sizes) shape {
-	sh := shape{large: l.Large()}
-	if sh.large {
+func shapeOf(l word.Link, s word.State, z word.Sizes) (sh shape) {
+	sh.set(l, s, z)
+	return sh
+}
+
+// set makes sh what shapeOf returns, without a copy.
+func (sh *shape) set(l word.Link, s word.State, z word.Sizes) {
+	if sh.large = l.Large(); sh.large {
 		sh.keyOff = largeHeader
 		sh.keyLen, sh.valueLen, sh.capacity = z.KeyLen(), z.ValueLen(), z.Capacity()
 	} else {
@@ -56,7 +61,6 @@ func shapeOf(l word.Link, s word.State, z word.Sizes) shape {
 	}
 	sh.valueOff = sh.keyOff + word.AlignUp(sh.keyLen)
 	sh.size = sh.valueOff + sh.capacity
-	return sh
 }
 
 func linkAt(p mem.Ptr) word.Link   { return word.Link(mem.Load(p)) }
@@ -198,17 +202,24 @@ func (m image) sizes() word.Sizes {
 
 // shape returns the geometry that the image's header claims; ok is false when the image is too short to tell.
 func (m image) shape() (sh shape, ok bool) {
+	ok = sh.read(m)
+	return sh, ok
+}
+
+// read makes sh what m.shape returns, without a copy.
+func (sh *shape) read(m image) (ok bool) {
 	if len(m) < smallHeader {
-		return shape{}, false
+		return false
 	}
-	l := m.link()
-	if !l.Large() {
-		return shapeOf(l, m.state(), 0), true
+	l, z := m.link(), word.Sizes(0)
+	if l.Large() {
+		if len(m) < largeHeader {
+			return false
+		}
+		z = m.sizes()
 	}
-	if len(m) < largeHeader {
-		return shape{}, false
-	}
-	return shapeOf(l, m.state(), m.sizes()), true
+	sh.set(l, m.state(), z)
+	return true
 }
 
 // size returns the bytes that the image's header claims for the record, 0 when the image is too short to tell.
@@ -245,42 +256,47 @@ func (m image) verify(a word.Address) bool {
 
 // span describes what begins at one place of a piece of log.
 type span struct {
-	size   int  // bytes to the next record or filler
-	filler bool // nothing here
-	shape  shape
+	size   int   // bytes to the next record or filler
+	filler bool  // nothing here
+	shape  shape // of the record, if it is one
 }
 
-// parse looks at the first record or filler of b, which stands at address a on disk; room is how much of the log
-// follows up to the end of the page or extent, at least len(b). It reports a reason when the bytes are no record.
-// With short true more bytes than b are needed: size says how many. Bytes copied from memory carry no checksum, which
-// verify tells.
-func parse(b []byte, a word.Address, room int, verify bool) (sp span, short bool, reason string) {
+// parse looks at the first record or filler of b, which stands at address a on disk, and tells sp about it; room is how
+// much of the log follows up to the end of the page or extent, at least len(b). It reports a reason when the bytes are no
+// record. With short true more bytes than b are needed: size says how many. Bytes copied from memory carry no checksum,
+// which verify tells.
+func parse(sp *span, b []byte, a word.Address, room int, verify bool) (short bool, reason string) {
+	sp.filler = false
 	if len(b) < word.Align {
-		return span{size: smallHeader}, true, ""
+		sp.size = smallHeader
+		return true, ""
 	}
 	l := image(b).link()
 	switch {
 	case !l.Written():
-		return span{}, false, "no record here"
+		return false, "no record here"
 	case l.Filler():
 		n := l.FillerBytes()
 		if n < word.Align || n > room || l != word.MakeFiller(n, fillerCheck(a, n)) {
-			return span{}, false, "filler fails its check"
+			return false, "filler fails its check"
 		}
-		return span{size: n, filler: true}, false, ""
+		sp.size, sp.filler = n, true
+		return false, ""
 	}
-	sh, ok := image(b).shape()
-	if !ok {
-		return span{size: largeHeader}, true, ""
+	sh := &sp.shape
+	if !sh.read(b) {
+		sp.size = largeHeader
+		return true, ""
 	}
 	if sh.size > room || sh.keyLen == 0 || sh.valueLen > sh.capacity {
-		return span{}, false, "record header is impossible"
+		return false, "record header is impossible"
 	}
+	sp.size = sh.size
 	if sh.size > len(b) {
-		return span{size: sh.size}, true, ""
+		return true, ""
 	}
 	if verify && !image(b[:sh.size]).verify(a) {
-		return span{}, false, "record fails its checksum"
+		return false, "record fails its checksum"
 	}
-	return span{size: sh.size, shape: sh}, false, ""
+	return false, ""
 }

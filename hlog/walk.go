@@ -123,10 +123,11 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 		return c.from, false, c.err
 	}
 	size := w.log.segments.size
+	var sp span
 	for off := 0; off < len(c.b); {
 		a := c.from + uint64(off)
 		room := min((a/size+1)*size, to) - a
-		sp, short, reason := parse(c.b[off:], word.Address(a), int(room), !c.memory)
+		short, reason := parse(&sp, c.b[off:], word.Address(a), int(room), !c.memory)
 		switch {
 		case reason != "":
 			return a, false, w.log.segments.corrupt(a, "%s", reason)
