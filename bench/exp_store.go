@@ -160,39 +160,37 @@ func (d *direct) whileWorking(ctx context.Context, e *env, tab *report.Table) er
 		sessions[i], keys[i] = d.NewSession(), make([]byte, 8, 128)
 		defer sessions[i].Close()
 	}
-	run := func() (workload.Result, error) {
+	// The first of the checkpoints is at the very start, so that the work behind each falls into the time that counts.
+	run := func(checkpoints bool) (workload.Result, error) {
+		stop, done := make(chan struct{}), make(chan error, 1)
+		if checkpoints {
+			go func() { done <- d.every(ctx, min(time.Second, each/4), stop) }()
+		} else {
+			done <- nil
+		}
 		res := workload.Run(ctx, workload.Config{Goroutines: e.goroutines, Duration: each, Sample: 32}, plan, func(w int, _ workload.Op, k uint32, _ uint64) error {
 			d.key(keys[w], k)
 			return sessions[w].RMW(keys[w], bump)
 		})
-		return res, res.Err
-	}
-	// The first of the checkpoints is at the very start, so that the work behind each falls into the time that counts.
-	checkpointed := func() (workload.Result, error) {
-		stop, done := make(chan struct{}), make(chan error, 1)
-		go func() { done <- d.every(ctx, min(time.Second, each/4), stop) }()
-		res, err := run()
 		close(stop)
-		return res, errors.Join(err, <-done)
+		return res, errors.Join(res.Err, <-done)
 	}
 	var without, with, kept []float64
 	lat := workload.NewLatencies()
 	for i := range rounds {
-		var a, b workload.Result
-		var err, err2 error
-		if i%2 == 0 {
-			a, err = run()
-			b, err2 = checkpointed()
-		} else {
-			b, err2 = checkpointed()
-			a, err = run()
+		for _, checkpoints := range []bool{i%2 == 1, i%2 == 0} {
+			res, err := run(checkpoints)
+			if err != nil {
+				return err
+			}
+			if checkpoints {
+				with = append(with, res.Rate())
+				lat.Merge(res.All)
+			} else {
+				without = append(without, res.Rate())
+			}
 		}
-		if err := errors.Join(err, err2); err != nil {
-			return err
-		}
-		without, with = append(without, a.Rate()), append(with, b.Rate())
-		kept = append(kept, b.Rate()/a.Rate())
-		lat.Merge(b.All)
+		kept = append(kept, with[i]/without[i])
 	}
 	a, _, _ := report.Median(without)
 	b, _, _ := report.Median(with)

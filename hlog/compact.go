@@ -41,16 +41,6 @@ type droppedTombstone struct {
 	at   uint64
 }
 
-// closeCompactor waits for a compaction that is under way, which finds the store closed, and gives back what it reads with.
-func (s *Store) closeCompactor() error {
-	s.compacting.Lock()
-	defer s.compacting.Unlock()
-	if s.compactor.reads == nil {
-		return nil
-	}
-	return s.compactor.reads.close()
-}
-
 // drop notes tombstones whose entries lead only to what has been dropped.
 func (c *compactState) drop(tombstones []droppedTombstone) {
 	c.mu.Lock()
@@ -261,6 +251,16 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))
 	s.events.compacted(target, c.moved, time.Since(began))
 	return nil
+}
+
+// closeCompactor waits for a compaction that is under way, which finds the store closed, and gives back what it reads with.
+func (s *Store) closeCompactor() error {
+	s.compacting.Lock()
+	defer s.compacting.Unlock()
+	if s.compactor.reads == nil {
+		return nil
+	}
+	return s.compactor.reads.close()
 }
 
 // compaction moves records on behalf of one Compact.
