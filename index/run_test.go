@@ -428,6 +428,7 @@ func TestSortRecords(t *testing.T) {
 		"even":       rnd.Uint64,
 		"one group":  func() uint64 { return rnd.Uint64() >> digitBits },
 		"two groups": func() uint64 { return rnd.Uint64()>>digitBits | rnd.Uint64()<<63 },
+		"few alike":  func() uint64 { return rnd.Uint64() &^ (1<<(64-digitBits-subDigitBits) - 1) },
 		"repeats":    func() uint64 { return rnd.Uint64() & (0xff<<56 | 1) },
 		"same":       func() uint64 { return ^uint64(0) },
 	} {
@@ -447,21 +448,37 @@ func TestSortRecords(t *testing.T) {
 	}
 }
 
-// BenchmarkWriteRun makes a run of 100,000 records in random order; ns/record.
+// BenchmarkWriteRun makes a run of 100,000 records in random order, and of as many and seven runs like that; ns/record.
 func BenchmarkWriteRun(b *testing.B) {
-	const n = 100_000
+	const n, size = 100_000, 32
 	rnd := rand.New(rand.NewPCG(1, 2))
-	records, again := make([]Record, n), make([]Record, n)
-	for i := range records {
-		records[i] = Record{Hash: rnd.Uint64(), Address: word.Address(4096 + 32*i)}
+	records := func(from word.Address) []Record {
+		records := make([]Record, n)
+		for i := range records {
+			records[i] = Record{Hash: rnd.Uint64(), Address: from + word.Address(size*i)}
+		}
+		return records
 	}
-	for b.Loop() {
-		copy(again, records)
-		if _, err := WriteRun(context.Background(), discard{}, 4096, 4096+32*n, again); err != nil {
-			b.Fatal(err)
+	var older [][]byte
+	at := word.Address(4096)
+	for range 7 {
+		older = append(older, writeRun(b, at, at+n*size, records(at)))
+		at += n * size
+	}
+	write := func(older ...*Run) func(b *testing.B) {
+		return func(b *testing.B) {
+			records, again := records(at), make([]Record, n)
+			for b.Loop() {
+				copy(again, records)
+				if _, err := WriteRun(context.Background(), discard{}, 4096, at+n*size, again, older...); err != nil {
+					b.Fatal(err)
+				}
+			}
+			b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/float64(n*(1+len(older))), "ns/record")
 		}
 	}
-	b.ReportMetric(float64(b.Elapsed().Nanoseconds())/float64(b.N)/n, "ns/record")
+	b.Run("fresh", write())
+	b.Run("merge", write(openRuns(b, older)...))
 }
 
 // discard takes everything.

@@ -26,58 +26,89 @@ const runBuffer = 64 << 10
 // What it reads of the older runs is verified; *[CorruptError] says which is damaged. After an error, be it that of ctx
 // or of w, what was written is useless.
 func WriteRun(ctx context.Context, w io.WriterAt, from, to word.Address, records []Record, older ...*Run) (int64, error) {
-	sources := []cursor{newRecords(records)}
+	m := merger{}
 	most := int64(len(records))
+	if err := m.add(newRecords(records)); err != nil {
+		return 0, err
+	}
 	for i, r := range older {
-		sources = append(sources, &runCursor{r: r, number: i + 1})
+		if err := m.add(&runCursor{r: r, number: i + 1}); err != nil {
+			return 0, err
+		}
 		most += r.Entries
 	}
 	rw := newRunWriter(w, from, to, most)
-	for n := 0; ; n++ {
+	for n := 0; len(m.next) > 0; n++ {
 		if n%(1<<14) == 0 && ctx.Err() != nil {
 			return 0, ctx.Err()
 		}
-		o, a, ok, err := takeLeast(sources)
+		o, a, err := m.take()
+		if err == nil {
+			err = rw.add(o, a)
+		}
 		if err != nil {
-			return 0, err
-		}
-		if !ok {
-			break
-		}
-		if err := rw.add(o, a); err != nil {
 			return 0, err
 		}
 	}
 	return rw.finish()
 }
 
-// cursor goes over entries in the order of a run. peek returns the next one; ok is false after the last.
+// cursor goes over entries in the order of a run. advance goes to the next one and returns it; ok is false after the
+// last.
 type cursor interface {
-	peek() (o uint64, a word.Address, ok bool, err error)
-	advance()
+	advance() (o uint64, a word.Address, ok bool, err error)
 }
 
-// takeLeast returns the next entry of all sources, with the greatest address that any of them has for it, and goes past
-// it in each.
-func takeLeast(sources []cursor) (least uint64, newest word.Address, found bool, err error) {
-	for _, c := range sources {
-		o, a, ok, err := c.peek()
-		switch {
-		case err != nil:
-			return 0, 0, false, err
-		case !ok:
-		case !found || o < least:
-			least, newest, found = o, a, true
-		case o == least:
-			newest = max(newest, a)
+// merger takes entries from several cursors, in the order of a run. What each of them has next is kept side by side: the
+// search for the least is what a merge spends its time with.
+type merger struct {
+	next      []uint64
+	addresses []word.Address
+	cursors   []cursor // as long as they have a next one
+}
+
+// add adds a cursor that stands before its first entry.
+func (m *merger) add(c cursor) error {
+	m.next, m.addresses, m.cursors = append(m.next, 0), append(m.addresses, 0), append(m.cursors, c)
+	_, err := m.advance(len(m.cursors) - 1)
+	return err
+}
+
+// advance has cursor i go on. more is false when it has come to its end, and the last one is at i now.
+func (m *merger) advance(i int) (more bool, err error) {
+	o, a, ok, err := m.cursors[i].advance()
+	if ok {
+		m.next[i], m.addresses[i] = o, a
+		return true, err
+	}
+	n := len(m.cursors) - 1
+	m.next[i], m.addresses[i], m.cursors[i] = m.next[n], m.addresses[n], m.cursors[n]
+	m.next, m.addresses, m.cursors = m.next[:n], m.addresses[:n], m.cursors[:n]
+	return false, err
+}
+
+// take returns the least entry, with the greatest address that any cursor has for it, and goes past it in each. There
+// is one.
+func (m *merger) take() (least uint64, newest word.Address, err error) {
+	least = m.next[0]
+	for _, o := range m.next[1:] {
+		least = min(least, o)
+	}
+	for i := 0; i < len(m.next); {
+		if m.next[i] != least {
+			i++
+			continue
+		}
+		newest = max(newest, m.addresses[i])
+		more, err := m.advance(i)
+		if err != nil {
+			return 0, 0, err
+		}
+		if more {
+			i++
 		}
 	}
-	for _, c := range sources {
-		if o, _, ok, _ := c.peek(); ok && o == least {
-			c.advance()
-		}
-	}
-	return least, newest, found, nil
+	return least, newest, nil
 }
 
 // recordCursor goes over records in memory, whose hashes have become orders.
@@ -92,17 +123,34 @@ func newRecords(records []Record) *recordCursor {
 	return &recordCursor{records}
 }
 
+func (c *recordCursor) advance() (uint64, word.Address, bool, error) {
+	if len(c.rest) == 0 {
+		return 0, 0, false, nil
+	}
+	first := c.rest[0]
+	n := 1
+	for n < len(c.rest) && c.rest[n].Hash == first.Hash {
+		n++ // older ones
+	}
+	c.rest = c.rest[n:]
+	return first.Hash, first.Address, true, nil
+}
+
 const (
 	digitBits = 10
 	// fewRecords is up to how many records are not worth being spread over digits first.
 	fewRecords = 8 << digitBits
+	// subDigitBits is the width of the second digit, manyAlike how many records of one are too many to be inserted one by
+	// one.
+	subDigitBits = 8
+	manyAlike    = 32
 )
 
 // sortRecords sorts by hash, newest first: in place by the first bits (American flag sort), which for hashes makes
 // groups of about one size, then each group.
 func sortRecords(records []Record) {
 	if len(records) <= fewRecords {
-		sortGroup(records)
+		slices.SortFunc(records, compareRecords)
 		return
 	}
 	digit := func(r Record) uint64 { return r.Hash >> (64 - digitBits) }
@@ -129,33 +177,56 @@ func sortRecords(records []Record) {
 		}
 	}
 	at = 0
+	var scratch []Record
 	for _, end := range ends {
-		sortGroup(records[at:end])
+		scratch = sortGroup(records[at:end], scratch)
 		at = end
 	}
 }
 
-func sortGroup(records []Record) {
-	slices.SortFunc(records, func(a, b Record) int {
-		if a.Hash != b.Hash {
-			return cmp.Compare(a.Hash, b.Hash)
+// sortGroup sorts records of one digit: by the next digit through scratch, which it returns, and then by insertion,
+// since few are left of each.
+func sortGroup(group, scratch []Record) []Record {
+	digit := func(r Record) uint8 { return uint8(r.Hash >> (64 - digitBits - subDigitBits)) }
+	var at [1 << subDigitBits]int
+	for _, r := range group {
+		at[digit(r)]++
+	}
+	begin, most := 0, 0
+	for d, n := range at {
+		at[d] = begin
+		begin += n
+		most = max(most, n)
+	}
+	if most > manyAlike { // repeats, or no hashes
+		slices.SortFunc(group, compareRecords)
+		return scratch
+	}
+	scratch = slices.Grow(scratch[:0], len(group))[:len(group)]
+	for _, r := range group {
+		d := digit(r)
+		scratch[at[d]] = r
+		at[d]++
+	}
+	for i, r := range scratch {
+		for i > 0 && compareRecords(r, group[i-1]) < 0 {
+			group[i] = group[i-1]
+			i--
 		}
-		return cmp.Compare(b.Address, a.Address)
-	})
+		group[i] = r
+	}
+	return scratch
 }
 
-func (c *recordCursor) peek() (uint64, word.Address, bool, error) {
-	if len(c.rest) == 0 {
-		return 0, 0, false, nil
+// compareRecords compares by hash, and the newer of one hash is less.
+func compareRecords(a, b Record) int {
+	switch {
+	case a.Hash < b.Hash:
+		return -1
+	case a.Hash > b.Hash:
+		return 1
 	}
-	return c.rest[0].Hash, c.rest[0].Address, true, nil
-}
-
-func (c *recordCursor) advance() {
-	h := c.rest[0].Hash
-	for len(c.rest) > 0 && c.rest[0].Hash == h {
-		c.rest = c.rest[1:]
-	}
+	return cmp.Compare(b.Address, a.Address)
 }
 
 // runCursor goes over the entries of a run, from start to end.
@@ -166,7 +237,7 @@ type runCursor struct {
 	b      []byte // entries that were read and verified
 }
 
-func (c *runCursor) peek() (uint64, word.Address, bool, error) {
+func (c *runCursor) advance() (uint64, word.Address, bool, error) {
 	for len(c.b) == 0 {
 		if c.next == runParts(c.r.partBits) {
 			return 0, 0, false, nil
@@ -176,10 +247,9 @@ func (c *runCursor) peek() (uint64, word.Address, bool, error) {
 		}
 	}
 	o, a := c.r.entry(c.b)
+	c.b = c.b[runEntryBytes:]
 	return o, a, true, nil
 }
-
-func (c *runCursor) advance() { c.b = c.b[runEntryBytes:] }
 
 // fill reads the parts that a piece of the directory describes from next on, as many as have room in a buffer.
 func (c *runCursor) fill() error {
