@@ -49,10 +49,14 @@ type image struct {
 	// loading keeps two from loading one block at once. Many blocks share one.
 	loading [64]sync.Mutex
 
-	mu      sync.Mutex
-	pending []pending // what to replay when its block is loaded
-	last    []int     // by block: its newest in pending, counted from 1; 0 = none
+	mu        sync.Mutex
+	postponed []*[pendingChunk]pending // what to replay when its block is loaded
+	count     int                      // of what is postponed
+	last      []int                    // by block: its newest in postponed, counted from 1; 0 = none
 }
+
+// pendingChunk is how many records are postponed in one allocation: none of them is moved when more come.
+const pendingChunk = 1 << 12
 
 // pending is a record whose block is not loaded. Those of a block are a list: most blocks have few.
 type pending struct {
@@ -402,17 +406,17 @@ const replayAhead = 16
 // Replay makes the address of each record that of its hash's entry unless that has a greater one, and makes the entry
 // if there is none. For a hash whose block is missing this happens when the block is loaded. It is for recovery, into a
 // table that is fine enough (I9). It takes the memory it needs even if Config does not allow it; the error is that of
-// the system when there is none. It is called outside the epoch.
+// the system when there is none. It uses records up, and is called outside the epoch.
 func (x *Index) Replay(records ...Record) error {
 	x.replay.Lock()
 	defer x.replay.Unlock()
 	if x.replay.guard == nil {
 		x.replay.guard = x.cfg.Epoch.Register()
 	}
+	if im := x.table.Load().image.Load(); im != nil {
+		records = im.postpone(records)
+	}
 	for i, r := range records {
-		if im := x.table.Load().image.Load(); im != nil && im.postpone(im.blockOf(r.Hash), r) {
-			continue
-		}
 		next := records[min(i+replayAhead, len(records)-1)].Hash
 		if err := x.replayOne(r, next); err != nil {
 			return err
@@ -441,27 +445,37 @@ func (x *Index) replayOne(r Record, next uint64) error {
 	}
 }
 
-// postpone keeps a record until block b is loaded, or reports that it is.
-func (im *image) postpone(b uint64, r Record) bool {
-	if im.loaded(b) {
-		return false
-	}
+// postpone keeps the records whose block is not loaded until it is. It returns the others, in the place of the first of
+// records.
+func (im *image) postpone(records []Record) (others []Record) {
+	others = records[:0]
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	if im.loaded(b) {
-		return false
+	for _, r := range records {
+		b := im.blockOf(r.Hash)
+		if im.loaded(b) {
+			others = append(others, r)
+			continue
+		}
+		if im.count == len(im.postponed)*pendingChunk {
+			im.postponed = append(im.postponed, new([pendingChunk]pending))
+		}
+		*im.pending(im.count) = pending{r, im.last[b]}
+		im.count++
+		im.last[b] = im.count
 	}
-	im.pending = append(im.pending, pending{r, im.last[b]})
-	im.last[b] = len(im.pending)
-	return true
+	return others
 }
+
+// pending returns the n-th record that was postponed, counted from 0. The caller holds mu.
+func (im *image) pending(n int) *pending { return &im.postponed[n/pendingChunk][n%pendingChunk] }
 
 // replayPending replays what was postponed until block b is loaded, and declares it loaded.
 func (x *Index) replayPending(t *table, im *image, b uint64) error {
 	im.mu.Lock()
 	defer im.mu.Unlock()
-	for n := im.last[b]; n > 0; n = im.pending[n-1].next {
-		p := im.pending[n-1]
+	for n := im.last[b]; n > 0; n = im.pending(n - 1).next {
+		p := im.pending(n - 1)
 		if err := x.raise(t, p.Hash, p.Address); err != nil {
 			return err
 		}
