@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -37,7 +38,8 @@ type PendingCheckpoint struct {
 	version    checkpoint.Version
 	cookie     []byte
 	began      time.Time
-	fuzzy      uint64 // tail when it began: log above it may hold records of the next version
+	from       uint64 // tail when it began: log above it may hold records of the next version
+	fuzzy      uint64 // of cutDone: from, or cut if there is no such log
 	logVersion uint64 // the newest that belongs to it
 	begin      uint64 // what compaction has emptied the log up to
 	moved      int64  // bytes that compaction had moved in all
@@ -123,11 +125,12 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	}
 	s.lastID = o.version
 	s.newest = p
-	p.fuzzy = s.log.tail.Load()
-	p.logVersion = control(s.control.Load()).logVersion()
-	s.control.Add(1)
+	s.commits.push(p, func() {
+		p.from = s.log.tail.Load()
+		p.logVersion = control(s.control.Load()).logVersion()
+		s.control.Add(1)
+	})
 	s.events.checkpointBegun(p.version)
-	s.commits.push(p)
 	s.goStep(step.Cut, func() { s.takeCut(p) })
 	if s.steps != nil {
 		s.steps.Go(step.Commit, func() {
@@ -175,8 +178,8 @@ func (s *Store) takeCut(p *PendingCheckpoint) {
 	s.epochs.Synchronize()
 	p.bits = s.index().Bits()
 	var moved bool
-	p.cut, moved = s.log.alignTail(p.fuzzy)
-	if !moved {
+	p.cut, moved = s.log.alignTail(p.from)
+	if p.fuzzy = p.from; !moved {
 		p.fuzzy = p.cut
 	}
 	close(p.cutDone)
@@ -266,6 +269,10 @@ func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 		extents = checkpoint.Trim(extents, p.begin)
 	}
 	image, runs := s.images.latest()
+	if invariant.Enabled && len(runs) > 0 {
+		to := runs[len(runs)-1].To
+		invariant.Check(to <= p.fuzzy, "R4: a run ends at %#x, version %d has its fuzzy end at %#x", to, p.version, p.fuzzy)
+	}
 	m := &checkpoint.Manifest{
 		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
 		DeltaStart: c.start, Cut: p.cut, DeltaBytes: max(int64(p.cut-c.start)-(p.moved-c.moved), 0), LogVersion: p.logVersion,

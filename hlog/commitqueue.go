@@ -1,13 +1,16 @@
 package hlog
 
-import "sync"
+import (
+	"sync"
+	"sync/atomic"
+)
 
 // commitQueue hands checkpoints to the commit loop in the order in which they began. The zero value is ready.
 type commitQueue struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
 	waiting []*PendingCheckpoint
-	busy    bool // one that was popped is being committed
+	busy    *PendingCheckpoint // popped and being committed, or nil
 	closed  bool
 }
 
@@ -18,9 +21,11 @@ func (q *commitQueue) condition() *sync.Cond {
 	return q.cond
 }
 
-func (q *commitQueue) push(p *PendingCheckpoint) {
+// push adds p. begin sets p.from; what settled returns meanwhile would be wrong, so it waits.
+func (q *commitQueue) push(p *PendingCheckpoint, begin func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
+	begin()
 	q.waiting = append(q.waiting, p)
 	q.condition().Broadcast()
 }
@@ -30,7 +35,7 @@ func (q *commitQueue) push(p *PendingCheckpoint) {
 func (q *commitQueue) pop() *PendingCheckpoint {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.busy = false
+	q.busy = nil
 	q.condition().Broadcast()
 	for len(q.waiting) == 0 {
 		if q.closed {
@@ -40,7 +45,7 @@ func (q *commitQueue) pop() *PendingCheckpoint {
 	}
 	p := q.waiting[0]
 	q.waiting = q.waiting[1:]
-	q.busy = true
+	q.busy = p
 	return p
 }
 
@@ -48,22 +53,36 @@ func (q *commitQueue) pop() *PendingCheckpoint {
 func (q *commitQueue) dealt() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	q.busy = false
+	q.busy = nil
 	q.condition().Broadcast()
+}
+
+// settled returns an address below which all log belongs to every version that is committed from now on, unless the
+// store is taken back: the tail, or where it was when the oldest checkpoint began that is not committed.
+func (q *commitQueue) settled(tail *atomic.Uint64) uint64 {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	switch {
+	case q.busy != nil:
+		return q.busy.from
+	case len(q.waiting) > 0:
+		return q.waiting[0].from
+	}
+	return tail.Load()
 }
 
 // idle reports whether every checkpoint that was pushed is dealt with.
 func (q *commitQueue) idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return len(q.waiting) == 0 && !q.busy
+	return len(q.waiting) == 0 && q.busy == nil
 }
 
 // drain returns when every checkpoint that was pushed is dealt with.
 func (q *commitQueue) drain() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	for len(q.waiting) > 0 || q.busy {
+	for len(q.waiting) > 0 || q.busy != nil {
 		q.condition().Wait()
 	}
 }

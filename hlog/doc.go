@@ -88,7 +88,11 @@
 //	    record there that belongs to the version (C4). Image, the runs behind it in any order, and a replay of the log
 //	    behind the last of them make the same index as the image and a replay of all that log, since a replay only
 //	    raises addresses; for the same reason a run may begin below the end of its image. Descendants use a run like
-//	    an image: it ends at the fuzzy end of its version, or below.
+//	    an image.
+//	R4  A run is written of log that every version to come will have, whether it is committed yet or not: below the
+//	    tail, or below where the tail was (C1) when the oldest checkpoint began that is not committed; and after every
+//	    operation that was inside the epoch then has left, so that all of it is written. A version names the runs that
+//	    end at or below its fuzzy end. A restore gives up those that its version does not name.
 //
 // Restore stops the store for as long as it takes to rewind what has changed: the entries of all records written since
 // the version follow their links back to the first record that belongs to it. A version on another branch is opened

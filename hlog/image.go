@@ -233,7 +233,8 @@ func (s *Store) nameIndex() error {
 		return nil
 	}
 	m, err := s.versions.Manifest(c.Version) // c is what it was when it was committed
-	if err != nil || m.Image != nil && m.Image.ID == image.ID && slices.Equal(m.Runs, runs) {
+	runs = runsUpTo(runs, members(c).fuzzy)
+	if err != nil || m.Image != nil && (m.Image.ID == image.ID && slices.Equal(m.Runs, runs) || replayFrom(image, runs) < replayFrom(m.Image, m.Runs)) {
 		return nil // nobody but we amends it; if it is purged, it is not current any more
 	}
 	_, err = s.versions.Amend(c.Version, *image, runs...)

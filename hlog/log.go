@@ -66,6 +66,7 @@ type hybridLog struct {
 	waited atomic.Int64  // nanoseconds that those took which are over
 
 	stalled func(time.Duration)
+	grown   func()
 
 	steps *step.Work // see Store; the pager has no goroutine then
 
@@ -82,6 +83,7 @@ type logConfig struct {
 	segments        *segments
 	spilling        func()              // called when pages are dropped from memory
 	stalled         func(time.Duration) // is told how long an operation has waited for a page; it must not wait
+	grown           func()              // called when the log has grown by a page or so; it must not wait
 	steps           *step.Work
 	begin, tail     word.Address // tail is a multiple of blockBytes; all below it is on disk
 }
@@ -106,6 +108,7 @@ func newLog(c logConfig) (*hybridLog, error) {
 		singles:         newGather(),
 		spilling:        c.spilling,
 		stalled:         c.stalled,
+		grown:           c.grown,
 		frameBudget:     c.frameBudget,
 		steps:           c.steps,
 		mutableFraction: c.mutableFraction,

@@ -14,15 +14,29 @@ func (s *Store) kickMaintenance() {
 	if s.steps != nil {
 		if !s.readOnly {
 			s.steps.Once(step.Chores, s.maintain)
-			s.steps.Once(step.Runs, s.writeRunsIfDue)
 		}
-		return
+	} else {
+		wake(s.chores)
 	}
-	for _, c := range []chan struct{}{s.chores, s.grown} {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	s.kickRuns()
+}
+
+// kickRuns asks for runs, if they are due.
+func (s *Store) kickRuns() {
+	switch {
+	case s.readOnly || !s.images.mayRun(s.log.tail.Load()):
+	case s.steps != nil:
+		s.steps.Once(step.Runs, s.writeRunsIfDue)
+	default:
+		wake(s.grown)
+	}
+}
+
+// wake has the loop that waits on c make a round.
+func wake(c chan struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
 	}
 }
 

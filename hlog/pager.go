@@ -62,6 +62,7 @@ func (l *hybridLog) stepPager() {
 
 // turn makes passes until the pages ahead of the tail are open.
 func (l *hybridLog) turn() error {
+	l.grown()
 	for {
 		moved, err := l.pass()
 		if err != nil || !moved {

@@ -45,7 +45,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	s.log, err = newLog(logConfig{
 		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,
 		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments, steps: s.steps,
-		spilling: s.sizeCache, stalled: s.events.stalled,
+		spilling: s.sizeCache, stalled: s.events.stalled, grown: s.kickRuns,
 		begin: word.Address(begin), tail: word.Address(tail),
 	})
 	if err != nil {
@@ -236,12 +236,17 @@ func (s *Store) warm() {
 
 // current returns the newest committed version that the store has gone on from, nil before the first. It waits for no
 // commit that is under way.
-func (s *Store) current() *checkpoint.Manifest { return s.parent.Load() }
+func (s *Store) current() *checkpoint.Manifest {
+	if l := s.settled.Load(); l != nil {
+		return l.parent
+	}
+	return nil // the store is being opened
+}
 
 // goOn makes l what the next version is made from. The caller holds commitMu, unless nobody else has the store yet.
 func (s *Store) goOn(l lineage) {
 	s.committed = l
-	s.parent.Store(l.parent)
+	s.settled.Store(&l)
 }
 
 // lineage returns current, and whether the store went on from it without a restore or a reopening in between.

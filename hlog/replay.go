@@ -50,7 +50,7 @@ func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manife
 func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, free <-chan []index.Record, full chan<- []index.Record) error {
 	w := walker{log: &hybridLog{segments: s.segments}, chunk: replayChunk}
 	batch := <-free
-	err := walkVersion(ctx, &w, m, from, m.Cut, func(a word.Address, rec image, sh shape) (bool, error) {
+	err := walkVersion(ctx, &w, m.Extents, from, m.Cut, func(a word.Address, rec image, sh shape) (bool, error) {
 		batch = append(batch, index.Record{Hash: s.hash(rec.key(sh)), Address: a})
 		if len(batch) == replayBatch {
 			full <- batch

@@ -13,7 +13,7 @@ import (
 
 // A run holds what a replay of a stretch of log tells the index (R3). Runs follow each other behind the newest image, so
 // that recovery replays only the log behind the last of them. One is written when the log behind that has grown by
-// imageWriter.minLog since, up to the current version's fuzzy end.
+// imageWriter.minLog: a version names, when it is committed, runs up to nearly its end (R4).
 //
 // Runs come in classes by the log that they stand for, each class runFan times the one below. The next one takes over
 // runs of lower classes that it follows, and runFan-1 of its own; then it is of the next class. So classes descend from
@@ -73,28 +73,53 @@ func (j *runJob) begin() uint64 {
 	return j.from
 }
 
-// claimRun reserves an id for a run, if one is due; least is the lowest that it may have. fuzzy and cut are those of the
-// current version. As long as an image is due, which makes runs superfluous, none is.
-func (w *imageWriter) claimRun(fuzzy, cut, least uint64) (j runJob, due bool) {
+// replayFrom returns where the log begins that an image and the runs behind it do not hold.
+func replayFrom(image *checkpoint.ImageRef, runs []checkpoint.RunRef) uint64 {
+	if n := len(runs); n > 0 {
+		return runs[n-1].To
+	}
+	return image.ReplayFrom
+}
+
+// runsUpTo returns the runs that a version may name whose log from address end on is not its own alone (R4).
+func runsUpTo(runs []checkpoint.RunRef, end uint64) []checkpoint.RunRef {
+	n := len(runs)
+	for n > 0 && runs[n-1].To > end {
+		n--
+	}
+	return runs[:n]
+}
+
+// mayRun reports whether a log that ends at tail may have enough for a run.
+func (w *imageWriter) mayRun(tail uint64) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.newest != nil && tail >= replayFrom(w.newest, w.runs)+w.minLog
+}
+
+// claimRun reserves an id for a run of the log up to end, or up to the fuzzy end of the current version m if one is due
+// that this may name; due is false if none is. least is the lowest id that it may have. As long as m is due an image,
+// which will make runs superfluous, only as much log is as a run can hold.
+func (w *imageWriter) claimRun(end uint64, m *checkpoint.Manifest, least uint64) (j runJob, due bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.run.id != 0 || w.newest == nil {
 		return j, false
 	}
-	from := w.newest.ReplayFrom
-	if n := len(w.runs); n > 0 {
-		from = max(from, w.runs[n-1].To)
+	from := replayFrom(w.newest, w.runs)
+	if fuzzy := members(m).fuzzy; fuzzy >= from+w.minLog {
+		end = min(end, fuzzy)
 	}
-	if fuzzy <= from || cut-from < w.minLog {
+	if end < from+w.minLog {
 		return j, false
 	}
-	if w.writing == 0 && w.imageDue(cut) || w.writing != 0 && cut-min(cut, w.writingFrom) < w.minLog {
+	if w.writing == 0 && w.imageDue(m.Cut) && end < from+runLog*w.minLog || w.writing != 0 && end < w.writingFrom+w.minLog {
 		return j, false
 	}
 	w.nextID = max(w.nextID, least)
 	limit := from + runLog*w.minLog
-	older := w.runs[takenOver(w.runs, from, min(limit, fuzzy), w.minLog):]
-	w.run = runJob{id: w.nextID, retired: w.retired, older: older, from: from, end: fuzzy, limit: limit}
+	older := w.runs[takenOver(w.runs, from, min(limit, end), w.minLog):]
+	w.run = runJob{id: w.nextID, retired: w.retired, older: older, from: from, end: end, limit: limit}
 	w.nextID++
 	w.kept = idsOf(w.newest, w.runs)
 	return w.run, true
@@ -125,40 +150,29 @@ func (w *imageWriter) releaseRun() {
 	w.idle.Broadcast()
 }
 
-// writeRunsIfDue writes runs of the log that the current version has added, in the calling goroutine, until what is left
-// is not worth one.
+// writeRunsIfDue writes runs of the log in the calling goroutine, until what is left is not worth one.
 func (s *Store) writeRunsIfDue() {
 	for s.background.Err() == nil && s.writeRunIfDue() {
 	}
 }
 
-// writeRunIfDue reports whether it has written one.
-func (s *Store) writeRunIfDue() bool {
-	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
-	m := s.current()
-	if m == nil {
-		s.purgeMu.Unlock()
+// writeRunIfDue reports whether there may be more to write.
+func (s *Store) writeRunIfDue() (more bool) {
+	job, of, release := s.claimRun()
+	if release == nil {
 		return false
 	}
-	// Not from m.Cut on: after a rollback, that may be the id of a run that only a remote still has.
-	job, due := s.images.claimRun(members(m).fuzzy, m.Cut, s.versions.NextImageID(s.versions.MaxEnd()))
-	if !due {
-		s.purgeMu.Unlock()
-		return false
-	}
-	release := s.holdLog(job.from)
-	s.purgeMu.Unlock()
 	defer release()
 	defer s.images.releaseRun()
-	if s.current() != m {
-		return false // as for an image
+	if s.settled.Load() != of {
+		return true // a restore may have come before the claim, which would not tell
 	}
-	ref, err := s.writeRun(job, m)
+	ref, err := s.writeRun(job, of)
 	if errors.Is(err, ErrCorrupt) && len(job.older) > 0 {
 		// A damaged run stays the business of those who need it.
 		s.logger.Warn("index runs not merged", "err", err)
 		job.older = nil
-		ref, err = s.writeRun(job, m)
+		ref, err = s.writeRun(job, of)
 	}
 	if err == nil {
 		s.images.finishRun(ref, job.retired)
@@ -174,9 +188,28 @@ func (s *Store) writeRunIfDue() bool {
 	return true
 }
 
-// writeRun writes the run, as far as version m has log for it.
-func (s *Store) writeRun(job runJob, m *checkpoint.Manifest) (ref checkpoint.RunRef, err error) {
-	records, to, err := s.runRecords(job, m)
+// claimRun claims a run of the log that every version to come will have (R4), whether it is committed yet or not, if
+// one is due, and keeps that log until release is called; release is nil if none is due. of is what the next version
+// was to be made from.
+func (s *Store) claimRun() (job runJob, of *lineage, release func()) {
+	of = s.settled.Load()
+	end := s.commits.settled(&s.log.tail)
+	if of.parent == nil || !s.images.mayRun(end) {
+		return job, of, nil
+	}
+	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
+	defer s.purgeMu.Unlock()
+	// Not from the cut on: after a rollback, that may be the id of a run that only a remote still has.
+	job, due := s.images.claimRun(end, of.parent, s.versions.NextImageID(s.versions.MaxEnd()))
+	if !due {
+		return job, of, nil
+	}
+	return job, of, s.holdLog(job.from)
+}
+
+// writeRun writes the run.
+func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err error) {
+	records, to, err := s.runRecords(job, of)
 	if err != nil {
 		return ref, err
 	}
@@ -211,17 +244,23 @@ func (s *Store) writeRun(job runJob, m *checkpoint.Manifest) (ref checkpoint.Run
 	return ref, nil
 }
 
-// runRecords returns the records of version m that the run adds, and where their log ends.
-func (s *Store) runRecords(job runJob, m *checkpoint.Manifest) (records []index.Record, to uint64, err error) {
+// runRecords returns the records that the run adds, and where their log ends.
+func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to uint64, err error) {
+	end := max(job.end, of.start)
+	extents := checkpoint.Extend(of.parent, checkpoint.Extent{Start: of.start, End: end, Fuzzy: end}, of.live)
 	w := walker{log: s.log}
-	if s.log.gone.Load() {
-		w.log = &hybridLog{segments: s.segments} // the store closes: all of the version is on disk
-	} else {
+	switch closing := s.log.gone.Load(); {
+	case closing && job.end > of.parent.Cut:
+		return nil, 0, ErrClosed // before the last version has been committed
+	case closing:
+		w.log = &hybridLog{segments: s.segments} // all of the version is on disk
+	default:
 		w.guard = s.epochs.Register()
 		defer w.guard.Release()
+		s.epochs.Synchronize() // what was being allocated below the tail when the run was claimed is written
 	}
 	to = job.end
-	err = walkVersion(s.background, &w, m, job.from, job.end, func(a word.Address, rec image, sh shape) (bool, error) {
+	err = walkVersion(s.background, &w, extents, job.from, job.end, func(a word.Address, rec image, sh shape) (bool, error) {
 		if uint64(a) >= job.limit {
 			to = uint64(a)
 			return false, nil
@@ -232,11 +271,11 @@ func (s *Store) runRecords(job runJob, m *checkpoint.Manifest) (records []index.
 	return records, to, err
 }
 
-// walkVersion calls fn for the records of version m in [from, to), in ascending order, until it returns false: those
-// that do not belong to the version are left out (C4).
-func walkVersion(ctx context.Context, w *walker, m *checkpoint.Manifest, from, to uint64, fn func(a word.Address, rec image, sh shape) (bool, error)) error {
+// walkVersion calls fn for the records of a version, whose log the extents are, in [from, to), in ascending order, until
+// it returns false: those that do not belong to the version are left out (C4).
+func walkVersion(ctx context.Context, w *walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec image, sh shape) (bool, error)) error {
 	more := true
-	for _, e := range m.Extents {
+	for _, e := range extents {
 		if e.End <= from || e.Start >= to || !more {
 			continue
 		}

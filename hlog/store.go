@@ -58,8 +58,8 @@ type Store struct {
 
 	commits   commitQueue
 	commitMu  sync.Mutex
-	committed lineage                             // of commitMu; goOn sets it
-	parent    atomic.Pointer[checkpoint.Manifest] // committed.parent, for those who do not wait for a commit
+	committed lineage                 // of commitMu; goOn sets it
+	settled   atomic.Pointer[lineage] // a copy of committed, for those who do not wait for a commit
 
 	background context.Context // ends when the store closes
 	cancel     context.CancelFunc

@@ -42,6 +42,20 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
+		name: "run-of-another-version", rule: "R4", file: "hlog/commitqueue.go",
+		what:   "end an index run where a checkpoint that is not committed began",
+		old:    `return q.busy.from`,
+		new:    `return tail.Load()`,
+		caught: []string{"./hlog", "-run", "TestRun_EndsWhereAVersionBegan"},
+	},
+	{
+		name: "run-of-the-unwritten", rule: "R4", file: "hlog/run.go",
+		what:   "wait for the operations that are writing records before an index run is made of them",
+		old:    `s.epochs.Synchronize() // what was`,
+		new:    `// what was`,
+		caught: []string{"./hlog", "-run", "TestRun_WaitsForWhatIsBeingWritten"},
+	},
+	{
 		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
 		what: "make the log durable before the manifest that names it",
 		old: `	if err := s.log.syncTo(p.cut); err != nil {
