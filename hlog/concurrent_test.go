@@ -189,17 +189,23 @@ func TestGet_ValuesGrowAndShrink(t *testing.T) {
 		writes = 4000
 	}
 	s := mustOpen(t, "/store", tiny())
-	var ended atomic.Bool
+	var ended, spilled atomic.Bool
 	var found atomic.Int64
-	// How much log the writes make depends on the checkpoints in between, that is on who runs when.
-	enough := func() bool { return found.Load() > 0 && s.log.head.Load() > s.log.begin.Load() }
+	// How much log the writes make depends on the checkpoints in between, and how much of it is left on the compactions,
+	// that is on who runs when.
+	enough := func() bool {
+		if s.log.head.Load() > s.log.begin.Load() {
+			spilled.Store(true)
+		}
+		return spilled.Load() && found.Load() > 0
+	}
 	var writers, readers sync.WaitGroup
 	for i := range 2 {
 		writers.Go(func() {
 			x := s.NewSession()
 			rnd := rand.New(rand.NewPCG(5, uint64(i)))
 			var v []byte
-			for n := 0; n < writes || !enough(); n++ {
+			for n := 0; !enough() || n < writes; n++ {
 				k := rnd.IntN(keys)
 				size := 16 + rnd.IntN(100)
 				switch rnd.IntN(8) {

@@ -16,13 +16,16 @@ import (
 )
 
 // An index image is the index as it was at one version. It is written after a version has been committed, when the
-// log has grown since the last image by as many bytes as that has, and by minImageLog, and once per version: images
-// cost at most as much again as the log itself, amortised (the fuzzy end of a version may count for two). Runs (run.go)
-// spare recovery most of the log behind the image. Should the version still be the newest when the image is finished,
-// its manifest is amended; else its descendants refer to it.
+// log has grown since the last image by imageLog times the bytes that this has, and by minImageLog, and once per version:
+// images cost at most a quarter of what the log costs, amortised (the fuzzy end of a version may count for two). Runs
+// (run.go) spare recovery most of the log behind the image. Should the version still be the newest when the image is
+// finished, its manifest is amended; else its descendants refer to it.
 //
 // With little memory, so that the log is read back more slowly, a 16th of it replaces minImageLog.
-const minImageLog = 2 << 20
+const (
+	minImageLog = 2 << 20
+	imageLog    = 4
+)
 
 // imageWriter knows the newest index image and the runs behind it, and what is written next.
 type imageWriter struct {
@@ -156,7 +159,7 @@ func (w *imageWriter) imageDue(cut uint64) bool {
 	if w.newest == nil {
 		return cut >= w.minLog
 	}
-	return cut-w.newest.ReplayFrom >= max(uint64(w.newest.Bytes), w.minLog)
+	return cut-w.newest.ReplayFrom >= max(imageLog*uint64(w.newest.Bytes), w.minLog)
 }
 
 // finish makes ref the newest image unless a restore has come in between, and reports whether it did; ref is nil when

@@ -143,6 +143,9 @@ func (s *Store) start() {
 	s.pool.init(s)
 	s.stagings.init(s.memory)
 	s.copies.start(s)
+	if !s.readOnly {
+		s.goWork(s.sweep)
+	}
 	s.goWork(s.warm)
 	if s.steps != nil {
 		return // the pager, commits and housekeeping have a piece of work each time there is something to do
@@ -234,19 +237,27 @@ func (s *Store) openVersions() error {
 	return nil
 }
 
-// tidy removes the files that nothing refers to, and the log beyond the last committed byte, which a crash left.
+// tidy removes the log beyond the last committed byte, which a crash left. Other files that nothing refers to can wait
+// (sweep).
 func (s *Store) tidy() error {
 	if len(s.versions.Damaged()) > 0 {
 		return nil
-	}
-	if _, err := s.versions.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}, nil); err != nil {
-		return err
 	}
 	names, err := s.segmentNumbers()
 	if err != nil {
 		return err
 	}
 	return s.segments.truncate(alignBlock(s.versions.MaxEnd()), names)
+}
+
+// sweep removes the files that nothing refers to, which an earlier process left: a crash may leave many.
+func (s *Store) sweep() {
+	if len(s.versions.Damaged()) > 0 {
+		return
+	}
+	if err := s.collect(); err != nil {
+		s.logger.Error("collection of files", "err", err)
+	}
 }
 
 // segmentNumbers lists the segment files that exist.

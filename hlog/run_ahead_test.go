@@ -153,3 +153,35 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 		t.Errorf("the last run ends at %d, below %d", to, a)
 	}
 }
+
+// What a crash leaves that nothing refers to goes after the store has been opened, and does not hold that up: not even
+// if it cannot be removed.
+func TestSweep_AfterACrash(t *testing.T) {
+	o := tiny()
+	o.NoCompaction = true
+	r := withRuns(t, o, 13)
+	r.churn(3000)
+	r.settle()
+	committed := r.models[r.last]
+	again := *o
+	failing := fsx.NewErr(o.FS.(*fsx.CrashFS).Clone(fsx.Crash{Keep: fsx.KeepAll}))
+	again.FS = failing
+	injected := failing.Inject(fsx.Fault{Class: fsx.ClassRemove, Match: "*.img", Sticky: true})
+	s := mustOpen(t, "/store", &again)
+	must(t, r.same(committed, s.Get))
+	left := imageFiles(t, s)
+	must(t, s.Close())
+	injected.Clear()
+	s = mustOpen(t, "/store", &again)
+	deadline := time.Now().Add(time.Minute)
+	for imageFiles(t, s) > referenced(t, s) {
+		if time.Now().After(deadline) {
+			t.Fatalf("%d files in images/, versions and the store need %d", imageFiles(t, s), referenced(t, s))
+		}
+		time.Sleep(time.Millisecond)
+	}
+	if left <= referenced(t, s) {
+		t.Errorf("the crash left %d files in images/, versions and the store need %d", left, referenced(t, s))
+	}
+	must(t, r.same(committed, s.Get))
+}
