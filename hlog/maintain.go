@@ -24,7 +24,7 @@ func (s *Store) kickMaintenance() {
 // kickRuns asks for runs, if they are due.
 func (s *Store) kickRuns() {
 	switch {
-	case s.readOnly || !s.images.mayRun(s.log.tail.Load()):
+	case s.readOnly || !s.images.mayRun(s.log.tail.Load(), s.log.meanRecord()):
 	case s.steps != nil:
 		s.steps.Once(step.Runs, s.writeRunsIfDue)
 	default:

@@ -13,7 +13,8 @@ import (
 
 // A run holds what a replay of a stretch of log tells the index (R3). Runs follow each other behind the newest image, so
 // that recovery replays only the log behind the last of them. One is written when the log behind that has grown by
-// imageWriter.minLog: a version names, when it is committed, runs up to nearly its end (R4).
+// imageWriter.minLog, or by as many records as that is at the least: a version names, when it is committed, runs up to
+// nearly its end (R4).
 //
 // Runs come in classes by the log that they stand for, each class runFan times the one below. The next one takes over
 // runs of lower classes that it follows, and runFan-1 of its own; then it is of the next class. So classes descend from
@@ -23,6 +24,9 @@ const (
 	runFan = 8
 	// runLog is how much log a run adds, in units of imageWriter.minLog: its records are sorted in memory.
 	runLog = 4
+	// runRecord is the size of a record, in bytes, up to which minLog makes a run due. Of larger ones, which are fewer, it
+	// takes more log.
+	runRecord = 32
 )
 
 // runClass returns the class of a run of so much log.
@@ -90,31 +94,34 @@ func runsUpTo(runs []checkpoint.RunRef, end uint64) []checkpoint.RunRef {
 	return runs[:n]
 }
 
-// mayRun reports whether a log that ends at tail may have enough for a run.
-func (w *imageWriter) mayRun(tail uint64) bool {
+// runDue returns how much log makes a run due, of records of a mean size in bytes. The caller holds mu.
+func (w *imageWriter) runDue(mean int) uint64 {
+	return w.minLog * uint64(min(max(mean/runRecord, 1), runLog))
+}
+
+// mayRun reports whether a log that ends at tail may have enough for a run; mean is as for runDue.
+func (w *imageWriter) mayRun(tail uint64, mean int) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	return w.newest != nil && tail >= replayFrom(w.newest, w.runs)+w.minLog
+	return w.newest != nil && tail >= replayFrom(w.newest, w.runs)+w.runDue(mean)
 }
 
 // claimRun reserves an id for a run of the log up to end, or up to the fuzzy end of the current version m if one is due
-// that this may name; due is false if none is. least is the lowest id that it may have. As long as m is due an image,
-// which will make runs superfluous, only as much log is as a run can hold.
-func (w *imageWriter) claimRun(end uint64, m *checkpoint.Manifest, least uint64) (j runJob, due bool) {
+// that this may name; none says that none is. least is the lowest id that it may have, mean as for runDue. As long as m
+// is due an image, which will make runs superfluous, only as much log makes a run due as it can hold.
+func (w *imageWriter) claimRun(end uint64, m *checkpoint.Manifest, least uint64, mean int) (j runJob, none bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.run.id != 0 || w.newest == nil {
-		return j, false
+		return j, true
 	}
-	from := replayFrom(w.newest, w.runs)
-	if fuzzy := members(m).fuzzy; fuzzy >= from+w.minLog {
+	from, due := replayFrom(w.newest, w.runs), w.runDue(mean)
+	if fuzzy := members(m).fuzzy; fuzzy >= from+due {
 		end = min(end, fuzzy)
 	}
-	if end < from+w.minLog {
-		return j, false
-	}
-	if w.writing == 0 && w.imageDue(m.Cut) && end < from+runLog*w.minLog || w.writing != 0 && end < w.writingFrom+w.minLog {
-		return j, false
+	switch {
+	case end < from+due, w.writing != 0 && end < w.writingFrom+due, w.writing == 0 && w.imageDue(m.Cut) && end < from+runLog*w.minLog:
+		return j, true
 	}
 	w.nextID = max(w.nextID, least)
 	limit := from + runLog*w.minLog
@@ -122,7 +129,7 @@ func (w *imageWriter) claimRun(end uint64, m *checkpoint.Manifest, least uint64)
 	w.run = runJob{id: w.nextID, retired: w.retired, older: older, from: from, end: end, limit: limit}
 	w.nextID++
 	w.kept = idsOf(w.newest, w.runs)
-	return w.run, true
+	return w.run, false
 }
 
 // finishRun puts ref in the place of the runs that it takes over, unless a restore or an image has come in between and
@@ -193,15 +200,15 @@ func (s *Store) writeRunIfDue() (more bool) {
 // was to be made from.
 func (s *Store) claimRun() (job runJob, of *lineage, release func()) {
 	of = s.settled.Load()
-	end := s.commits.settled(&s.log.tail)
-	if of.parent == nil || !s.images.mayRun(end) {
+	end, mean := s.commits.settled(&s.log.tail), s.log.meanRecord()
+	if of.parent == nil || !s.images.mayRun(end, mean) {
 		return job, of, nil
 	}
 	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
 	defer s.purgeMu.Unlock()
 	// Not from the cut on: after a rollback, that may be the id of a run that only a remote still has.
-	job, due := s.images.claimRun(end, of.parent, s.versions.NextImageID(s.versions.MaxEnd()))
-	if !due {
+	job, none := s.images.claimRun(end, of.parent, s.versions.NextImageID(s.versions.MaxEnd()), mean)
+	if none {
 		return job, of, nil
 	}
 	return job, of, s.holdLog(job.from)
