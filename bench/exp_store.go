@@ -8,6 +8,7 @@ import (
 	"math/rand/v2"
 	"os"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -95,7 +96,7 @@ func runCheckpoint(ctx context.Context, e *env) (*report.Section, error) {
 	tab := &report.Table{Name: "checkpoint", Title: "Delta and duration",
 		Header: []string{"value", "changed", "records changed", "delta written", "delta / records", "until durable, median", "longest", "rate"}}
 	through := &report.Table{Name: "checkpoint-throughput", Title: "Updates with a checkpoint every second",
-		Header: []string{"value", "without", "with", "share kept", "p99.9 with", "longest with"}}
+		Header: []string{"value", "goroutines", "without", "with", "share kept", "p99.9 with", "longest with"}}
 	raw, err := sequentialRate(e.dir)
 	if err != nil {
 		return nil, err
@@ -106,7 +107,11 @@ func runCheckpoint(ctx context.Context, e *env) (*report.Section, error) {
 		if err != nil {
 			return nil, err
 		}
-		err = errors.Join(d.deltas(ctx, tab, rounds), d.whileWorking(ctx, e, through), d.leave())
+		err = d.deltas(ctx, tab, rounds)
+		for _, g := range slices.Compact([]int{1, e.goroutines}) {
+			err = errors.Join(err, d.whileWorking(ctx, e, g, through))
+		}
+		err = errors.Join(err, d.leave())
 		if err != nil {
 			return nil, err
 		}
@@ -150,12 +155,13 @@ func (d *direct) deltas(ctx context.Context, tab *report.Table, rounds int) erro
 
 // whileWorking compares throughput with and without a checkpoint every second, in pairs of which every other one is turned
 // round. What is kept is the median over the pairs, because the machine's speed drifts. One operation in 32 is timed: the
-// clock takes as long as the operation does.
-func (d *direct) whileWorking(ctx context.Context, e *env, tab *report.Table) error {
+// clock takes as long as the operation does. One goroutine shows what operations lose; as many as there are cores, what
+// the work in the background takes from them besides.
+func (d *direct) whileWorking(ctx context.Context, e *env, goroutines int, tab *report.Table) error {
 	rounds, each := e.round(9, 4*time.Second)
 	plan := workload.NewPlan(e.distributions("zipf")[0], workload.Mix{RMW: 100}, d.keys, 1<<20, 3)
-	sessions := make([]*hlog.Session, e.goroutines)
-	keys := make([][]byte, e.goroutines)
+	sessions := make([]*hlog.Session, goroutines)
+	keys := make([][]byte, goroutines)
 	for i := range sessions {
 		sessions[i], keys[i] = d.NewSession(), make([]byte, 8, 128)
 		defer sessions[i].Close()
@@ -168,7 +174,7 @@ func (d *direct) whileWorking(ctx context.Context, e *env, tab *report.Table) er
 		} else {
 			done <- nil
 		}
-		res := workload.Run(ctx, workload.Config{Goroutines: e.goroutines, Duration: each, Sample: 32}, plan, func(w int, _ workload.Op, k uint32, _ uint64) error {
+		res := workload.Run(ctx, workload.Config{Goroutines: goroutines, Duration: each, Sample: 32}, plan, func(w int, _ workload.Op, k uint32, _ uint64) error {
 			d.key(keys[w], k)
 			return sessions[w].RMW(keys[w], bump)
 		})
@@ -195,7 +201,7 @@ func (d *direct) whileWorking(ctx context.Context, e *env, tab *report.Table) er
 	a, _, _ := report.Median(without)
 	b, _, _ := report.Median(with)
 	k, low, high := report.Median(kept)
-	tab.Add(d.value, report.Rate(a), report.Rate(b), fmt.Sprintf("%.0f %% (%.0f to %.0f)", 100*k, 100*low, 100*high), lat.Quantile(.999), lat.Max())
+	tab.Add(d.value, goroutines, report.Rate(a), report.Rate(b), fmt.Sprintf("%.0f %% (%.0f to %.0f)", 100*k, 100*low, 100*high), lat.Quantile(.999), lat.Max())
 	return nil
 }
 
