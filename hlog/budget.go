@@ -24,7 +24,7 @@ func newBudget(o Options) *budget {
 	b := &budget{total: o.MemoryBytes}
 	// A 32nd of a small memory, a 64th of a large one.
 	b.readers = min(o.MemoryBytes/32, max(o.MemoryBytes/64, minReaderBytes), maxReaderBytes)
-	b.fixed = flushWriters*int64(o.PageBytes) + b.readers
+	b.fixed = flushPieces*int64(o.PageBytes) + b.readers
 	return b
 }
 

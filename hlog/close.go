@@ -1,6 +1,9 @@
 package hlog
 
-import "errors"
+import (
+	"errors"
+	"sync"
+)
 
 // Close commits a last version if anything has changed since the newest one, and releases everything. Operations that
 // are under way finish or return ErrClosed; sessions that are idle, blocked in a callback or forgotten are not waited
@@ -36,9 +39,21 @@ func (s *Store) Close() error {
 	if s.cache != nil {
 		s.cache.resize(0)
 	}
-	err = errors.Join(err, s.closeCompactor(), s.stagings.close(), s.log.singles.close(), s.log.free(), s.segments.close(), s.unlock())
+	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.singles.close, s.log.closeFlusher))
+	err = errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
 	s.events.close()
 	return err
+}
+
+// together closes several things at a time: the kernel takes its time over each of the queues in them.
+func together(closers ...func() error) error {
+	errs := make([]error, len(closers))
+	var wg sync.WaitGroup
+	for i, f := range closers {
+		wg.Go(func() { errs[i] = f() })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
 }
 
 // shut lets no operation begin any more and commits the last version; first is false when the store was closed

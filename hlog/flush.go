@@ -3,16 +3,39 @@ package hlog
 import (
 	"errors"
 	"fmt"
-	"sync"
-	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// flushWriters is how many pages are prepared and written at a time: one is checksummed while another travels.
-const flushWriters = 2
+// flushPieces is how many pieces of log, of a page at most, are on their way to the disk at a time: while they travel the
+// next is checksummed. A checkpoint beside operations must not keep a processor while it waits for the disk, as readAhead
+// does not.
+const flushPieces = 4
+
+// flusher writes pieces of the log. It belongs to flushMu.
+//
+//	S5  Pieces are counted as flushed in the order of the log, each when it and all before it have been written. When
+//	    flush returns none is on its way: neither a buffer nor a frame is in use.
+type flusher struct {
+	queue  *fsx.Queue
+	pieces [flushPieces]piece // a ring: the oldest on its way, and those behind it
+	oldest int
+	under  int // on their way, or ended and not yet counted
+	done   []*fsx.Request
+	one    []*fsx.Request // for Submit
+}
+
+// piece is a stretch of log that is being written, from a copy.
+type piece struct {
+	to    uint64 // where it ends
+	seg   *segment
+	write fsx.Request
+	buf   []byte
+	ended bool
+}
 
 // errNotDurable is why no version can be committed after a sync failed whose pages had left memory. It comes with the
 // error of that sync.
@@ -26,60 +49,107 @@ func (l *hybridLog) flushTo(target uint64) error {
 }
 
 func (l *hybridLog) flushLocked(target uint64) error {
-	for from := l.flushed.Load(); from < target; {
-		// A batch of pages at a time, so that the first can be evicted while the last is being written.
-		to := min(target, l.pageStart(from)+2*flushWriters*l.pageBytes)
-		if err := l.writeRange(from, to); err != nil {
-			return fmt.Errorf("hlog: flush of log [%#x, %#x): %w", from, to, err)
+	f := &l.flusher
+	from := l.flushed.Load()
+	var failed error
+	for a := from; a < target && failed == nil; {
+		if f.under == flushPieces {
+			failed = l.endPiece()
+			continue
 		}
-		l.flushed.Store(to)
-		from = to
+		to := min(target, l.pageEnd(a))
+		if f.under == 0 && to == target {
+			failed = l.writePiece(a, to) // nothing to do meanwhile
+		} else {
+			failed = l.beginPiece(a, to, target)
+		}
+		a = to
+	}
+	for f.under > 0 {
+		if err := l.endPiece(); failed == nil {
+			failed = err
+		}
+	}
+	if failed != nil {
+		return fmt.Errorf("hlog: flush of log [%#x, %#x): %w", from, target, failed)
 	}
 	return nil
 }
 
-// writeRange writes [from, to) page by page. The caller holds flushMu.
-func (l *hybridLog) writeRange(from, to uint64) error {
-	for len(l.buffers) < flushWriters {
-		l.buffers = append(l.buffers, mem.AlignedBytes(int(l.pageBytes), blockBytes))
+// closeFlusher gives back what the flusher has. Nothing is flushed any more.
+func (l *hybridLog) closeFlusher() error {
+	l.flushMu.Lock()
+	defer l.flushMu.Unlock()
+	if l.flusher.queue == nil {
+		return nil
 	}
-	pieces := int((l.pageEnd(to-1) - l.pageStart(from)) / l.pageBytes)
-	writers := flushWriters
-	if l.steps != nil {
-		writers = 1
-	}
-	if pieces == 1 {
-		return l.writePiece(from, to, l.buffers[0])
-	}
-	var next atomic.Int64
-	errs := make([]error, flushWriters)
-	work := func(w int) {
-		for {
-			i := uint64(next.Add(1) - 1)
-			if i >= uint64(pieces) || errs[w] != nil {
-				return
-			}
-			start := l.pageStart(from) + i*l.pageBytes
-			errs[w] = l.writePiece(max(start, from), min(start+l.pageBytes, to), l.buffers[w])
-		}
-	}
-	var wg sync.WaitGroup
-	for w := 1; w < writers; w++ {
-		wg.Go(func() { work(w) })
-	}
-	work(0)
-	wg.Wait()
-	return errors.Join(errs...)
+	return l.flusher.queue.Close()
 }
 
-// writePiece writes [from, to) of one page through buf.
-func (l *hybridLog) writePiece(from, to uint64, buf []byte) error {
-	buf = buf[:to-from]
-	mem.CopyOut(buf, l.at(word.Address(from)))
-	if err := l.sealPiece(buf, from); err != nil {
+// beginPiece begins to write [from, to) of one page, of a flush to target. One of the pieces is free.
+func (l *hybridLog) beginPiece(from, to, target uint64) error {
+	f := &l.flusher
+	p := &f.pieces[(f.oldest+f.under)%flushPieces]
+	buf, err := l.copyPiece(p, from, to)
+	if err != nil {
 		return err
 	}
-	return l.segments.write(buf, from)
+	// Room is made for all that is to come: a file that is being written would have to be waited for.
+	size := l.segments.size
+	if p.seg, err = l.segments.forWrite(from, min(target-from, size-from%size)); err != nil {
+		return err
+	}
+	p.to, p.ended = to, false
+	p.write = fsx.Request{File: p.seg.file, P: buf, Off: int64(from % size), Write: true, Owner: p}
+	f.under++
+	if f.queue == nil {
+		f.queue = fsx.NewQueue(flushPieces)
+	}
+	f.one = append(f.one[:0], &p.write)
+	f.queue.Submit(f.one)
+	return nil
+}
+
+// endPiece waits until the oldest piece is written, and counts it as flushed, unless one before it has failed.
+func (l *hybridLog) endPiece() error {
+	f := &l.flusher
+	p := &f.pieces[f.oldest]
+	for tries := 0; !p.ended; tries++ {
+		f.done = f.queue.Wait(f.done[:0], patientWait(tries))
+		for _, r := range f.done {
+			r.Owner.(*piece).ended = true
+		}
+	}
+	p.seg.release()
+	p.seg, p.write.File = nil, nil
+	f.oldest = (f.oldest + 1) % flushPieces
+	f.under--
+	if p.write.Err == nil && l.flushed.Load() == p.to-uint64(len(p.write.P)) {
+		l.flushed.Store(p.to)
+	}
+	return p.write.Err
+}
+
+// writePiece writes [from, to) of one page, while no other piece is on its way.
+func (l *hybridLog) writePiece(from, to uint64) error {
+	buf, err := l.copyPiece(&l.flusher.pieces[0], from, to)
+	if err == nil {
+		err = l.segments.write(buf, from)
+	}
+	if err == nil {
+		l.flushed.Store(to)
+	}
+	return err
+}
+
+// copyPiece returns [from, to) of one page as it is to stand on disk, in the buffer of p.
+func (l *hybridLog) copyPiece(p *piece, from, to uint64) ([]byte, error) {
+	if p.buf == nil {
+		p.buf = mem.AlignedBytes(int(l.pageBytes), blockBytes)
+	}
+	buf := p.buf[:to-from]
+	mem.CopyOut(buf, l.at(word.Address(from)))
+	return buf, l.sealPiece(buf, from)
 }
 
 // sealPiece gives every record of a copied piece of log its checksum and clears what fillers cover.

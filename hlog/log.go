@@ -49,7 +49,7 @@ type hybridLog struct {
 
 	flushMu sync.Mutex // one flush, or sync, at a time
 	pageMu  sync.Mutex // one change of regions at a time
-	buffers [][]byte   // of flushMu: page-sized and aligned
+	flusher flusher    // of flushMu
 	lostTo  error      // of flushMu: the sync after which durable is lostDurability
 
 	waitMu   sync.Mutex

@@ -13,7 +13,7 @@ import (
 //
 // It belongs to one goroutine, and may be used for one walk after the other.
 //
-//	S3  A window has what was on disk below the head when its read began, and nothing else: what lies above may not
+//	S4  A window has what was on disk below the head when its read began, and nothing else: what lies above may not
 //	    have been written yet. Between stop and the next read no window has anything.
 type readAhead struct {
 	log     *hybridLog
@@ -104,18 +104,24 @@ func (r *readAhead) begin(start, need, end uint64) {
 	r.queue.Submit([]*fsx.Request{&w.read})
 }
 
+// patientWait returns how many requests of a queue to wait for at the least, in a loop that waits for one: none at first,
+// then none after others have had the processor, which a wait in the kernel would keep from them, and then one, since
+// nobody wants it.
+func patientWait(tries int) (least int) {
+	switch tries {
+	case 0:
+		return 0
+	case 1:
+		runtime.Gosched()
+		return 0
+	}
+	return 1
+}
+
 // wait waits until w is not being read any more.
 func (r *readAhead) wait(w *window) {
 	for tries := 0; w.under; tries++ {
-		least := 0
-		switch tries {
-		case 0:
-		case 1:
-			runtime.Gosched() // who waits for this processor gets it
-		default:
-			least = 1 // nobody does
-		}
-		r.done = r.queue.Wait(r.done[:0], least)
+		r.done = r.queue.Wait(r.done[:0], patientWait(tries))
 		for _, q := range r.done {
 			o := q.Owner.(*window)
 			o.seg.release()

@@ -10,7 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// What is read ahead is what the segments have, also where the head moves on in the middle of a window (S3).
+// What is read ahead is what the segments have, also where the head moves on in the middle of a window (S4).
 func TestReadAhead_AsTheSegments(t *testing.T) {
 	for _, d := range disks {
 		t.Run(d.name, func(t *testing.T) {

@@ -128,18 +128,28 @@ func (g *segment) release() {
 
 // write writes b, a multiple of blockBytes, at log offset a; the bytes lie in one segment.
 func (s *segments) write(b []byte, a uint64) error {
-	g, err := s.acquire(a/s.size, true)
+	g, err := s.forWrite(a, uint64(len(b)))
 	if err != nil {
 		return err
 	}
 	defer g.release()
-	off := a % s.size
-	if err := s.grow(g, off+uint64(len(b))); err != nil {
-		return err
+	_, err = g.file.WriteAt(b, int64(a%s.size))
+	return err
+}
+
+// forWrite returns the segment of n bytes at log offset a, which are about to be written, with a reference and with room
+// for them.
+func (s *segments) forWrite(a, n uint64) (*segment, error) {
+	g, err := s.acquire(a/s.size, true)
+	if err != nil {
+		return nil, err
+	}
+	if err := s.grow(g, a%s.size+n); err != nil {
+		g.release()
+		return nil, err
 	}
 	g.dirty.Store(true)
-	_, err = g.file.WriteAt(b, int64(off))
-	return err
+	return g, nil
 }
 
 // grow allocates g up to end, and a step further.

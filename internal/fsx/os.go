@@ -150,12 +150,17 @@ func (o *osFile) WriteAt(p []byte, off int64) (int, error) {
 	if err := o.check("write", p, off); err != nil {
 		return 0, err
 	}
+	return o.writeAt(p, off)
+}
+
+// writeAt is WriteAt after the arguments have been checked, of a file that is not closed or has a use.
+func (o *osFile) writeAt(p []byte, off int64) (int, error) {
 	n, err := o.io.WriteAt(p, off)
 	if err == nil {
 		return n, nil
 	}
 	if o.refused(n, err) {
-		return o.WriteAt(p, off)
+		return o.writeAt(p, off)
 	}
 	return 0, err
 }

@@ -2,28 +2,30 @@ package fsx
 
 import "sync"
 
-// Request is one read of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer belong to the
-// queue.
+// Request is one read or write of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer belong
+// to the queue.
 type Request struct {
-	File File
-	P    []byte // on the heap or off it, never on a stack; aligned as [File] says
-	Off  int64
-	Tag  int // the caller's
+	File  File
+	P     []byte // on the heap or off it, never on a stack; aligned as [File] says
+	Off   int64
+	Write bool
+	Tag   int // the caller's
 
 	Owner any // the caller's, too
 
-	// The result, as [File.ReadAt] would have returned it.
+	// The result, as [File.ReadAt] or [File.WriteAt] would have returned it.
 	N   int
 	Err error
 
 	os *osFile // File, while its descriptor is in use
 }
 
-// Queue has many reads of files under way at a time, without a goroutine or a thread for each.
+// Queue has many reads and writes of files under way at a time, without a goroutine or a thread for each.
 //
-// Reads of files of [OS] for which [File.Direct] holds are given to the kernel (Linux AIO), where there is one that
-// takes them; other files of OS are read by a few goroutines. Reads of any other File are done one after the other
-// within Submit, each by one ReadAt: a double that counts, fails or holds calls sees them in the order of Submit.
+// Those of files of [OS] for which [File.Direct] holds are given to the kernel (Linux AIO), where there is one that
+// takes them; for other files of OS there are a few goroutines. Those of any other File are done one after the other
+// within Submit, each by one ReadAt or WriteAt: a double that counts, fails or holds calls sees them in the order of
+// Submit. What is under way has no order.
 //
 //	F6  A file and a buffer stay in use until the kernel has said that it is done with them. A file that is closed
 //	    meanwhile keeps its descriptor until then, so that no read ever reaches a file that got its number later.
@@ -44,46 +46,72 @@ type Queue struct {
 	backlog []*Request // of mu: for the kernel, as soon as it has room
 	pending []*Request // of mu: for the goroutines
 	workers int        // of mu: goroutines
-	pooled  int        // of mu: reads that the goroutines have or will take
-	inside  int        // of mu: reads that the kernel has, less those of a batch that it is just taking
+	pooled  int        // of mu: requests that the goroutines have or will take
+	inside  int        // of mu: requests that the kernel has, less those of a batch that it is just taking
 }
 
-// queueWorkers is how many goroutines read where the kernel has no queue.
+// queueWorkers is how many goroutines read and write where the kernel has no queue.
 const queueWorkers = 32
 
-// NewQueue returns a queue that gives the kernel up to depth reads at a time. It takes nothing from the system before
-// the first read that needs it.
+// NewQueue returns a queue that gives the kernel up to depth requests at a time. It takes nothing from the system before
+// the first one that needs it.
 func NewQueue(depth int) *Queue {
 	q := &Queue{depth: depth}
 	q.change.L = &q.mu
 	return q
 }
 
-// Queued reports whether reads of f gain by a queue.
+// Queued reports whether requests for f gain by a queue.
 func Queued(f File) bool {
 	_, ok := f.(*osFile)
 	return ok
 }
 
-// Submit begins reads.
-func (q *Queue) Submit(reads []*Request) {
+// op names the call for errors.
+func (r *Request) op() string {
+	if r.Write {
+		return "write"
+	}
+	return "read"
+}
+
+// directly does a request by one call of its file.
+func (r *Request) directly() {
+	if r.Write {
+		r.N, r.Err = r.File.WriteAt(r.P, r.Off)
+	} else {
+		r.N, r.Err = r.File.ReadAt(r.P, r.Off)
+	}
+}
+
+// plainly does a request whose arguments have been checked and whose file has a use.
+func (r *Request) plainly() {
+	if r.Write {
+		r.N, r.Err = r.os.writeAt(r.P, r.Off)
+	} else {
+		r.N, r.Err = r.os.readAt(r.P, r.Off)
+	}
+}
+
+// Submit begins reads and writes.
+func (q *Queue) Submit(requests []*Request) {
 	q.submitMu.Lock()
 	defer q.submitMu.Unlock()
 	batch := q.submitted[:0]
-	for _, r := range reads {
+	for _, r := range requests {
 		r.N, r.Err = 0, nil
 		o, ok := r.File.(*osFile)
 		if !ok {
-			r.N, r.Err = r.File.ReadAt(r.P, r.Off)
+			r.directly()
 			q.finish(r)
 			continue
 		}
-		if r.Err = o.check("read", r.P, r.Off); r.Err != nil || len(r.P) == 0 {
+		if r.Err = o.check(r.op(), r.P, r.Off); r.Err != nil || len(r.P) == 0 {
 			q.finish(r)
 			continue
 		}
 		if !o.use() {
-			r.Err = o.errClosed("read")
+			r.Err = o.errClosed(r.op())
 			q.finish(r)
 			continue
 		}
@@ -92,14 +120,14 @@ func (q *Queue) Submit(reads []*Request) {
 			batch = append(batch, r)
 			continue
 		}
-		q.goRead(r)
+		q.pool(r)
 	}
 	q.submit(batch)
 	clear(batch)
 	q.submitted = batch[:0]
 }
 
-// submit gives reads to the kernel, those that found no room before first. The caller holds submitMu.
+// submit gives requests to the kernel, those that found no room before first. The caller holds submitMu.
 func (q *Queue) submit(batch []*Request) {
 	q.mu.Lock()
 	q.backlog = append(q.backlog, batch...)
@@ -116,7 +144,7 @@ func (q *Queue) haveKernel() bool {
 	return !q.noKernel
 }
 
-// submitBacklog gives the kernel as much of the backlog as it has room for. A read that it refuses is done in the
+// submitBacklog gives the kernel as much of the backlog as it has room for. One that it refuses is done in the
 // plain way, which also has the right error. The caller holds submitMu.
 func (q *Queue) submitBacklog() {
 	for {
@@ -140,26 +168,21 @@ func (q *Queue) submitBacklog() {
 			q.mu.Unlock()
 			n -= taken
 			if refused != nil {
-				q.plain(refused)
+				refused.plainly()
+				q.finish(refused)
 			}
 		}
 	}
 }
 
 // dropFront removes the first n and keeps the memory.
-func dropFront(reads []*Request, n int) []*Request {
-	m := copy(reads, reads[n:])
-	clear(reads[m:])
-	return reads[:m]
+func dropFront(requests []*Request, n int) []*Request {
+	m := copy(requests, requests[n:])
+	clear(requests[m:])
+	return requests[:m]
 }
 
-// plain does a read by ReadAt.
-func (q *Queue) plain(r *Request) {
-	r.N, r.Err = r.os.readAt(r.P, r.Off)
-	q.finish(r)
-}
-
-// finish hands a read over to Wait.
+// finish hands a request over to Wait.
 func (q *Queue) finish(r *Request) {
 	q.letGo(r)
 	q.mu.Lock()
@@ -175,8 +198,8 @@ func (q *Queue) letGo(r *Request) {
 	}
 }
 
-// goRead has a goroutine do a read.
-func (q *Queue) goRead(r *Request) {
+// pool has a goroutine do a request.
+func (q *Queue) pool(r *Request) {
 	q.mu.Lock()
 	q.pending = append(q.pending, r)
 	q.pooled++
@@ -190,7 +213,7 @@ func (q *Queue) goRead(r *Request) {
 	}
 }
 
-// work reads as long as there is something to read.
+// work does requests as long as there are some.
 func (q *Queue) work() {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -198,7 +221,7 @@ func (q *Queue) work() {
 		r := q.pending[0]
 		q.pending = dropFront(q.pending, 1)
 		q.mu.Unlock()
-		r.N, r.Err = r.os.readAt(r.P, r.Off)
+		r.plainly()
 		q.letGo(r)
 		q.mu.Lock()
 		q.pooled--
@@ -208,7 +231,7 @@ func (q *Queue) work() {
 	q.workers--
 }
 
-// Wait waits until at least atLeast reads have ended, or all that are under way if these are fewer, and appends those
+// Wait waits until at least atLeast requests have ended, or all that are under way if these are fewer, and appends those
 // that have ended to done.
 func (q *Queue) Wait(done []*Request, atLeast int) []*Request {
 	for had := len(done); ; {
@@ -239,7 +262,7 @@ func (q *Queue) Wait(done []*Request, atLeast int) []*Request {
 	}
 }
 
-// reap takes what the kernel has finished, waiting for atLeast reads that are inside.
+// reap takes what the kernel has finished, waiting for atLeast requests that are inside.
 func (q *Queue) reap(done []*Request, atLeast int) []*Request {
 	from := len(done)
 	n := q.kernel.wait(atLeast)
@@ -269,7 +292,7 @@ func (q *Queue) Idle() bool {
 	return q.inside == 0 && q.pooled == 0 && len(q.done) == 0 && len(q.backlog) == 0
 }
 
-// Close waits for the reads that are under way, drops their results, and gives everything back. Nobody may call Submit
+// Close waits for the requests that are under way, drops their results, and gives everything back. Nobody may call Submit
 // or Wait meanwhile, or afterwards.
 func (q *Queue) Close() error {
 	var done []*Request

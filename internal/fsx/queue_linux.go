@@ -43,6 +43,10 @@ const (
 	iocbLength = 32
 	iocbOffset = 40
 
+	// IOCB_CMD_PREAD and IOCB_CMD_PWRITE.
+	iocbRead  = 0
+	iocbWrite = 1
+
 	// Within struct io_event.
 	eventData   = 0
 	eventResult = 16
@@ -102,18 +106,22 @@ func (k *kernelQueue) eventAt(i int) uintptr {
 
 func (k *kernelQueue) word(off uintptr, v uint64) { mem.StorePlain(k.region.At(off), v) }
 
-// prepare fills iocbs for as many of reads as there are slots, and returns how many.
-func (k *kernelQueue) prepare(reads []*Request) int {
-	n := min(len(reads), len(k.free))
+// prepare fills iocbs for as many of requests as there are slots, and returns how many.
+func (k *kernelQueue) prepare(requests []*Request) int {
+	n := min(len(requests), len(k.free))
 	k.batch, k.at = k.batch[:0], 0
-	for i, r := range reads[:n] {
+	for i, r := range requests[:n] {
 		slot := k.free[len(k.free)-1]
 		k.free = k.free[:len(k.free)-1]
 		k.slots[slot] = r
 		k.batch = append(k.batch, slot)
 		at := k.iocbAt(slot)
 		k.word(at+iocbData, uint64(slot))
-		k.word(at+iocbOpcode, uint64(r.os.fd)<<32) // IOCB_CMD_PREAD is 0
+		opcode := uint64(iocbRead)
+		if r.Write {
+			opcode = iocbWrite
+		}
+		k.word(at+iocbOpcode, uint64(r.os.fd)<<32|opcode)
 		k.word(at+iocbBuf, uint64(address(r.P)))
 		k.word(at+iocbLength, uint64(len(r.P)))
 		k.word(at+iocbOffset, uint64(r.Off))
@@ -152,7 +160,7 @@ func (k *kernelQueue) freeSlot(slot int) *Request {
 	return r
 }
 
-// wait waits until atLeast reads have ended, and returns how many have.
+// wait waits until atLeast requests have ended, and returns how many have.
 func (k *kernelQueue) wait(atLeast int) int {
 	n, err := k.events(atLeast)
 	if err != nil {
@@ -186,16 +194,16 @@ func (k *kernelQueue) event(i int) *Request {
 	return r
 }
 
-// settle turns the kernel's result into that of ReadAt. What is not plainly a success or a failure of the device is
-// asked for again in the plain way: the end of the file, a read that stopped half-way, a device that refuses direct
+// settle turns the kernel's result into that of ReadAt or WriteAt. What is not plainly a success or a failure of the
+// device is asked for again in the plain way: the end of the file, what stopped half-way, a device that refuses direct
 // I/O.
 func (r *Request) settle() {
 	switch {
 	case r.N == len(r.P):
 	case r.N >= 0 || again(syscall.Errno(-r.N)):
-		r.N, r.Err = r.os.readAt(r.P, r.Off)
+		r.plainly()
 	default:
-		r.N, r.Err = 0, &fs.PathError{Op: "read", Path: r.os.f.Name(), Err: syscall.Errno(-r.N)}
+		r.N, r.Err = 0, &fs.PathError{Op: r.op(), Path: r.os.f.Name(), Err: syscall.Errno(-r.N)}
 	}
 }
 

@@ -329,3 +329,56 @@ func BenchmarkQueue(b *testing.B) {
 		})
 	}
 }
+
+// What a queue writes is in the file, beside what it reads at the same time; a write after the close fails as WriteAt
+// does.
+func TestQueue_Writes(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			fsys, dir, flag := k.open(t)
+			const blocks, rounds, depth = 64, 20, 8
+			f, data := queueFile(t, fsys, dir, flag, blocks, 0)
+			q := NewQueue(depth)
+			defer q.Close()
+			for round := range rounds {
+				var requests []*Request
+				for b := 0; b < blocks; b += 2 { // one block is written, the next one read
+					w := request(f, b, 1, b)
+					w.Write = true
+					for i := range w.P {
+						w.P[i] = byte(round + b + i)
+					}
+					copy(data[b*BlockSize:], w.P)
+					requests = append(requests, w, request(f, b+1, 1, b+1))
+				}
+				q.Submit(requests)
+				done := q.Wait(nil, len(requests))
+				if len(done) != len(requests) {
+					t.Fatalf("%d of %d have ended", len(done), len(requests))
+				}
+				for _, r := range done {
+					if r.Write && (r.N != BlockSize || r.Err != nil) {
+						t.Errorf("write of block %d: %d, %v", r.Tag, r.N, r.Err)
+					}
+					if !r.Write {
+						checkRead(t, r, data)
+					}
+				}
+				all := request(f, 0, blocks, 0)
+				q.Submit([]*Request{all})
+				q.Wait(nil, 1)
+				checkRead(t, all, data)
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			w := request(f, 0, 1, 0)
+			w.Write = true
+			q.Submit([]*Request{w})
+			q.Wait(nil, 1)
+			if w.N != 0 || !errors.Is(w.Err, fs.ErrClosed) {
+				t.Errorf("write of a closed file: %d, %v", w.N, w.Err)
+			}
+		})
+	}
+}
