@@ -16,7 +16,9 @@ func TestLog_AddressesRunOut(t *testing.T) {
 	}
 	at := lastLimit - 40*s.log.pageBytes
 	s.log.place(at)
+	s.commitMu.Lock()
 	s.committed.start = at
+	s.commitMu.Unlock()
 	value := make([]byte, 8000)
 	n := uint64(0)
 	for ; n < 1000; n++ {
