@@ -76,16 +76,6 @@ func (l *hybridLog) flushLocked(target uint64) error {
 	return nil
 }
 
-// closeFlusher gives back what the flusher has. Nothing is flushed any more.
-func (l *hybridLog) closeFlusher() error {
-	l.flushMu.Lock()
-	defer l.flushMu.Unlock()
-	if l.flusher.queue == nil {
-		return nil
-	}
-	return l.flusher.queue.Close()
-}
-
 // beginPiece begins to write [from, to) of one page, of a flush to target. One of the pieces is free.
 func (l *hybridLog) beginPiece(from, to, target uint64) error {
 	f := &l.flusher
@@ -102,9 +92,6 @@ func (l *hybridLog) beginPiece(from, to, target uint64) error {
 	p.to, p.ended = to, false
 	p.write = fsx.Request{File: p.seg.file, P: buf, Off: int64(from % size), Write: true, Owner: p}
 	f.under++
-	if f.queue == nil {
-		f.queue = fsx.NewQueue(flushPieces)
-	}
 	f.one = append(f.one[:0], &p.write)
 	f.queue.Submit(f.one)
 	return nil

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/step"
@@ -106,6 +107,7 @@ func newLog(c logConfig) (*hybridLog, error) {
 		epochs:          c.epochs,
 		segments:        c.segments,
 		singles:         newGather(),
+		flusher:         flusher{queue: fsx.NewQueue(flushPieces)},
 		spilling:        c.spilling,
 		stalled:         c.stalled,
 		grown:           c.grown,
