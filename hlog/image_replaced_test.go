@@ -148,14 +148,14 @@ func TestRestore_ImageReplacedMeanwhile(t *testing.T) {
 func TestRestore_BeforeTheImageIsInTheManifest(t *testing.T) {
 	s := imaged(t, tiny().FS)
 	m := s.current()
-	id, retired, due := uint64(0), 0, false
+	s.purgeMu.Lock() // or the background takes the image
 	pace(s, 1)
-	within(t, "an image", func() {
-		for !due {
-			id, retired, due = s.images.claim(members(m).fuzzy, m.Cut, s.versions.NextImageID(m.Cut))
-		}
-	})
+	id, retired, due := s.images.claim(members(m).fuzzy, m.Cut, s.versions.NextImageID(m.Cut))
 	pace(s, never)
+	s.purgeMu.Unlock()
+	if !due {
+		t.Fatal("no image is due")
+	}
 	ref, err := s.writeImage(id, m)
 	must(t, err)
 	if !s.images.finish(ref, retired) {

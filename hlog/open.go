@@ -238,7 +238,8 @@ func (s *Store) openVersions() error {
 }
 
 // tidy removes the log beyond the last committed byte, which a crash left. Other files that nothing refers to can wait
-// (sweep).
+// (sweep), but for the segment that new log would go on in: its name is known to be durable only if a version has
+// something there, and no sync makes it so after one that has failed (G8).
 func (s *Store) tidy() error {
 	if len(s.versions.Damaged()) > 0 {
 		return nil
@@ -247,7 +248,15 @@ func (s *Store) tidy() error {
 	if err != nil {
 		return err
 	}
-	return s.segments.truncate(alignBlock(s.versions.MaxEnd()), names)
+	committed, _, err := s.versions.References()
+	if err != nil {
+		return err
+	}
+	end := alignBlock(s.versions.MaxEnd())
+	if segment := end - end%s.segments.size; !committed.Intersects(segment, segment+s.segments.size) {
+		end = segment
+	}
+	return s.segments.truncate(end, names)
 }
 
 // sweep removes the files that nothing refers to, which an earlier process left: a crash may leave many.
