@@ -41,14 +41,9 @@ type piece struct {
 // error of that sync.
 var errNotDurable = errors.New("hlog: an earlier sync failed after its pages had been dropped from memory; the log can no longer be made durable")
 
-// flushTo writes the log up to target, which lies at or below safeReadOnly and on a page or block boundary.
-func (l *hybridLog) flushTo(target uint64) error {
-	l.flushMu.Lock()
-	defer l.flushMu.Unlock()
-	return l.flushLocked(target)
-}
-
-func (l *hybridLog) flushLocked(target uint64) error {
+// flush writes the log up to target, which lies at or below safeReadOnly and on a page or block boundary. The caller
+// holds flushMu.
+func (l *hybridLog) flush(target uint64) error {
 	f := &l.flusher
 	from := l.flushed.Load()
 	var failed error
@@ -177,7 +172,7 @@ func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 func (l *hybridLog) syncTo(target uint64) error {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
-	if err := l.flushLocked(target); err != nil {
+	if err := l.flush(target); err != nil {
 		return err
 	}
 	if l.durable.Load() >= target {

@@ -53,7 +53,7 @@ func TestEpoch_IsDrainedBeforeTheSecondStep(t *testing.T) {
 		drains(t, s, func() { l.shiftReadOnly(target) },
 			func() bool { return l.readOnly.Load() >= target }, func() bool { return l.safeReadOnly.Load() >= target })
 	})
-	must(t, l.flushTo(target))
+	must(t, l.syncTo(target))
 	t.Run("H3", func(t *testing.T) {
 		l.pageMu.Lock()
 		defer l.pageMu.Unlock()

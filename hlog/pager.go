@@ -7,7 +7,7 @@ import (
 )
 
 // The pager moves the regions of the log as its tail moves: it makes old pages read-only, writes them, drops them
-// from memory and opens new ones. It is the only place where frames change hands. One pass:
+// from memory and opens new ones. It is the only place where frames change hands. For each page, in this order:
 //
 //	readOnly := target     records below are no longer updated in place
 //	Synchronize            every operation that saw the old offset has left
@@ -16,9 +16,15 @@ import (
 //	head := target         operations that enter now read from disk
 //	Synchronize            nobody reads the frames below head (H3)
 //	limit := ...           the frames are reused
+//
+// A pass begins with the last three, for pages that were written before: so operations that fill pages, as all do after
+// a cut, do not wait while a checkpoint has the flusher, nor for its sync.
+//
+// aheadBytes is about what two cores fill in the 10 ms that a goroutine may wait for a processor when all are busy.
 const (
 	minAheadPages = 2
 	maxAheadPages = 4
+	aheadBytes    = 16 << 20
 	minWindow     = 4
 
 	// lastLimit is where pages are no longer opened: far enough below the last address for the cuts of versions and for
@@ -34,7 +40,7 @@ func (l *hybridLog) windowPages() uint64 {
 
 // aheadPages returns how many pages are kept open beyond the one at the tail.
 func (l *hybridLog) aheadPages(window uint64) uint64 {
-	return min(max(window/16, minAheadPages), maxAheadPages)
+	return min(max(window/16, minAheadPages), max(uint64(aheadBytes)>>l.pageBits, maxAheadPages))
 }
 
 // run is the pager's loop.
@@ -60,7 +66,7 @@ func (l *hybridLog) stepPager() {
 	}
 }
 
-// turn makes passes until the pages ahead of the tail are open.
+// turn makes passes until the pages ahead of the tail are open, and what is read-only is written.
 func (l *hybridLog) turn() error {
 	l.grown()
 	for {
@@ -72,7 +78,8 @@ func (l *hybridLog) turn() error {
 	}
 }
 
-// pass moves each region boundary once; moved reports whether pages were opened.
+// pass opens pages or, if none can or need be opened, makes older ones read-only and writes some; moved reports whether
+// it did either.
 func (l *hybridLog) pass() (moved bool, err error) {
 	window := l.windowPages()
 	ahead := l.aheadPages(window)
@@ -82,10 +89,16 @@ func (l *hybridLog) pass() (moved bool, err error) {
 	if resident := window * l.pageBytes; wantLimit > resident {
 		wantHead = wantLimit - resident
 	}
-	l.shiftReadOnly(max(l.readOnlyTarget(tail, window, ahead), min(wantHead, l.pageStart(tail))))
-	if err := l.flushTo(l.pageStart(l.safeReadOnly.Load())); err != nil {
-		return false, err
+	if moved, err = l.openPages(wantLimit, wantHead, window); moved || err != nil {
+		return moved, err
 	}
+	l.shiftReadOnly(max(l.readOnlyTarget(tail, window, ahead), min(wantHead, l.pageStart(tail))))
+	return l.flushSome(wantHead)
+}
+
+// openPages drops what is written below wantHead from memory and opens pages up to wantLimit, as far as there is room
+// for them.
+func (l *hybridLog) openPages(wantLimit, wantHead, window uint64) (opened bool, err error) {
 	l.pageMu.Lock()
 	defer l.pageMu.Unlock()
 	l.evict(min(wantHead, l.pageStart(l.flushed.Load())), window)
@@ -94,14 +107,32 @@ func (l *hybridLog) pass() (moved bool, err error) {
 	if l.tail.Load() >= lastLimit-2*l.pageBytes {
 		return false, ErrLogFull
 	}
-	if old := l.limit.Load(); limit > old {
-		for a := old; a < limit; a += l.pageBytes {
-			l.region.Prefault(int(a&l.ring.Mask), int(l.pageBytes))
-		}
-		l.limit.Store(limit)
-		return true, nil
+	old := l.limit.Load()
+	if limit <= old {
+		return false, nil
 	}
-	return false, nil
+	for a := old; a < limit; a += l.pageBytes {
+		l.region.Prefault(int(a&l.ring.Mask), int(l.pageBytes))
+	}
+	l.limit.Store(limit)
+	return true, nil
+}
+
+// flushSome writes read-only pages: those below need, and a few more, so that pages can be opened in between. What is
+// not needed yet can wait for a flush or a sync that is under way; the next page asks again.
+func (l *hybridLog) flushSome(need uint64) (moved bool, err error) {
+	if l.flushed.Load() < need {
+		l.flushMu.Lock()
+	} else if !l.flushMu.TryLock() {
+		return false, nil
+	}
+	defer l.flushMu.Unlock()
+	from := l.flushed.Load()
+	to := min(l.pageStart(l.safeReadOnly.Load()), max(need, l.pageStart(from)+2*flushPieces*l.pageBytes))
+	if to <= from {
+		return false, nil
+	}
+	return true, l.flush(to)
 }
 
 // readOnlyTarget returns the read-only offset that the mutable fraction asks for.
