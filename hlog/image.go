@@ -273,7 +273,7 @@ func (s *Store) streamImage(f fsx.File, m *checkpoint.Manifest) (int64, error) {
 	out := &fileWriter{f: f}
 	buffered := bufio.NewWriterSize(out, 256<<10)
 	s.tableMu.RLock()
-	_, err := s.index().WriteImage(s.longIndexWork(), buffered, logBegin(m), follow.target)
+	_, err := s.index().WriteImage(s.longIndexWork(), buffered, logBegin(m), follow.targets)
 	s.tableMu.RUnlock()
 	if err == nil {
 		err = buffered.Flush()

@@ -56,10 +56,11 @@ func readRef(b []byte) blockRef {
 // image that the index was opened with is loaded first. After an error, be it that of ctx or of w, what was written is
 // useless.
 //
-// Every address goes through resolve, if that is not nil, outside the epoch: what it returns is written. It is for
-// images of an earlier state, whose addresses the caller can find by following chains.
+// The entries go through resolve, if that is not nil, outside the epoch, in groups of no more than some hundred: it
+// may replace their addresses, and what it leaves is written. It is for images of an earlier state, whose addresses the
+// caller can find by following chains.
 func (x *Index) WriteImage(
-	ctx context.Context, w io.Writer, drop word.Address, resolve func(word.Address) (word.Address, error),
+	ctx context.Context, w io.Writer, drop word.Address, resolve func([]word.Entry) error,
 ) (ImageInfo, error) {
 	if err := x.LoadAll(ctx); err != nil {
 		return ImageInfo{}, err
@@ -86,16 +87,28 @@ func (x *Index) WriteImage(
 			return ImageInfo{}, err
 		}
 		b.reset(per)
-		for i := range per {
-			g.Enter()
-			entries := b.collect(t, first+i)
-			g.Exit()
-			if err := redirect(entries, resolve); err != nil {
-				return ImageInfo{}, err
+		for from := uint64(0); from < per; from += imageGroup {
+			to := min(from+imageGroup, per)
+			b.entries = b.entries[:0]
+			for i := from; i < to; i++ {
+				g.Enter()
+				b.collect(t, first+i)
+				g.Exit()
+				b.ends[i-from] = len(b.entries)
 			}
-			entries = prune(entries, drop)
-			b.add(i, entries)
-			info.Entries += int64(len(entries))
+			if resolve != nil {
+				if err := resolve(b.entries); err != nil {
+					return ImageInfo{}, fmt.Errorf("index: writing an image: %w", err)
+				}
+			}
+			begin := 0
+			for i := from; i < to; i++ {
+				end := b.ends[i-from]
+				entries := prune(b.entries[begin:end:end], drop)
+				b.add(i, entries)
+				info.Entries += int64(len(entries))
+				begin = end
+			}
 		}
 		if _, err := w.Write(b.buf); err != nil {
 			return ImageInfo{}, fmt.Errorf("index: writing an image: %w", err)
@@ -137,7 +150,11 @@ type block struct {
 	buf      []byte
 	overflow uint64 // overflow buckets so far
 	entries  []word.Entry
+	ends     [imageGroup]int // of the buckets of a group, in entries
 }
+
+// imageGroup is how many buckets are collected at a time, so that resolve can fetch ahead.
+const imageGroup = 16
 
 func (b *block) reset(buckets uint64) {
 	n := int(buckets) * bucketBytes
@@ -149,26 +166,11 @@ func (b *block) reset(buckets uint64) {
 	b.overflow = 0
 }
 
-// redirect replaces the addresses of entries by what resolve makes of them.
-func redirect(entries []word.Entry, resolve func(word.Address) (word.Address, error)) error {
-	if resolve == nil {
-		return nil
-	}
-	for i, e := range entries {
-		a, err := resolve(e.Address())
-		if err != nil {
-			return fmt.Errorf("index: writing an image: %w", err)
-		}
-		entries[i] = e.WithAddress(a)
-	}
-	return nil
-}
-
-// collect returns the entries of a bucket. The caller is inside the epoch and holds the table.
-func (b *block) collect(t *table, bucket uint64) []word.Entry {
+// collect appends the entries of a bucket to those of the group. The caller is inside the epoch and holds the table.
+func (b *block) collect(t *table, bucket uint64) {
 	var w waiter
-	for {
-		entries, tentative := b.entries[:0], false
+	for begin := len(b.entries); ; {
+		entries, tentative := b.entries[:begin], false
 		for p := t.bucket(bucket); p != nil; p = t.next(p) {
 			for i := range bucketSlots {
 				step()
@@ -181,13 +183,13 @@ func (b *block) collect(t *table, bucket uint64) []word.Entry {
 				}
 			}
 		}
-		b.entries = entries
-		if tentative && len(entries) > 0 && entries[0].Tag() == word.CatchAll {
+		if tentative && len(entries) > begin && entries[begin].Tag() == word.CatchAll {
 			// Whether it becomes an entry decides where its hash is replayed to (I10).
 			w.wait()
 			continue
 		}
-		return current(entries)
+		b.entries = entries[:begin+len(current(entries[begin:]))]
+		return
 	}
 }
 

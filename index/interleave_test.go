@@ -455,7 +455,9 @@ func TestInterleavings_Image(t *testing.T) {
 				from := w.l.end()
 				bodies = append(bodies, func() {
 					var b block
-					entries = append(entries, prune(b.collect(w.table.Load(), 0), 0)...)
+					b.entries = b.entries[:0]
+					b.collect(w.table.Load(), 0)
+					entries = append(entries, prune(b.entries, 0)...)
 				})
 				return bodies, func() { w.checkImage(entries, from) }, w.end
 			})
