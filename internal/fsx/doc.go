@@ -20,7 +20,7 @@
 //	    later Sync that returns nil does not change that: the kernel has dropped the dirty pages. The bytes must be
 //	    written again.
 //
-// [Queue] has many reads under way at a time; F6 and F7, about what is in use meanwhile, stand there.
+// [Queue] has many reads, writes and syncs under way at a time; F6 and F7, about what is in use meanwhile, stand there.
 //
 // # Names
 //

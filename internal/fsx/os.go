@@ -80,7 +80,8 @@ func (osFS) Open(name string, f Flag) (File, error) {
 
 func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, dirPerm) }
 
-func (osFS) Remove(name string) error { return os.Remove(name) }
+// Remove gives the blocks of a large file back a moment later, where the kernel does that by itself.
+func (osFS) Remove(name string) error { return remove(name) }
 
 func (osFS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
 

@@ -35,3 +35,5 @@ func syncDir(dir string) error {
 	}
 	return join(err, f.Close())
 }
+
+func remove(name string) error { return os.Remove(name) }

@@ -2,30 +2,31 @@ package fsx
 
 import "sync"
 
-// Request is one read or write of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer belong
-// to the queue.
+// Request is one read, write or sync of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer
+// belong to the queue.
 type Request struct {
 	File  File
 	P     []byte // on the heap or off it, never on a stack; aligned as [File] says
 	Off   int64
 	Write bool
-	Tag   int // the caller's
+	Sync  bool // neither read nor write, and without P and Off: [File.Sync], of writes that have ended before Submit
+	Tag   int  // the caller's
 
 	Owner any // the caller's, too
 
-	// The result, as [File.ReadAt] or [File.WriteAt] would have returned it.
+	// The result, as [File.ReadAt], [File.WriteAt] or [File.Sync] would have returned it.
 	N   int
 	Err error
 
 	os *osFile // File, while its descriptor is in use
 }
 
-// Queue has many reads and writes of files under way at a time, without a goroutine or a thread for each.
+// Queue has many reads and writes of files under way at a time, and syncs, without a goroutine or a thread for each.
 //
-// Those of files of [OS] for which [File.Direct] holds are given to the kernel (Linux AIO), where there is one that
-// takes them; for other files of OS there are a few goroutines. Those of any other File are done one after the other
-// within Submit, each by one ReadAt or WriteAt: a double that counts, fails or holds calls sees them in the order of
-// Submit. What is under way has no order.
+// Those of files of [OS] for which [File.Direct] holds, and syncs of all files of OS, are given to the kernel (Linux AIO),
+// where there is one that takes them; for other files of OS there are a few goroutines. Those of any other File are done
+// one after the other within Submit, each by one ReadAt, WriteAt or Sync: a double that counts, fails or holds calls sees
+// them in the order of Submit. What is under way has no order.
 //
 //	F6  A file and a buffer stay in use until the kernel has said that it is done with them. A file that is closed
 //	    meanwhile keeps its descriptor until then, so that no read ever reaches a file that got its number later.
@@ -69,7 +70,10 @@ func Queued(f File) bool {
 
 // op names the call for errors.
 func (r *Request) op() string {
-	if r.Write {
+	switch {
+	case r.Sync:
+		return "sync"
+	case r.Write:
 		return "write"
 	}
 	return "read"
@@ -77,23 +81,29 @@ func (r *Request) op() string {
 
 // directly does a request by one call of its file.
 func (r *Request) directly() {
-	if r.Write {
+	switch {
+	case r.Sync:
+		r.Err = r.File.Sync()
+	case r.Write:
 		r.N, r.Err = r.File.WriteAt(r.P, r.Off)
-	} else {
+	default:
 		r.N, r.Err = r.File.ReadAt(r.P, r.Off)
 	}
 }
 
 // plainly does a request whose arguments have been checked and whose file has a use.
 func (r *Request) plainly() {
-	if r.Write {
+	switch {
+	case r.Sync:
+		r.N, r.Err = 0, r.os.sync()
+	case r.Write:
 		r.N, r.Err = r.os.writeAt(r.P, r.Off)
-	} else {
+	default:
 		r.N, r.Err = r.os.readAt(r.P, r.Off)
 	}
 }
 
-// Submit begins reads and writes.
+// Submit begins reads, writes and syncs.
 func (q *Queue) Submit(requests []*Request) {
 	q.submitMu.Lock()
 	defer q.submitMu.Unlock()
@@ -106,9 +116,11 @@ func (q *Queue) Submit(requests []*Request) {
 			q.finish(r)
 			continue
 		}
-		if r.Err = o.check(r.op(), r.P, r.Off); r.Err != nil || len(r.P) == 0 {
-			q.finish(r)
-			continue
+		if !r.Sync {
+			if r.Err = o.check(r.op(), r.P, r.Off); r.Err != nil || len(r.P) == 0 {
+				q.finish(r)
+				continue
+			}
 		}
 		if !o.use() {
 			r.Err = o.errClosed(r.op())
@@ -116,7 +128,7 @@ func (q *Queue) Submit(requests []*Request) {
 			continue
 		}
 		r.os = o
-		if o.direct.Load() && q.haveKernel() {
+		if (r.Sync || o.direct.Load()) && q.haveKernel() {
 			batch = append(batch, r)
 			continue
 		}

@@ -43,9 +43,10 @@ const (
 	iocbLength = 32
 	iocbOffset = 40
 
-	// IOCB_CMD_PREAD and IOCB_CMD_PWRITE.
+	// IOCB_CMD_PREAD, IOCB_CMD_PWRITE and, which the kernel takes since 4.18, IOCB_CMD_FDSYNC.
 	iocbRead  = 0
 	iocbWrite = 1
+	iocbSync  = 3
 
 	// Within struct io_event.
 	eventData   = 0
@@ -117,14 +118,17 @@ func (k *kernelQueue) prepare(requests []*Request) int {
 		k.batch = append(k.batch, slot)
 		at := k.iocbAt(slot)
 		k.word(at+iocbData, uint64(slot))
-		opcode := uint64(iocbRead)
-		if r.Write {
+		opcode, buf, length, off := uint64(iocbRead), uint64(address(r.P)), uint64(len(r.P)), uint64(r.Off)
+		switch {
+		case r.Sync:
+			opcode, buf, length, off = iocbSync, 0, 0, 0
+		case r.Write:
 			opcode = iocbWrite
 		}
 		k.word(at+iocbOpcode, uint64(r.os.fd)<<32|opcode)
-		k.word(at+iocbBuf, uint64(address(r.P)))
-		k.word(at+iocbLength, uint64(len(r.P)))
-		k.word(at+iocbOffset, uint64(r.Off))
+		k.word(at+iocbBuf, buf)
+		k.word(at+iocbLength, length)
+		k.word(at+iocbOffset, off)
 		k.word(k.pointerAt(i), uint64(mem.Address(k.region.At(at))))
 	}
 	return n
@@ -146,7 +150,7 @@ func (k *kernelQueue) submit() int {
 	}
 }
 
-// takeBack returns the first read that the kernel has not taken, and frees its slot.
+// takeBack returns the first request that the kernel has not taken, and frees its slot.
 func (k *kernelQueue) takeBack() *Request {
 	slot := k.batch[k.at]
 	k.at++
@@ -185,7 +189,7 @@ func (k *kernelQueue) events(atLeast int) (int, error) {
 	}
 }
 
-// event returns the read that the i-th event of the last wait is about, with its result in N: a negative one is an
+// event returns the request that the i-th event of the last wait is about, with its result in N: a negative one is an
 // errno.
 func (k *kernelQueue) event(i int) *Request {
 	at := k.eventAt(i)
@@ -194,16 +198,17 @@ func (k *kernelQueue) event(i int) *Request {
 	return r
 }
 
-// settle turns the kernel's result into that of ReadAt or WriteAt. What is not plainly a success or a failure of the
+// settle turns the kernel's result into that of ReadAt, WriteAt or Sync. What is not plainly a success or a failure of the
 // device is asked for again in the plain way: the end of the file, what stopped half-way, a device that refuses direct
-// I/O.
+// I/O. A sync that the kernel has begun is not: a second one would not say what the first has found (F5).
 func (r *Request) settle() {
+	errno := syscall.Errno(-r.N)
 	switch {
-	case r.N == len(r.P):
-	case r.N >= 0 || again(syscall.Errno(-r.N)):
+	case r.Sync && r.N == 0, !r.Sync && r.N == len(r.P):
+	case r.Sync && (errno == unix.EINVAL || errno == unix.EOPNOTSUPP), !r.Sync && (r.N >= 0 || again(errno)):
 		r.plainly()
 	default:
-		r.N, r.Err = 0, &fs.PathError{Op: r.op(), Path: r.os.f.Name(), Err: syscall.Errno(-r.N)}
+		r.N, r.Err = 0, &fs.PathError{Op: r.op(), Path: r.os.f.Name(), Err: errno}
 	}
 }
 

@@ -134,3 +134,17 @@ func TestQueue_ResultsOfTheKernel(t *testing.T) {
 		t.Errorf("a read that stopped half-way: %v", r.Err)
 	}
 }
+
+// What a sync that the kernel has begun ends with is its result: it is not tried again, which would hide it (F5). One
+// that the kernel does not know is done by the plain call.
+func TestQueue_ASyncThatFailed(t *testing.T) {
+	f, _ := direct(t, 1)
+	for errno, want := range map[syscall.Errno]error{
+		unix.EIO: unix.EIO, unix.ENOSPC: unix.ENOSPC, unix.ENOMEM: unix.ENOMEM, unix.EAGAIN: unix.EAGAIN, unix.EINVAL: nil, unix.EOPNOTSUPP: nil,
+	} {
+		r := &Request{File: f, Sync: true, os: f, N: -int(errno)}
+		if r.settle(); r.N != 0 || !errors.Is(r.Err, want) || (want == nil) != (r.Err == nil) {
+			t.Errorf("errno %v: %d, %v, want %v", errno, r.N, r.Err, want)
+		}
+	}
+}

@@ -382,3 +382,53 @@ func TestQueue_Writes(t *testing.T) {
 		})
 	}
 }
+
+// A sync by a queue is one of the file: what was written before is durable, a failure comes once and as it is, and a
+// closed file has none.
+func TestQueue_Syncs(t *testing.T) {
+	for _, k := range kinds {
+		t.Run(k.name, func(t *testing.T) {
+			fsys, dir, flag := k.open(t)
+			f, data := queueFile(t, fsys, dir, flag, 8, 0)
+			q := NewQueue(4)
+			defer q.Close()
+			sync := func() error {
+				r := &Request{File: f, Sync: true}
+				q.Submit([]*Request{r})
+				if done := q.Wait(nil, 1); len(done) != 1 || done[0] != r || r.N != 0 {
+					t.Fatalf("ended: %v, N %d", done, r.N)
+				}
+				return r.Err
+			}
+			disk, double := fsys.(*CrashFS)
+			if double {
+				disk.FailSync(SyncFailOnce, "*")
+				if err := sync(); !errors.Is(err, syscall.EIO) {
+					t.Fatalf("a sync that fails: %v", err)
+				}
+				if _, err := f.WriteAt(data, 0); err != nil { // they are lost
+					t.Fatal(err)
+				}
+			}
+			if err := sync(); err != nil {
+				t.Fatal(err)
+			}
+			if double {
+				if err := disk.SyncDir(dir); err != nil {
+					t.Fatal(err)
+				}
+				after := disk.Clone(Crash{Keep: KeepNone})
+				entries, err := after.List(dir)
+				if err != nil || len(entries) != 1 || entries[0].Size != int64(len(data)) {
+					t.Fatalf("after a crash: %v, %v", entries, err)
+				}
+			}
+			if err := f.Close(); err != nil {
+				t.Fatal(err)
+			}
+			if err := sync(); !errors.Is(err, fs.ErrClosed) {
+				t.Errorf("sync of a closed file: %v", err)
+			}
+		})
+	}
+}
