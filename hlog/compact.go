@@ -28,7 +28,8 @@ type compactState struct {
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
 
-	reads *readAhead // of Store.compacting: made when it is first needed
+	reads *readAhead // of Store.compacting, as fetch is: made when they are first needed
+	fetch *fetcher
 
 	mu      sync.Mutex
 	dropped []droppedTombstone // of mu: their entries may go once the log begins above them
@@ -204,12 +205,12 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	}
 	target = min(target, m.Cut)
 	c := &compaction{s: s, x: s.NewSession()}
-	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
-	defer c.x.Close()
-	defer c.probes.close()
 	if s.compactor.reads == nil {
-		s.compactor.reads = newReadAhead(s.log)
+		s.compactor.reads, s.compactor.fetch = newReadAhead(s.log), newFetcher(s.log, probeDepth)
 	}
+	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: &s.counters.coldReads}
+	defer c.x.Close()
+	defer s.compactor.fetch.rest()
 	defer s.compactor.reads.stop()
 	w := walker{log: s.log, guard: s.epochs.Register(), ahead: c.x, reads: s.compactor.reads}
 	defer w.guard.Release()
@@ -260,7 +261,7 @@ func (s *Store) closeCompactor() error {
 	if s.compactor.reads == nil {
 		return nil
 	}
-	return s.compactor.reads.close()
+	return together(s.compactor.reads.close, s.compactor.fetch.close)
 }
 
 // compaction moves records on behalf of one Compact.

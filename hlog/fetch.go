@@ -225,13 +225,19 @@ func (f *fetcher) drain() {
 	}
 }
 
-// close drains the fetcher and gives everything back.
-func (f *fetcher) close() error {
+// rest drains the fetcher and gives its memory back. The queue stays: giving that back takes the kernel long.
+func (f *fetcher) rest() error {
 	f.drain()
-	err := f.queue.Close()
-	if f.region != nil {
-		err = errors.Join(err, f.region.Unmap())
-		f.region, f.free = nil, nil
+	if f.region == nil {
+		return nil
+	}
+	err := f.region.Unmap()
+	f.region, f.free, f.big = nil, nil, 0
+	for i := range f.slots {
+		f.slots[i].buf, f.slots[i].wide = nil, nil
 	}
 	return err
 }
+
+// close drains the fetcher and gives everything back.
+func (f *fetcher) close() error { return errors.Join(f.rest(), f.queue.Close()) }

@@ -282,7 +282,7 @@ func (s *Store) streamImage(f fsx.File, m *checkpoint.Manifest) (int64, error) {
 		err = f.Truncate(out.off)
 	}
 	if err == nil {
-		err = f.Sync()
+		err = s.syncAside(f)
 	}
 	return out.off, err
 }

@@ -1,8 +1,6 @@
 package hlog
 
 import (
-	"runtime"
-
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 )
@@ -102,20 +100,6 @@ func (r *readAhead) begin(start, need, end uint64) {
 	w.read.File, w.read.P, w.read.Off, w.read.Owner = w.seg.file, w.read.P[:end-start], int64(start%segs.size), w
 	w.under = true
 	r.queue.Submit([]*fsx.Request{&w.read})
-}
-
-// patientWait returns how many requests of a queue to wait for at the least, in a loop that waits for one: none at first,
-// then none after others have had the processor, which a wait in the kernel would keep from them, and then one, since
-// nobody wants it.
-func patientWait(tries int) (least int) {
-	switch tries {
-	case 0:
-		return 0
-	case 1:
-		runtime.Gosched()
-		return 0
-	}
-	return 1
 }
 
 // wait waits until w is not being read any more.

@@ -239,7 +239,7 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 	if err != nil {
 		err = s.indexError(nil, job.older, err)
 	} else {
-		err = f.Sync()
+		err = s.syncAside(f)
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {

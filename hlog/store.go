@@ -66,6 +66,7 @@ type Store struct {
 	workers    sync.WaitGroup
 	steps      *step.Work // does the work of the background in place of goroutines; nil but in tests that must replay
 	images     imageWriter
+	patient    patientSync
 	copies     copier
 	chores     chan struct{} // asks for a round of housekeeping
 	grown      chan struct{} // asks for runs, if they are due
