@@ -17,14 +17,14 @@ import (
 
 // An index image is the index as it was at one version. It is written after a version has been committed, when the
 // log has grown since the last image by imageLog times the bytes that this has, and by minImageLog, and once per version:
-// images cost at most a quarter of what the log costs, amortised (the fuzzy end of a version may count for two). Runs
+// images cost at most an eighth of what the log costs, amortised (the fuzzy end of a version may count for two). Runs
 // (run.go) spare recovery most of the log behind the image. Should the version still be the newest when the image is
 // finished, its manifest is amended; else its descendants refer to it.
 //
 // With little memory, so that the log is read back more slowly, a 16th of it replaces minImageLog.
 const (
 	minImageLog = 2 << 20
-	imageLog    = 4
+	imageLog    = 8
 )
 
 // imageWriter knows the newest index image and the runs behind it, and what is written next.

@@ -83,7 +83,7 @@ var mutations = []mutation{
 	{
 		name: "image-first", rule: "C5", file: "hlog/image.go",
 		what:   "make an image durable before the manifest that names it",
-		old:    "\tif err == nil {\n\t\terr = f.Sync()\n\t}\n",
+		old:    "\tif err == nil {\n\t\terr = s.syncAside(f)\n\t}\n",
 		new:    "",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
