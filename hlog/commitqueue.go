@@ -21,7 +21,7 @@ func (q *commitQueue) condition() *sync.Cond {
 	return q.cond
 }
 
-// push adds p. begin sets p.from; what settled returns meanwhile would be wrong, so it waits.
+// push adds p. begin sets p.from; what commonEnd returns meanwhile would be wrong, so it waits.
 func (q *commitQueue) push(p *PendingCheckpoint, begin func()) {
 	q.mu.Lock()
 	defer q.mu.Unlock()
@@ -57,9 +57,9 @@ func (q *commitQueue) dealt() {
 	q.condition().Broadcast()
 }
 
-// settled returns an address below which all log belongs to every version that is committed from now on, unless the
+// commonEnd returns an address below which all log belongs to every version that is committed from now on, unless the
 // store is taken back: the tail, or where it was when the oldest checkpoint began that is not committed.
-func (q *commitQueue) settled(tail *atomic.Uint64) uint64 {
+func (q *commitQueue) commonEnd(tail *atomic.Uint64) uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {

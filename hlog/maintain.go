@@ -71,6 +71,10 @@ func (s *Store) maintain() {
 			s.logger.Error("compaction", "err", err)
 		}
 	}
+	s.collectOrLog()
+}
+
+func (s *Store) collectOrLog() {
 	if err := s.collect(); err != nil {
 		s.logger.Error("collection of files", "err", err)
 	}

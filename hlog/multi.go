@@ -221,33 +221,12 @@ func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) 
 	}
 	if t.words {
 		return t.s.multiUpdateWords(mem.AsWords(keys), mem.OnWordOf(fn), func(i int, h uint64) error {
-			return t.updateOne(i, mem.AsBytes(&keys[i]), h, fn)
+			return t.updateAny(mem.AsBytes(&keys[i]), h, callback[V]{many: fn, i: i})
 		})
 	}
 	return each(t.s, tableKeys[K, V]{t, keys}, updating, func(i int, h uint64) error {
-		return t.updateOne(i, t.bytes(&keys[i]), h, fn)
+		return t.updateAny(t.bytes(&keys[i]), h, callback[V]{many: fn, i: i})
 	})
-}
-
-// updateOne is Update of the i-th key of a call.
-func (t *Table[K, V]) updateOne(i int, key []byte, h uint64, fn func(i int, v *V, existed bool)) error {
-	b := mem.AsBytes(&t.value)
-	if old, ok := t.s.readFast(&t.s.rmw, key, h, b); ok && len(old) == len(b) {
-		fn(i, &t.value, true)
-		if t.s.writeFast(&t.s.rmw, b) {
-			return nil
-		}
-	}
-	for tries := 0; ; tries++ {
-		existed, err := t.load(key, h)
-		if err != nil {
-			return err
-		}
-		fn(i, &t.value, existed)
-		if ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries); ok || err != nil {
-			return err
-		}
-	}
 }
 
 // coldHead returns where the chain of key leaves memory, None if the key is in memory or its chain ends there.

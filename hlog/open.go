@@ -261,11 +261,8 @@ func (s *Store) tidy() error {
 
 // sweep removes the files that nothing refers to, which an earlier process left: a crash may leave many.
 func (s *Store) sweep() {
-	if len(s.versions.Damaged()) > 0 {
-		return
-	}
-	if err := s.collect(); err != nil {
-		s.logger.Error("collection of files", "err", err)
+	if len(s.versions.Damaged()) == 0 {
+		s.collectOrLog()
 	}
 }
 

@@ -237,7 +237,7 @@ func (s *Store) warm() {
 // current returns the newest committed version that the store has gone on from, nil before the first. It waits for no
 // commit that is under way.
 func (s *Store) current() *checkpoint.Manifest {
-	if l := s.settled.Load(); l != nil {
+	if l := s.goingOn.Load(); l != nil {
 		return l.parent
 	}
 	return nil // the store is being opened
@@ -246,7 +246,7 @@ func (s *Store) current() *checkpoint.Manifest {
 // goOn makes l what the next version is made from. The caller holds commitMu, unless nobody else has the store yet.
 func (s *Store) goOn(l lineage) {
 	s.committed = l
-	s.settled.Store(&l)
+	s.goingOn.Store(&l)
 }
 
 // lineage returns current, and whether the store went on from it without a restore or a reopening in between.

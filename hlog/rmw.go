@@ -85,22 +85,24 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	return done, nil
 }
 
-// readFast is readForUpdate where the key's record is small, mutable, the first of its chain, and its value fits into
+// readFast is readForUpdate where the key's record is small, in memory, the first of its chain, and its value fits into
 // buf, which the result shares; see getFast.
 func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (old []byte, ok bool) {
-	if s.closed {
+	if s.closed || buf == nil { // nil would mean absent
 		return nil, false
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
 		l := s.log
-		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.readOnly.Load() {
+		a := s.store.index().Seek(h).Address()
+		if uint64(a) >= l.readOnly.Load() || uint64(a) >= l.head.Load() && !s.store.readOnly {
+			settled := uint64(a) < l.safeReadOnly.Load() // before the value
 			p := l.at(a)
 			st := stateAt(p)
-			if n := st.ValueLen(); isSmall(p, st, key) && n <= cap(buf) && buf != nil { // nil would mean absent
+			if n := st.ValueLen(); isSmall(p, st, key) && n <= cap(buf) {
 				old = buf[:n:min(cap(buf), st.Capacity())]
 				copyOut(old, smallValue(p, st))
-				m.c, m.addr, m.st, m.existed = c, a, st, true
+				*m = modification{c: c, addr: a, st: st, settled: settled, existed: true}
 				ok = stateAt(p) == st // H7
 			}
 		}
@@ -109,23 +111,25 @@ func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (o
 	return old, ok
 }
 
-// writeFast is writeUpdate after readFast, in place.
-func (s *Session) writeFast(m *modification, value []byte) (ok bool) {
-	if s.closed || len(value) > m.st.Capacity() {
-		return false
-	}
-	s.guard.Enter()
-	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-	if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
-		p := s.log.at(m.addr)
-		if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
-			copyIn(smallValue(p, m.st), value)
-			storeState(p, m.st.WithValueLen(len(value)).Bump())
-			ok = true
+// writeFast is the first writeUpdate after readFast.
+func (s *Session) writeFast(m *modification, key []byte, h uint64, value []byte) (ok bool, err error) {
+	if !s.closed && len(value) <= m.st.Capacity() {
+		s.guard.Enter()
+		// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
+		if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
+			p := s.log.at(m.addr)
+			if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
+				copyIn(smallValue(p, m.st), value)
+				storeState(p, m.st.WithValueLen(len(value)).Bump())
+				ok = true
+			}
 		}
+		s.guard.Exit()
 	}
-	s.guard.Exit()
-	return ok
+	if ok {
+		return true, nil
+	}
+	return s.writeUpdate(m, key, h, value, false, 0)
 }
 
 func (s *Session) modify(key []byte, h uint64, fn func(old []byte) []byte) error {

@@ -171,7 +171,7 @@ func (s *Store) writeRunIfDue() (more bool) {
 	}
 	defer release()
 	defer s.images.releaseRun()
-	if s.settled.Load() != of {
+	if s.goingOn.Load() != of {
 		return true // a restore may have come before the claim, which would not tell
 	}
 	ref, err := s.writeRun(job, of)
@@ -199,8 +199,8 @@ func (s *Store) writeRunIfDue() (more bool) {
 // one is due, and keeps that log until release is called; release is nil if none is due. of is what the next version
 // was to be made from.
 func (s *Store) claimRun() (job runJob, of *lineage, release func()) {
-	of = s.settled.Load()
-	end, mean := s.commits.settled(&s.log.tail), s.log.meanRecord()
+	of = s.goingOn.Load()
+	end, mean := s.commits.commonEnd(&s.log.tail), s.log.meanRecord()
 	if of.parent == nil || !s.images.mayRun(end, mean) {
 		return job, of, nil
 	}

@@ -20,7 +20,7 @@ import (
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	x := s.NewSession()
 	defer x.Close()
-	restores, err := x.settled()
+	restores, err := x.awaitRestores()
 	if err != nil {
 		return err
 	}
@@ -62,8 +62,8 @@ func (s *Store) scannable(restores uint64) error {
 	return s.check()
 }
 
-// settled waits until no restore goes on and returns how many there have been.
-func (s *Session) settled() (restores uint64, err error) {
+// awaitRestores waits until no restore goes on and returns how many there have been.
+func (s *Session) awaitRestores() (restores uint64, err error) {
 	for {
 		restores = s.store.counters.restores.Load()
 		if _, err := s.enter(); err != nil {

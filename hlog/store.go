@@ -59,7 +59,7 @@ type Store struct {
 	commits   commitQueue
 	commitMu  sync.Mutex
 	committed lineage                 // of commitMu; goOn sets it
-	settled   atomic.Pointer[lineage] // a copy of committed, for those who do not wait for a commit
+	goingOn   atomic.Pointer[lineage] // a copy of committed, for those who do not wait for a commit
 
 	background context.Context // ends when the store closes
 	cancel     context.CancelFunc

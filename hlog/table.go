@@ -128,16 +128,31 @@ func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
 	if t.words && t.s.updateWord(mem.AsWord(&k), mem.OnWord(fn)) {
 		return nil
 	}
-	return t.updateAny(&k, fn)
+	key := t.bytes(&k)
+	return t.updateAny(key, t.s.store.hash(key), callback[V]{one: fn})
 }
 
-func (t *Table[K, V]) updateAny(k *K, fn func(v *V, existed bool)) error {
-	key, b, m := t.bytes(k), mem.AsBytes(&t.value), &t.s.rmw
-	h := t.s.store.hash(key)
+// callback is the function of an Update, or that of a MultiUpdate and which of its keys it is called for.
+type callback[V any] struct {
+	one  func(v *V, existed bool)
+	many func(i int, v *V, existed bool)
+	i    int
+}
+
+func (f callback[V]) call(v *V, existed bool) {
+	if f.many != nil {
+		f.many(f.i, v, existed)
+	} else {
+		f.one(v, existed)
+	}
+}
+
+func (t *Table[K, V]) updateAny(key []byte, h uint64, fn callback[V]) error {
+	b, m := mem.AsBytes(&t.value), &t.s.rmw
 	if old, ok := t.s.readFast(m, key, h, b); ok && len(old) == len(b) {
-		fn(&t.value, true)
-		if t.s.writeFast(m, b) {
-			return nil
+		fn.call(&t.value, true)
+		if ok, err := t.s.writeFast(m, key, h, b); ok || err != nil {
+			return err
 		}
 	}
 	if t.s.store.readOnly {
@@ -148,8 +163,8 @@ func (t *Table[K, V]) updateAny(k *K, fn func(v *V, existed bool)) error {
 		if err != nil {
 			return err
 		}
-		fn(&t.value, existed)
-		ok, err := t.s.writeUpdate(&t.s.rmw, key, h, mem.AsBytes(&t.value), false, tries)
+		fn.call(&t.value, existed)
+		ok, err := t.s.writeUpdate(m, key, h, b, false, tries)
 		if ok || err != nil {
 			return err
 		}
