@@ -56,6 +56,27 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestRun_WaitsForWhatIsBeingWritten"},
 	},
 	{
+		name: "name-that-was-lost", rule: "G8", file: "hlog/open.go",
+		what:   "make the segment that new log goes on in anew at Open, when no version has anything in it",
+		old:    `!committed.Intersects(segment, segment+s.segments.size)`,
+		new:    `committed.Intersects(0, 0) && end < segment`,
+		caught: []string{"./hlog", "-run", "TestOpen_TheFirstSegmentsNameWasLost"},
+	},
+	{
+		name: "sync-again", rule: "F5", file: "internal/fsx/queue_linux.go",
+		what:   "take what a sync has ended with for its result, instead of asking once more",
+		old:    `case r.Sync && (errno == unix.EINVAL || errno == unix.EOPNOTSUPP), !r.Sync`,
+		new:    `case r.Sync, !r.Sync`,
+		caught: []string{"./internal/fsx", "-run", "TestQueue_ASyncThatFailed"},
+	},
+	{
+		name: "update-changed-since", rule: "H4", file: "hlog/rmw.go",
+		what:   "notice that a record changed in place between the read and the write of a Table's update, and left memory",
+		old:    "settled := uint64(a) < l.safeReadOnly.Load() // before the value",
+		new:    "settled := true",
+		caught: []string{"./hlog", "-run", "TestTable_FirstUpdateAfterACut"},
+	},
+	{
 		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
 		what: "make the log durable before the manifest that names it",
 		old: `	if err := s.log.syncTo(p.cut); err != nil {
