@@ -61,6 +61,7 @@ func open(path string, o Options) (_ *Store, err error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
+	s.patient.queue = fsx.NewQueue(1)
 	s.events.init(o.Events)
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()

@@ -22,7 +22,7 @@ func patientWait(tries int) (least int) {
 	return 1
 }
 
-// patientSync syncs files that nobody waits for. It gives nothing to the kernel before the first.
+// patientSync syncs files that nobody waits for.
 type patientSync struct {
 	mu    sync.Mutex // one at a time
 	queue *fsx.Queue
@@ -38,9 +38,6 @@ func (s *Store) syncAside(f fsx.File) error {
 	p := &s.patient
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if p.queue == nil {
-		p.queue = fsx.NewQueue(1)
-	}
 	r := &fsx.Request{File: f, Sync: true}
 	p.queue.Submit([]*fsx.Request{r})
 	p.done = p.queue.Wait(p.done[:0], 0)
@@ -56,12 +53,3 @@ const (
 	minSyncPause = 200 * time.Microsecond
 	maxSyncPause = 5 * time.Millisecond
 )
-
-func (p *patientSync) close() error {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	if p.queue == nil {
-		return nil
-	}
-	return p.queue.Close()
-}

@@ -118,17 +118,17 @@ func (k *kernelQueue) prepare(requests []*Request) int {
 		k.batch = append(k.batch, slot)
 		at := k.iocbAt(slot)
 		k.word(at+iocbData, uint64(slot))
-		opcode, buf, length, off := uint64(iocbRead), uint64(address(r.P)), uint64(len(r.P)), uint64(r.Off)
+		opcode := uint64(iocbRead)
 		switch {
 		case r.Sync:
-			opcode, buf, length, off = iocbSync, 0, 0, 0
+			opcode = iocbSync
 		case r.Write:
 			opcode = iocbWrite
 		}
 		k.word(at+iocbOpcode, uint64(r.os.fd)<<32|opcode)
-		k.word(at+iocbBuf, buf)
-		k.word(at+iocbLength, length)
-		k.word(at+iocbOffset, off)
+		k.word(at+iocbBuf, uint64(address(r.P)))
+		k.word(at+iocbLength, uint64(len(r.P)))
+		k.word(at+iocbOffset, uint64(r.Off))
 		k.word(k.pointerAt(i), uint64(mem.Address(k.region.At(at))))
 	}
 	return n
@@ -204,7 +204,7 @@ func (k *kernelQueue) event(i int) *Request {
 func (r *Request) settle() {
 	errno := syscall.Errno(-r.N)
 	switch {
-	case r.Sync && r.N == 0, !r.Sync && r.N == len(r.P):
+	case r.N == len(r.P):
 	case r.Sync && (errno == unix.EINVAL || errno == unix.EOPNOTSUPP), !r.Sync && (r.N >= 0 || again(errno)):
 		r.plainly()
 	default:
