@@ -3,6 +3,8 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 var (
@@ -13,27 +15,16 @@ var (
 	// ErrInUse: the version is current or pinned, and cannot be purged.
 	ErrInUse = errors.New("checkpoint: version in use")
 	// ErrCorrupt: bytes that came back are not the bytes that were written. Always carried by a *CorruptionError.
-	ErrCorrupt = errors.New("checkpoint: corrupt")
+	ErrCorrupt = fsx.ErrCorrupt
 	// ErrFormat: a file was written by a newer release. Nothing was touched.
 	ErrFormat = errors.New("checkpoint: format is newer than this release")
 	// ErrReadOnly: the directory was opened without the right to write.
 	ErrReadOnly = errors.New("checkpoint: directory is open read-only")
 )
 
-// CorruptionError says which bytes are damaged. errors.Is(err, ErrCorrupt) holds for it.
-type CorruptionError struct {
-	File   string // path of the file, or name of the remote object
-	Offset int64  // where the damage was noticed, in bytes from the file's start
-	Reason string
-}
-
-// Error names file, offset and reason.
-func (e *CorruptionError) Error() string {
-	return fmt.Sprintf("corrupt data in %s at offset %d: %s", e.File, e.Offset, e.Reason)
-}
-
-// Is makes every CorruptionError an ErrCorrupt.
-func (e *CorruptionError) Is(target error) bool { return target == ErrCorrupt }
+// CorruptionError says which bytes are damaged: File is the path of the file or the name of the remote object, Offset where
+// the damage was noticed, in bytes from its start, and Reason what was found. errors.Is(err, ErrCorrupt) holds for it.
+type CorruptionError = fsx.CorruptionError
 
 // corrupt returns a *CorruptionError.
 func corrupt(file string, offset int, format string, args ...any) error {
