@@ -3,7 +3,7 @@ package hlog
 import "sync/atomic"
 
 // budget divides Options.MemoryBytes. The index takes what it needs, up to half; while it grows, the old and the new
-// table together may take three quarters. What the index does not hold is frames and the read cache. Flush buffers
+// table together may take three quarters. What the index does not hold is frames and the cache of cold records. Flush buffers
 // and the readers' buffers are set aside first.
 type budget struct {
 	total int64
@@ -11,7 +11,7 @@ type budget struct {
 	// readers is what the buffers of the calls that read ahead may take, of fixed.
 	readers int64
 	index   atomic.Int64 // held by the index
-	cache   atomic.Int64 // held by the read cache
+	cache   atomic.Int64 // held by the cache of cold records
 }
 
 const (
@@ -35,14 +35,14 @@ func (b *budget) indexMax() int64 { return (b.total - b.fixed) / 4 * 3 }
 // may be refused the index does not take beyond indexMax, and the rest it cannot do without.
 func (b *budget) reserve(delta int64) { b.index.Add(delta) }
 
-// sizeCache gives the read cache its memory, once the log has spilled.
+// sizeCache gives the cache of cold records its memory, once the log has spilled.
 func (s *Store) sizeCache() {
 	if s.cache == nil || s.memory.cache.Load() > 0 {
 		return
 	}
 	n := (s.memory.total - s.memory.fixed) / cacheShare
 	s.memory.cache.Store(n)
-	s.cache.resize(n)
+	s.cache.Resize(n)
 }
 
 // frames returns how many bytes of frames may be resident.

@@ -36,9 +36,7 @@ func (s *Store) Close() error {
 	s.tableMu.Unlock()
 	s.steps.Rest()
 	s.epochs.Close()
-	if s.cache != nil {
-		s.cache.resize(0)
-	}
+	s.cache.Resize(0)
 	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.singles.close, s.log.flusher.queue.Close, s.patient.queue.Close))
 	err = errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
 	s.events.close()

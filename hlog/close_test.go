@@ -193,7 +193,7 @@ func openAndClose(t *testing.T, dir string, fs fsx.FS, rounds int) {
 		s, err := Open(dir, o)
 		must(t, err)
 		must(t, s.Set(key8(i), make([]byte, 2000)))
-		if i%20 == 0 { // spill: a read cache, a descriptor per segment
+		if i%20 == 0 { // spill: a cache of cold records, a descriptor per segment
 			x := s.NewSession()
 			evict(t, s)
 			if _, err := x.Get(nil, key8(i)); err != nil {

@@ -166,18 +166,15 @@ func (s *Session) readCold(a word.Address) (image, shape, error) {
 			return rec, sh, nil
 		}
 	}
-	if st.cache != nil {
-		if rec, ok := st.cache.get(a, s.cold.rec[:0]); ok {
-			s.cold.rec = rec
-			st.counters.cacheHits.Add(1)
-			sh, _ := image(rec).shape()
-			return rec, sh, nil
-		}
+	if rec, ok := st.cache.Get(a, s.cold.rec[:0]); ok {
+		s.cold.rec = rec
+		sh, _ := image(rec).shape()
+		return rec, sh, nil
 	}
 	rec, sh, err := s.cold.read(a)
 	st.counters.coldReads.Add(1)
-	if err == nil && st.cache != nil {
-		st.cache.put(a, rec)
+	if err == nil {
+		st.cache.Put(a, rec)
 	}
 	return rec, sh, err
 }

@@ -38,7 +38,7 @@ type Metrics struct {
 	AppendedBytes        uint64        // total: growth of the log
 	FlushedBytes         uint64        // end of what is on disk, as an address
 	ColdReadCount        uint64        // records read from disk
-	CacheHitCount        uint64        // cold records that were in memory
+	CacheHitCount        uint64        // cold records that were found in the cache
 	StallCount           uint64        // times that an operation had to wait for a log page
 	StallTime            time.Duration // total: how long they waited
 	CheckpointCount      uint64        // committed versions
@@ -89,7 +89,7 @@ func (s *Store) Metrics() Metrics {
 		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(),
 		AppendedBytes: l.tail.Load(), FlushedBytes: l.flushed.Load(),
 		StallCount: l.stalls.Load(), StallTime: time.Duration(l.waited.Load()),
-		ColdReadCount: n.coldReads.Load(), CacheHitCount: n.cacheHits.Load(),
+		ColdReadCount: n.coldReads.Load(), CacheHitCount: s.cache.Hits(),
 		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
 		CheckpointTime:    time.Duration(n.checkpointNanos.all.Load()),
 		LastCheckpoint:    time.Duration(n.checkpointNanos.last.Load()),

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -40,7 +41,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	s.table.Store(x.Index)
 	s.indexFiles = x.files
 	if !s.opts.NoReadCache {
-		s.cache = newReadCache(0) // it gets memory when the log spills
+		s.cache = coldcache.New(0) // it gets memory when the log spills
 	}
 	s.log, err = newLog(logConfig{
 		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,

@@ -79,9 +79,11 @@ func (g *staging) image(e *stagedRecord) image {
 
 func (g *staging) group(n uint32) *stagedGroup { return &g.groups[n%stageRing] }
 
+func stageHash(a word.Address) int { return int(uint32(mix(uint64(a), 0) >> 20)) }
+
 // find returns the entry of address a, or nil.
 func (g *staging) find(a word.Address) *stagedRecord {
-	h := int(hashAddress(a).slot())
+	h := stageHash(a)
 	for i := range stageProbe {
 		if e := &g.table[(h+i)%stageTable]; e.a == a && g.alive(e) {
 			return e
@@ -105,7 +107,7 @@ func (g *staging) shared(a word.Address) *stagedRecord {
 // insert makes an entry for address a. A full neighbourhood loses its oldest entry, whose operation will then read for
 // itself.
 func (g *staging) insert(a word.Address, group uint32) *stagedRecord {
-	h := int(hashAddress(a).slot())
+	h := stageHash(a)
 	var oldest *stagedRecord
 	for i := range stageProbe {
 		e := &g.table[(h+i)%stageTable]
@@ -176,10 +178,8 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 			if rec = g.image(e); rec == nil {
 				break // under way on behalf of a group that comes before
 			}
-		} else if c := g.store.cache; c != nil {
-			if b, ok := c.peek(a, g.peek[:0]); ok {
-				g.peek, rec = b, b
-			}
+		} else if b, ok := g.store.cache.Peek(a, g.peek[:0]); ok {
+			g.peek, rec = b, b
 		}
 		if rec == nil {
 			g.insert(a, group)
@@ -208,8 +208,8 @@ func (g *staging) fetched(a word.Address, tag int, rec image, sh shape, err erro
 		return
 	}
 	g.store.counters.coldReads.Add(1)
-	if g.keep && g.store.cache != nil {
-		g.store.cache.put(a, rec)
+	if g.keep {
+		g.store.cache.Put(a, rec)
 	}
 	pos := uint32(len(n.arena) + 1)
 	n.arena = append(n.arena, rec...)

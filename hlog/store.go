@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -27,7 +28,7 @@ type Store struct {
 	table    atomic.Pointer[index.Index] // replaced by a restore to another branch, when nobody is inside
 	log      *hybridLog
 	epochs   *epoch.Manager
-	cache    *readCache // nil when switched off
+	cache    *coldcache.Cache // nil when switched off
 	readOnly bool
 	pool     sessionPool
 	stagings stagings
@@ -198,7 +199,6 @@ func (s *Store) goStep(kind step.Kind, f func()) {
 // counters are changed off the hot path only.
 type counters struct {
 	coldReads        atomic.Uint64
-	cacheHits        atomic.Uint64
 	checkpoints      atomic.Uint64
 	checkpointErrors atomic.Uint64
 	checkpointNanos  checkpointNanos

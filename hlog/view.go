@@ -215,17 +215,15 @@ func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
 
 // read returns the record at a, from the store's cache or from disk.
 func (w *View) read(r *viewReader, a word.Address) (image, shape, error) {
-	if c := w.s.cache; c != nil {
-		if rec, ok := c.get(a, r.rec[:0]); ok {
-			r.rec = rec
-			sh, _ := image(rec).shape()
-			return rec, sh, nil
-		}
+	if rec, ok := w.s.cache.Get(a, r.rec[:0]); ok {
+		r.rec = rec
+		sh, _ := image(rec).shape()
+		return rec, sh, nil
 	}
 	rec, sh, err := r.cold.read(a)
 	w.s.counters.coldReads.Add(1)
-	if err == nil && w.s.cache != nil {
-		w.s.cache.put(a, rec)
+	if err == nil {
+		w.s.cache.Put(a, rec)
 	}
 	return rec, sh, err
 }

@@ -39,6 +39,12 @@ var arrows = map[string][]string{
 	"examples":   {"hlog", "checkpoint"},
 }
 
+// rooms says for each package below hlog/internal which directories beside internal its files may import: other rooms by
+// their whole path.
+var rooms = map[string][]string{
+	"coldcache": {},
+}
+
 // library is what a user's program links.
 var library = []string{"internal", "epoch", "index", "checkpoint", "hlog"}
 
@@ -155,6 +161,28 @@ func TestImports_PointOneWay(t *testing.T) {
 			to := strings.SplitN(rest, "/", 2)[0]
 			if ours && to != s.top() && to != "internal" && !slices.Contains(allowed, to) {
 				s.errorf(t, at, "%s must not import %s", s.top(), to)
+			}
+		})
+	}
+}
+
+func TestImports_RoomsOfHlogPointOneWay(t *testing.T) {
+	for _, s := range sources(t) {
+		within, ok := strings.CutPrefix(s.name, "hlog/internal/")
+		if !ok {
+			continue
+		}
+		room := strings.SplitN(within, "/", 2)[0]
+		allowed, known := rooms[room]
+		if !known {
+			t.Errorf("%s: no rule for the room %s; add it to rooms", s.name, room)
+			continue
+		}
+		s.imports(func(at token.Pos, _, p string) {
+			rest, ours := strings.CutPrefix(p, module+"/")
+			may := strings.HasPrefix(rest, "internal/") || rest == "hlog/internal/"+room || slices.Contains(allowed, rest)
+			if ours && !may {
+				s.errorf(t, at, "the room %s must not import %s", room, rest)
 			}
 		})
 	}

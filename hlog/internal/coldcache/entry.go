@@ -1,0 +1,70 @@
+package coldcache
+
+import (
+	"math/bits"
+
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// header precedes a record in the ring.
+//
+//	63     62         45 44                     0
+//	+------+------------+------------------------+
+//	| read | words      |   address >> 3         |
+//	+------+------------+------------------------+
+//
+// read is set when the record was read since it came to the end of the ring.
+type header uint64
+
+const (
+	headerAddressBits = word.AddressBits - 3 // an address is a multiple of 8
+	headerWordsBits   = 63 - headerAddressBits
+	headerRead        = header(1) << 63
+	maxHeaderWords    = 1<<headerWordsBits - 1
+)
+
+func makeHeader(a word.Address, words int) header {
+	return header(words)<<headerAddressBits | header(a/word.Align)
+}
+
+func (h header) address() word.Address {
+	return word.Address(h&(1<<headerAddressBits-1)) * word.Align
+}
+func (h header) words() int     { return int(h >> headerAddressBits & maxHeaderWords) }
+func (h header) read() bool     { return h&headerRead != 0 }
+func (h header) unread() header { return h &^ headerRead }
+
+// slot leads to an entry. 0 is an empty slot, which is why the position is kept plus one.
+//
+//	63            32 31             0
+//	+---------------+----------------+
+//	|     hash      | position + 1   |
+//	+---------------+----------------+
+type slot uint64
+
+func makeSlot(hash uint32, pos int) slot { return slot(hash)<<32 | slot(pos+1) }
+
+func (s slot) hash() uint32  { return uint32(s >> 32) }
+func (s slot) position() int { return int(uint32(s)) - 1 }
+
+// hash is the hash of an address. Its high bits choose the shard, bits 20 to 51 the slot and the ghost's word, the low
+// bits are what the ghost remembers.
+type hash uint64
+
+// hashOf mixes an address by two foldings of a 128-bit product; the multipliers are odd numbers with balanced bits.
+func hashOf(a word.Address) hash {
+	hi, lo := bits.Mul64(uint64(a)^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
+	hi, lo = bits.Mul64(hi^lo, 0xa0761d6478bd642f)
+	return hash(hi ^ lo)
+}
+
+func (h hash) slot() uint32 { return uint32(h >> 20) }
+func (h hash) ghost() uint16 {
+	return max(uint16(h), 1) // 0 is nothing
+}
+
+// scale maps a hash evenly to [0, n), in order.
+func scale(hash uint32, n int) int {
+	hi, _ := bits.Mul64(uint64(hash)<<32, uint64(n))
+	return int(hi)
+}

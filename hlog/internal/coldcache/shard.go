@@ -1,0 +1,274 @@
+package coldcache
+
+import (
+	"encoding/binary"
+	"sync"
+
+	"github.com/hybridlog/hybridlog/internal/invariant"
+	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+const (
+	// bytesPerSlot divides a shard between ring and slots: the slots suffice for records of 48 bytes and more. Smaller
+	// ones leave up to a quarter of the ring unused.
+	bytesPerSlot = 48
+	// maxRecordShare is the part of a ring that one record may take.
+	maxRecordShare = 8
+	// secondChances bounds the work of one Put.
+	secondChances = 16
+	// ghostWays is how many refused addresses share a word of the ghost.
+	ghostWays = 4
+)
+
+// shard is a part of the cache with a lock of its own. Positions and lengths in the ring are in words.
+type shard struct {
+	mu       sync.Mutex
+	region   *mem.Region // nil when the shard holds nothing
+	ring     []byte
+	slots    []byte
+	ghosts   []byte
+	size     int // of the ring
+	head     int // position of the oldest entry
+	used     int // words from head on
+	entries  int
+	maxSlots int // entries that the slots can bear
+	maxWords int // of a record
+
+	hits uint64   // of Get
+	_    [64]byte // keeps the neighbour's lock off this one's lines
+}
+
+func wordAt(b []byte, i int) uint64     { return mem.Load64(b[i*word.Align:]) }
+func setWord(b []byte, i int, v uint64) { binary.LittleEndian.PutUint64(b[i*word.Align:], v) }
+
+func (s *shard) header(pos int) header       { return header(wordAt(s.ring, pos)) }
+func (s *shard) setHeader(pos int, h header) { setWord(s.ring, pos, uint64(h)) }
+func (s *shard) slotAt(i int) slot           { return slot(wordAt(s.slots, i)) }
+func (s *shard) setSlot(i int, v slot)       { setWord(s.slots, i, uint64(v)) }
+func (s *shard) slotCount() int              { return len(s.slots) / word.Align }
+
+// wrap brings a position that is at most one turn too large back into the ring.
+func (s *shard) wrap(pos int) int {
+	if pos >= s.size {
+		pos -= s.size
+	}
+	return pos
+}
+
+// span returns the words of the ring from pos on, in two pieces where they wrap.
+func (s *shard) span(pos, words int) (first, second []byte) {
+	n := min(words, s.size-pos)
+	return s.ring[pos*word.Align : (pos+n)*word.Align], s.ring[:(words-n)*word.Align]
+}
+
+// appendRecord appends the record of the entry at pos to dst.
+func (s *shard) appendRecord(dst []byte, pos int) []byte {
+	first, second := s.span(s.wrap(pos+1), s.header(pos).words())
+	return append(append(dst, first...), second...)
+}
+
+// find returns the number of a's slot, or -1.
+func (s *shard) find(a word.Address, hash uint32) int {
+	n := s.slotCount()
+	if n == 0 {
+		return -1
+	}
+	for i := scale(hash, n); ; i++ {
+		if i == n {
+			i = 0
+		}
+		v := s.slotAt(i)
+		if v == 0 {
+			return -1
+		}
+		if v.hash() == hash && s.header(v.position()).address() == a {
+			return i
+		}
+	}
+}
+
+// insert gives the entry at pos a slot (Q2).
+func (s *shard) insert(hash uint32, pos int) {
+	n := s.slotCount()
+	i := scale(hash, n)
+	for s.slotAt(i) != 0 {
+		if i++; i == n {
+			i = 0
+		}
+	}
+	s.setSlot(i, makeSlot(hash, pos))
+}
+
+// remove empties slot i and moves those after it up, so that none is cut off from its home (Q3).
+func (s *shard) remove(i int) {
+	n := s.slotCount()
+	for j := i; ; {
+		if j++; j == n {
+			j = 0
+		}
+		v := s.slotAt(j)
+		if v == 0 {
+			break
+		}
+		// v may move to i unless its home lies after i, up to j, going round.
+		fromHome := j - scale(v.hash(), n)
+		if fromHome < 0 {
+			fromHome += n
+		}
+		fromHole := j - i
+		if fromHole < 0 {
+			fromHole += n
+		}
+		if fromHome >= fromHole {
+			s.setSlot(i, v)
+			i = j
+		}
+	}
+	s.setSlot(i, 0)
+}
+
+// refusedBefore reports whether h is in the ghost, and leaves it there, newest, if not. The ghost forgets what it was
+// given longest ago.
+func (s *shard) refusedBefore(h hash) bool {
+	i := scale(h.slot(), len(s.ghosts)/word.Align)
+	w := wordAt(s.ghosts, i)
+	const width = 64 / ghostWays
+	for way := range ghostWays {
+		if uint16(w>>(way*width)) == h.ghost() {
+			return true
+		}
+	}
+	setWord(s.ghosts, i, w<<width|uint64(h.ghost()))
+	return false
+}
+
+// hasRoom reports whether an entry of so many words, header included, fits in without another one leaving.
+func (s *shard) hasRoom(words int) bool {
+	return s.used+words <= s.size && s.entries < s.maxSlots
+}
+
+// makeRoom lets the oldest entries leave until one of so many words fits in. Those that were read go to the end instead,
+// but only so many.
+func (s *shard) makeRoom(words int) {
+	chances := secondChances
+	for !s.hasRoom(words) {
+		hd := s.header(s.head)
+		if hd.read() && chances > 0 {
+			chances--
+			s.requeue()
+			continue
+		}
+		s.remove(s.mustFind(hd.address()))
+		s.entries--
+		s.pop(1 + hd.words())
+	}
+}
+
+func (s *shard) pop(words int) {
+	s.head = s.wrap(s.head + words)
+	s.used -= words
+}
+
+func (s *shard) mustFind(a word.Address) int {
+	i := s.find(a, hashOf(a).slot())
+	if invariant.Enabled && i < 0 {
+		invariant.Check(false, "Q2: no slot for the entry of address %d", a)
+	}
+	return i
+}
+
+// requeue moves the oldest entry to the end of the ring and forgets that it was read.
+func (s *shard) requeue() {
+	hd := s.header(s.head).unread()
+	words := 1 + hd.words()
+	slot := s.mustFind(hd.address())
+	s.setHeader(s.head, hd)
+	from, to := s.head, s.wrap(s.head+s.used)
+	s.move(from, to, words) // onto itself when the ring is full to the last word: there the end is where the head was
+	s.head = s.wrap(s.head + words)
+	s.setSlot(slot, makeSlot(s.slotAt(slot).hash(), to))
+}
+
+// move copies words from one position to another that lies before it, going round; the two may overlap. It goes on in
+// pieces that wrap on neither side, from the front, so that nothing is overwritten before it was copied.
+func (s *shard) move(from, to, words int) {
+	for words > 0 {
+		n := min(words, s.size-from, s.size-to)
+		copy(s.ring[to*word.Align:(to+n)*word.Align], s.ring[from*word.Align:(from+n)*word.Align])
+		from, to, words = s.wrap(from+n), s.wrap(to+n), words-n
+	}
+}
+
+// push appends an entry, whose record may come in two pieces; there is room.
+func (s *shard) push(a word.Address, first, second []byte) {
+	words := (len(first) + len(second)) / word.Align
+	if invariant.Enabled && !s.hasRoom(1+words) {
+		invariant.Check(false, "Q1: %d words do not fit into a ring of %d with %d used", 1+words, s.size, s.used)
+	}
+	pos := s.wrap(s.head + s.used)
+	s.setHeader(pos, makeHeader(a, words))
+	s.write(s.wrap(pos+1), first)
+	s.write(s.wrap(pos+1+len(first)/word.Align), second)
+	s.used += 1 + words
+	s.entries++
+	s.insert(hashOf(a).slot(), pos)
+}
+
+// write copies whole words into the ring from pos on.
+func (s *shard) write(pos int, b []byte) {
+	first, second := s.span(pos, len(b)/word.Align)
+	copy(second, b[copy(first, b):])
+}
+
+// walk calls fn for every entry, from the oldest on.
+func (s *shard) walk(fn func(pos int, hd header)) {
+	for pos, left := s.head, s.used; left > 0; {
+		hd := s.header(pos)
+		fn(pos, hd)
+		pos, left = s.wrap(pos+1+hd.words()), left-1-hd.words()
+	}
+}
+
+// resize gives the shard another region of so many bytes, none if 0, and takes the newest entries along.
+func (s *shard) resize(bytes int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var next shard
+	if bytes > 0 {
+		next.lay(bytes)
+	}
+	if s.region != nil && next.region != nil {
+		words, entries := s.used, s.entries // what is still to come, all of which has to fit
+		s.walk(func(pos int, hd header) {
+			if words <= next.size && entries <= next.maxSlots && hd.words() <= next.maxWords {
+				first, second := s.span(s.wrap(pos+1), hd.words())
+				next.push(hd.address(), first, second)
+			}
+			words, entries = words-1-hd.words(), entries-1
+		})
+	}
+	if s.region != nil {
+		_ = s.region.Unmap() // a cache that cannot give memory back can do nothing about it
+	}
+	s.region, s.ring, s.slots, s.ghosts = next.region, next.ring, next.slots, next.ghosts
+	s.size, s.head, s.used, s.entries = next.size, next.head, next.used, next.entries
+	s.maxSlots, s.maxWords = next.maxSlots, next.maxWords
+}
+
+// lay maps a region and divides it. When the system has no memory to give, the shard holds nothing.
+func (s *shard) lay(bytes int) {
+	region, err := mem.Map(bytes)
+	if err != nil {
+		return
+	}
+	slots := bytes / bytesPerSlot
+	ghosts := slots / ghostWays
+	s.region = region
+	s.size = bytes/word.Align - slots - ghosts
+	s.ring = region.Bytes(0, s.size*word.Align)
+	s.slots = region.Bytes(len(s.ring), slots*word.Align)
+	s.ghosts = region.Bytes(len(s.ring)+len(s.slots), ghosts*word.Align)
+	s.maxSlots = slots / 4 * 3 // linear probing slows down steeply from there on, and Q3 needs an empty slot
+	s.maxWords = min(s.size/maxRecordShare, maxHeaderWords)
+}
