@@ -23,16 +23,6 @@ type moves struct {
 // spans returns the number of spans of t.
 func (t *table) spans() uint64 { return (t.Mask + spanBuckets) / spanBuckets }
 
-// Recheck looks again whether the index may grow. Call it when Config.MaxBytes has risen.
-func (x *Index) Recheck() {
-	x.spawn(func() {
-		t := x.table.Load()
-		if t.capped.Swap(false) || t.crowded() {
-			x.growInBackground()
-		}
-	})
-}
-
 // crowded reports whether t should double.
 func (t *table) crowded() bool {
 	return t.capped.Load() || t.overflow.used.Load() > (t.Mask+1)/growShare

@@ -26,8 +26,8 @@ type Config struct {
 	// Epoch is the manager whose guards the callers of Find and FindOrCreate are inside.
 	Epoch *epoch.Manager
 	// MaxBytes returns the most bytes the index may hold at this moment, both tables of a growth included. nil is no
-	// bound. When it rises, call [Index.Recheck]. An image that is opened, and [Index.Replay] and [Index.Grow], take
-	// what they need nevertheless: without it the log could not be read.
+	// bound. A table that was refused more does not ask again: its full buckets get catch-alls. An image that is opened,
+	// and [Index.Replay] and [Index.Grow], take what they need nevertheless: without it the log could not be read.
 	MaxBytes func() int64
 	// Reserve is called with the bytes that are about to be taken, and with their negation after they were given
 	// back. It may wait; it is called outside the epoch, and must not call the index. When it returns false nothing

@@ -424,43 +424,6 @@ func TestGrow_BeginsByItself(t *testing.T) {
 	}
 }
 
-// TestRecheck_GrowsWhenItMay lets an index without memory have some.
-func TestRecheck_GrowsWhenItMay(t *testing.T) {
-	var limit atomic.Int64
-	limit.Store(64 << 10)
-	var reserved atomic.Int64
-	f := newFixture(t, Config{
-		MaxBytes: limit.Load,
-		Reserve:  func(n int64) bool { reserved.Add(n); return true },
-		Spawn:    func(f func()) { f() },
-	})
-	l := newTestLog(60_000)
-	model := map[uint64]word.Address{}
-	add := func() {
-		for range 10_000 {
-			h := benchHash(uint64(len(model)))
-			model[h] = l.append(t, f.Index, f.g, h)
-		}
-		mustMatch(t, f.Index, f.g, l, model)
-	}
-	add()
-	before := f.Stats()
-	if before.Bytes > limit.Load() || before.CatchAlls == 0 {
-		t.Fatalf("%+v", before)
-	}
-	limit.Store(64 << 20)
-	f.Recheck()
-	f.m.Close()
-	if n := f.Stats().Buckets; n != 2*before.Buckets {
-		t.Fatalf("%d buckets", n)
-	}
-	add()
-	f.m.Close()
-	if f.Stats().CatchAlls != before.CatchAlls || reserved.Load() != f.Bytes() {
-		t.Fatalf("%+v, %d bytes reserved", f.Stats(), reserved.Load())
-	}
-}
-
 func TestNew_RefusesWhatItCannotUse(t *testing.T) {
 	if _, err := New(Config{}); err == nil {
 		t.Error("no error without Config.Epoch")

@@ -62,9 +62,6 @@ func (c *Cell) Add(n uint64) uint64 { return c.word.Add(n) }
 // Load64 returns the first 8 bytes of b as a little-endian word. It panics when b is shorter.
 func Load64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
-// Store64 writes v to the first 8 bytes of b, little-endian. It panics when b is shorter.
-func Store64(b []byte, v uint64) { binary.LittleEndian.PutUint64(b, v) }
-
 // tail returns up to 7 bytes as the low bytes of a word, the others 0. The loads overlap: the same byte is then or-ed
 // to the same place twice.
 func tail(b []byte) uint64 {
