@@ -4,10 +4,9 @@
 //
 // # Regions
 //
-// A [Region] is a piece of zeroed memory. On linux it is an anonymous mapping with huge pages advised, elsewhere an
-// anonymous mapping of the operating system. Under the race tag it is a slice on the Go heap: the race detector does
-// not see mapped memory, and an atomic that lives there makes no happens-before edge, so that users' correct programs
-// would be reported.
+// A [Region] is a piece of zeroed memory: an anonymous mapping, made by mmap-go, on linux private and with huge pages
+// advised. Under the race tag it is a slice on the Go heap: the race detector does not see mapped memory, and an atomic
+// that lives there makes no happens-before edge, so that users' correct programs would be reported.
 //
 // # Access
 //

@@ -17,11 +17,13 @@ const (
 // Region is a piece of zeroed memory outside the reach of the garbage collector. Its methods are safe from any
 // goroutine, except Unmap; who may touch which bytes when is the owner's affair.
 type Region struct {
-	base Ptr
-	b    []byte // all of it; nil after Unmap
+	base  Ptr
+	b     []byte // all of it; nil after Unmap
+	whole []byte // the mapping that b lies in, as it was made; nil on the heap
 }
 
-// Map returns a region of size bytes. It is zero, aligned to a page, and to 2 MiB when it is at least that large.
+// Map returns a region of size bytes. It is zero, aligned to a page, and, where it is mapped, to 2 MiB when it is at least
+// that large.
 // Memory is taken from the system when it is first touched.
 func Map(size int) (*Region, error) {
 	if size <= 0 {
@@ -70,7 +72,7 @@ func (r *Region) Unmap() error {
 		return nil
 	}
 	err := r.unmapMemory()
-	r.base, r.b = nil, nil
+	r.base, r.b, r.whole = nil, nil, nil
 	if err != nil {
 		return fmt.Errorf("mem: unmapping: %w", err)
 	}

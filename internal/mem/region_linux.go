@@ -6,56 +6,16 @@ import (
 	"os"
 	"unsafe"
 
+	mmap "github.com/edsrzf/mmap-go"
 	"golang.org/x/sys/unix"
 )
 
-func (r *Region) mapMemory(size int) error {
-	length := uintptr(size)
-	slack := uintptr(0)
-	if size >= hugePage {
-		// The kernel promises only page alignment: map more and cut both ends off.
-		slack = hugePage
-	}
-	page := uintptr(os.Getpagesize())
-	length = (length + page - 1) &^ (page - 1)
-	const flags = unix.MAP_ANON | unix.MAP_PRIVATE | unix.MAP_NORESERVE
-	p, err := unix.MmapPtr(-1, 0, nil, length+slack, unix.PROT_READ|unix.PROT_WRITE, flags)
-	if err != nil {
-		return err
-	}
-	if slack > 0 {
-		head := -uintptr(p) & (hugePage - 1)
-		p, err = trim(p, head, length, slack)
-		if err != nil {
-			return err
-		}
-	}
-	// Sound because the mapping has length >= size bytes and lives until unmapMemory.
-	r.b = unsafe.Slice((*byte)(p), size)
-	if size >= hugePage {
-		// Refused where huge pages are switched off: slower, not wrong.
-		_ = unix.Madvise(r.b, unix.MADV_HUGEPAGE)
-	}
-	return nil
-}
+// protection makes a mapping private. One that is shared would lie in the kernel's shared memory, whose pages madvise
+// does not give back.
+const protection = mmap.COPY
 
-// trim cuts head bytes from the front of a mapping of length+slack bytes at p, and what remains of slack from its
-// end.
-func trim(p Ptr, head, length, slack uintptr) (Ptr, error) {
-	// Sound: all three pieces lie inside the mapping.
-	if head > 0 {
-		if err := unix.MunmapPtr(p, head); err != nil {
-			return nil, err
-		}
-	}
-	p = unsafe.Add(p, head)
-	if rest := slack - head; rest > 0 {
-		if err := unix.MunmapPtr(unsafe.Add(p, length), rest); err != nil {
-			return nil, err
-		}
-	}
-	return p, nil
-}
+// adviseHuge asks for huge pages. The kernel refuses where they are switched off: that is slower, not wrong.
+func adviseHuge(b []byte) { _ = unix.Madvise(b, unix.MADV_HUGEPAGE) }
 
 func (r *Region) release(b []byte) {
 	page := os.Getpagesize()
@@ -82,9 +42,4 @@ func (r *Region) prefault(b []byte) {
 	n := (len(b) + before + page - 1) &^ (page - 1)
 	// Sound because a mapping is whole pages. Kernels before 5.14 refuse, and then the first touch takes the page.
 	_ = unix.Madvise(unsafe.Slice((*byte)(p), n), unix.MADV_POPULATE_WRITE)
-}
-
-func (r *Region) unmapMemory() error {
-	page := os.Getpagesize()
-	return unix.MunmapPtr(r.base, uintptr((len(r.b)+page-1)&^(page-1)))
 }

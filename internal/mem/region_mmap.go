@@ -1,24 +1,39 @@
-//go:build !linux && !race && (unix || windows)
+//go:build !race && (unix || windows)
 
 package mem
 
-import mmap "github.com/edsrzf/mmap-go"
+import (
+	"syscall"
+	"unsafe"
+
+	mmap "github.com/edsrzf/mmap-go"
+)
 
 func (r *Region) mapMemory(size int) error {
-	m, err := mmap.MapRegion(nil, size, mmap.RDWR, mmap.ANON, 0)
+	length := size
+	if size >= hugePage {
+		// The system promises only page alignment. What is mapped on top is never touched, so that it takes addresses
+		// and no memory; it stays because a mapping has to be given back as it was made.
+		length += hugePage
+	}
+	if length < size {
+		return syscall.ENOMEM
+	}
+	m, err := mmap.MapRegion(nil, length, protection, mmap.ANON, 0)
 	if err != nil {
 		return err
 	}
-	r.b = m
+	r.whole = m
+	at := 0
+	if size >= hugePage {
+		at = int(-uintptr(unsafe.Pointer(unsafe.SliceData(r.whole))) & (hugePage - 1))
+		adviseHuge(r.whole)
+	}
+	r.b = r.whole[at : at+size : at+size]
 	return nil
 }
 
-// release only clears: what gives pages back differs from system to system, and none of them is first class here.
-func (r *Region) release(b []byte) { clear(b) }
-
-func (r *Region) prefault([]byte) {}
-
 func (r *Region) unmapMemory() error {
-	m := mmap.MMap(r.b)
+	m := mmap.MMap(r.whole)
 	return m.Unmap()
 }
