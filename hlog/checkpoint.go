@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -200,7 +201,7 @@ func (l *hybridLog) alignTail(from uint64) (cut uint64, moved bool) {
 			return cut, t != from
 		}
 		if l.tail.CompareAndSwap(t, cut) {
-			writeFiller(l.at(word.Address(t)), word.Address(t), int(cut-t))
+			record.WriteFiller(l.at(word.Address(t)), word.Address(t), int(cut-t))
 			return cut, t != from
 		}
 	}

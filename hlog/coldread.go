@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -18,20 +19,20 @@ type coldReader struct {
 	ended   chan struct{} // a message when request has
 }
 
-// read returns the record at a, below head, verified (H9). The image is valid until the next call.
-func (r *coldReader) read(a word.Address) (image, shape, error) {
+// read returns the record at a, below head, verified (W3). The record is valid until the next call.
+func (r *coldReader) read(a word.Address) (record.Bytes, record.Shape, error) {
 	sp, rec, err := r.readSpan(a)
 	if err != nil {
-		return nil, shape{}, err
+		return nil, record.Shape{}, err
 	}
-	if sp.filler {
-		return nil, shape{}, r.log.segments.fillerInChain(a)
+	if sp.Filler {
+		return nil, record.Shape{}, r.log.segments.fillerInChain(a)
 	}
-	return rec, sp.shape, nil
+	return rec, sp.Shape, nil
 }
 
 // readSpan returns whatever begins at a.
-func (r *coldReader) readSpan(a word.Address) (span, image, error) {
+func (r *coldReader) readSpan(a word.Address) (record.Parsed, record.Bytes, error) {
 	segs := r.log.segments
 	start := uint64(a) &^ (blockBytes - 1)
 	need := blockBytes
@@ -43,7 +44,7 @@ func (r *coldReader) readSpan(a word.Address) (span, image, error) {
 		b := r.buf[:need]
 		n, err := r.readAt(b, start)
 		if err != nil {
-			return span{}, nil, r.place(err, uint64(a))
+			return record.Parsed{}, nil, r.place(err, uint64(a))
 		}
 		sp, rec, more, err := segs.parseRead(b[:n], a, need)
 		if err != nil || more == 0 {
@@ -66,23 +67,23 @@ func (r *coldReader) readAt(b []byte, a uint64) (int, error) {
 
 // parseRead returns what begins at a, verified, where b is what a read of need bytes from the start of a's block on
 // has brought; or how many bytes it takes instead.
-func (s *segments) parseRead(b []byte, a word.Address, need int) (sp span, rec image, more int, err error) {
+func (s *segments) parseRead(b []byte, a word.Address, need int) (sp record.Parsed, rec record.Bytes, more int, err error) {
 	skip := int(uint64(a) & (blockBytes - 1))
 	if len(b) < skip {
-		return span{}, nil, 0, s.corrupt(uint64(a), "segment ends at %d", (uint64(a)-uint64(skip))%s.size+uint64(len(b)))
+		return record.Parsed{}, nil, 0, s.corrupt(uint64(a), "segment ends at %d", (uint64(a)-uint64(skip))%s.size+uint64(len(b)))
 	}
 	whole := len(b) == need
 	b = b[skip:]
-	short, reason := parse(&sp, b, a, int(s.size-uint64(a)%s.size), true)
+	short, reason := record.Parse(&sp, b, a, int(s.size-uint64(a)%s.size), true)
 	switch {
 	case reason != "":
-		return span{}, nil, 0, s.corrupt(uint64(a), "%s", reason)
+		return record.Parsed{}, nil, 0, s.corrupt(uint64(a), "%s", reason)
 	case !short:
-		return sp, image(b[:min(sp.size, len(b))]), 0, nil
-	case !whole || skip+sp.size <= need:
-		return span{}, nil, 0, s.corrupt(uint64(a), "segment ends within a record")
+		return sp, record.Bytes(b[:min(sp.Size, len(b))]), 0, nil
+	case !whole || skip+sp.Size <= need:
+		return record.Parsed{}, nil, 0, s.corrupt(uint64(a), "segment ends within a record")
 	}
-	return span{}, nil, (skip + sp.size + blockBytes - 1) &^ (blockBytes - 1), nil
+	return record.Parsed{}, nil, (skip + sp.Size + blockBytes - 1) &^ (blockBytes - 1), nil
 }
 
 func (s *segments) fillerInChain(a word.Address) error {

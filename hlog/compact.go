@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -220,7 +221,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 			break
 		}
 		skip := recordSkip(e)
-		err := w.walk(ctx, e.Start, e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
+		err := w.walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if uint64(a) >= target {
 				target = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
@@ -232,8 +233,8 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 				target = uint64(a)
 				return false, err
 			}
-			c.seen += int64(sh.size)
-			if rec.state().Tombstone() {
+			c.seen += int64(sh.Size)
+			if rec.State().Tombstone() {
 				s.log.tombstones.Add(-1)
 			}
 			return true, c.visit(ctx, a, rec, sh)
@@ -277,11 +278,11 @@ type compaction struct {
 
 // stuck reports whether the record at a is the newest of its key but fits into no page as they are now. Compaction ends
 // there; a dead record of that kind is passed over.
-func (c *compaction) stuck(a word.Address, rec image, sh shape) (bool, error) {
+func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 	if c.s.log.holds(sh) {
 		return false, nil
 	}
-	from, err := c.leaves(rec.key(sh), a)
+	from, err := c.leaves(rec.Key(sh), a)
 	if err != nil || from < a {
 		return false, err
 	}
@@ -289,8 +290,8 @@ func (c *compaction) stuck(a word.Address, rec image, sh shape) (bool, error) {
 }
 
 // visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
-func (c *compaction) visit(ctx context.Context, a word.Address, rec image, sh shape) error {
-	at, err := c.leaves(rec.key(sh), a)
+func (c *compaction) visit(ctx context.Context, a word.Address, rec record.Bytes, sh record.Shape) error {
+	at, err := c.leaves(rec.Key(sh), a)
 	switch {
 	case err != nil || at < a:
 		return err // superseded
@@ -347,8 +348,8 @@ func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
 
 // move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when
 // it was found to be the newest of its key (K1); when the chain has changed since, the question is asked again.
-func (c *compaction) move(a, seen word.Address, rec image, sh shape) error {
-	key := rec.key(sh)
+func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shape) error {
+	key := rec.Key(sh)
 	h := c.s.hash(key)
 	for tries := 0; ; tries++ {
 		ctl, err := c.x.enter()
@@ -378,7 +379,7 @@ func (c *compaction) move(a, seen word.Address, rec image, sh shape) error {
 
 // publishIf moves the record if its chain still leaves memory at seen, from where it is known to be the newest of its
 // key; changed reports that it does not.
-func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh shape, key []byte, h uint64) (o outcome, changed bool) {
+func (c *compaction) publishIf(ctl control, a, seen word.Address, rec record.Bytes, sh record.Shape, key []byte, h uint64) (o outcome, changed bool) {
 	l := c.s.log
 	slot, e, status := c.s.index().Find(h)
 	if status == index.NeedLoad {
@@ -394,16 +395,16 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec image, sh 
 	case at != seen && at != a:
 		return done, true
 	}
-	if rec.state().Tombstone() {
+	if rec.State().Tombstone() {
 		// It goes with the log below it. Its entry has to wait until then (K3).
 		c.dropped = append(c.dropped, droppedTombstone{hash: h, at: uint64(a)})
 		return done, false
 	}
-	value := rec.value(sh)
+	value := rec.Value(sh)
 	o = c.x.publish(ctl, slot, e, source{}, key, value, false)
 	if o == done {
-		c.moved += int64(sh.size)
-		c.s.counters.compactedBytes.Add(int64(sh.size))
+		c.moved += int64(sh.Size)
+		c.s.counters.compactedBytes.Add(int64(sh.Size))
 	}
 	return o, false
 }

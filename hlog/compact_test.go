@@ -129,8 +129,8 @@ func TestCompact_NewerRecordBeforeTheMove(t *testing.T) {
 		must(t, err)
 		rec, sh, err := (&coldReader{log: s.log}).read(seen)
 		must(t, err)
-		if string(rec.key(sh)) != string(key) {
-			t.Fatalf("the chain leads to %q", rec.key(sh))
+		if string(rec.Key(sh)) != string(key) {
+			t.Fatalf("the chain leads to %q", rec.Key(sh))
 		}
 		if newer != "" {
 			must(t, s.Set(key, []byte(newer)))

@@ -477,7 +477,7 @@ func TestSession_TenThousand(t *testing.T) {
 }
 
 // A value of the largest size of a small record is overwritten in place, while it is read: it is read as one of those
-// that were written, never as parts of two (H7).
+// that were written, never as parts of two (W1).
 func TestGet_SmallValueIsWhole(t *testing.T) {
 	for _, key := range [][]byte{key8(1), []byte("of more than a word")} { // which have a short path each
 		t.Run(fmt.Sprintf("key=%dB", len(key)), func(t *testing.T) { smallValueIsWhole(t, key) })

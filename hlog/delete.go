@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -52,7 +53,7 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 		}
 		return s.publish(c, slot, e, source{}, key, nil, true)
 	}
-	k, st := linkAt(p), stateAt(p)
+	k, st := record.LinkAt(p), record.StateAt(p)
 	if uint64(a) < safe {
 		if st.Tombstone() {
 			return done
@@ -66,9 +67,9 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 		return done
 	case !s.mutable(c, a, k):
 		return s.publish(c, slot, e, source{p: p, st: st}, key, nil, true)
-	case !casState(p, st, st|word.LockedBit):
+	case !record.CompareAndSwapState(p, st, st|word.LockedBit):
 		return again
 	}
-	writeTombstone(p, k, st)
+	record.WriteTombstone(p, k, st)
 	return done
 }

@@ -33,7 +33,8 @@
 //	  outside the epoch tail to change  copied       under their lock   allocation
 //
 // The index maps a hash to the newest record of a chain; a record's link leads to the next older one, of any key that
-// shares the entry. A record is a header of two or three words (package word), the key and the value.
+// shares the entry. What a record is made of, and how it is read and changed in place, is in package record, with the
+// rules about a single record (W1 to W4).
 //
 //	H1  Addresses strictly descend along a chain, and versions never ascend. Address order is the order of effect.
 //	H2  A record is changed in place only by an operation that saw it at or above readOnly. safeReadOnly follows
@@ -44,13 +45,9 @@
 //	H4  A record at or above safeReadOnly is sealed, by compare-and-swap of its state, before a copy that supersedes it
 //	    is published; in-place updates fail on a sealed record. So none is lost between copy and publication, and a
 //	    record there that is unsealed and unchanged is the newest of its key.
-//	H5  An allocation whose publication failed is marked invalid and never used again.
 //	H6  Nobody waits inside the epoch: for a page, for disk, for a restore, for a callback.
-//	H7  Whoever reads a value in place takes it only if the state word is unlocked and the same before and after.
 //	H8  A committed version ends on a block boundary, and the next record begins a new block: no block that a version
 //	    covers is written again.
-//	H9  On disk every record and filler carries a checksum over its address and its bytes. Nothing is used before it
-//	    has been verified.
 //	H10 A user's callback runs outside the epoch and holds nothing. Its result is written only if the record is in the
 //	    state, and the store in the version, that its input was read in.
 //

@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -57,9 +58,9 @@ const (
 
 // taker is who a fetcher reads for.
 type taker interface {
-	// fetched is told about one record that was wanted with tag. The image is valid during the call, which may want
+	// fetched is told about one record that was wanted with tag. The record is valid during the call, which may want
 	// more.
-	fetched(a word.Address, tag int, rec image, sh shape, err error)
+	fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error)
 }
 
 func newFetcher(l *hybridLog, depth int) *fetcher {
@@ -139,7 +140,7 @@ func (f *fetcher) prepare(s *fetch, need int, t taker) {
 	if s.seg == nil {
 		seg, err := segs.forRead(start)
 		if err != nil {
-			f.finish(s, t, nil, shape{}, f.plain.place(err, uint64(s.a)))
+			f.finish(s, t, nil, record.Shape{}, f.plain.place(err, uint64(s.a)))
 			return
 		}
 		s.seg = seg
@@ -167,7 +168,7 @@ func (f *fetcher) readPlain(s *fetch, t taker) {
 }
 
 // finish frees the slot and tells the owner.
-func (f *fetcher) finish(s *fetch, t taker, rec image, sh shape, err error) {
+func (f *fetcher) finish(s *fetch, t taker, rec record.Bytes, sh record.Shape, err error) {
 	if s.seg != nil {
 		s.seg.release()
 		s.seg, s.read.File = nil, nil
@@ -175,7 +176,7 @@ func (f *fetcher) finish(s *fetch, t taker, rec image, sh shape, err error) {
 	if t != nil {
 		t.fetched(s.a, s.tag, rec, sh, err)
 	}
-	f.free = append(f.free, s.read.Tag) // not before: the image is in its buffer
+	f.free = append(f.free, s.read.Tag) // not before: the record is in its buffer
 }
 
 // wait waits until at least so many reads have ended, if there are so many, and begins others as slots become free.
@@ -196,24 +197,24 @@ func (f *fetcher) wait(t taker, atLeast int) {
 // ended looks at what a read has brought.
 func (f *fetcher) ended(s *fetch, t taker) {
 	if t == nil {
-		f.finish(s, nil, nil, shape{}, nil)
+		f.finish(s, nil, nil, record.Shape{}, nil)
 		return
 	}
 	n, err := ofSegment(s.read.N, s.read.Err)
 	if err != nil {
-		f.finish(s, t, nil, shape{}, f.plain.place(err, uint64(s.a)))
+		f.finish(s, t, nil, record.Shape{}, f.plain.place(err, uint64(s.a)))
 		return
 	}
 	sp, rec, more, err := f.log.segments.parseRead(s.read.P[:n], s.a, s.need)
 	switch {
 	case err != nil:
-		f.finish(s, t, nil, shape{}, err)
+		f.finish(s, t, nil, record.Shape{}, err)
 	case more > 0:
 		f.prepare(s, more, t)
-	case sp.filler:
-		f.finish(s, t, nil, shape{}, f.log.segments.fillerInChain(s.a))
+	case sp.Filler:
+		f.finish(s, t, nil, record.Shape{}, f.log.segments.fillerInChain(s.a))
 	default:
-		f.finish(s, t, rec, sp.shape, nil)
+		f.finish(s, t, rec, sp.Shape, nil)
 	}
 }
 

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -138,26 +139,26 @@ func (l *hybridLog) copyPiece(p *piece, from, to uint64) ([]byte, error) {
 func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
 	for off := 0; off < len(buf); {
-		m := image(buf[off:])
-		k := m.link()
+		m := record.Bytes(buf[off:])
+		k := m.Link()
 		if k.Filler() {
 			n := k.FillerBytes()
 			clear(buf[off+word.Align : min(off+n, len(buf))])
 			off += n
 			continue
 		}
-		n := m.size()
+		n := m.Size()
 		if !k.Written() || n == 0 || n > len(m) {
 			// Never from outside: memory is not as this package left it.
 			return fmt.Errorf("hlog: log at %#x is not a record", from+uint64(off))
 		}
-		m[:n].sealForDisk(word.Address(from + uint64(off)))
+		m[:n].SetCheck(word.Address(from + uint64(off)))
 		if invariant.Enabled {
-			invariant.Check(m[:n].verify(word.Address(from+uint64(off))), "H9: record at %#x does not verify", from+uint64(off))
+			invariant.Check(m[:n].Verify(word.Address(from+uint64(off))), "W3: record at %#x does not verify", from+uint64(off))
 		}
 		off += n
 		records++
-		if m.state().Tombstone() {
+		if m.State().Tombstone() {
 			tombstones++
 		}
 		bytes += int64(n)

@@ -3,6 +3,7 @@ package hlog
 import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -78,7 +79,7 @@ func (f *follower) target(a word.Address) (word.Address, error) {
 func (f *follower) link(a word.Address) (older, error) {
 	f.guard.Enter()
 	if uint64(a) >= f.log.head.Load() {
-		k := linkAt(f.log.at(a))
+		k := record.LinkAt(f.log.at(a))
 		f.guard.Exit()
 		return older{k.Prev(), k.Version()}, nil
 	}
@@ -90,5 +91,5 @@ func (f *follower) link(a word.Address) (older, error) {
 	if err != nil {
 		return older{}, err
 	}
-	return older{rec.link().Prev(), rec.link().Version()}, nil
+	return older{rec.Link().Prev(), rec.Link().Version()}, nil
 }

@@ -3,6 +3,7 @@ package hlog
 import (
 	"slices"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -42,12 +43,12 @@ func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
 		// Without an entry the address is None, which is below head.
 		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.head.Load() {
 			p := l.at(a)
-			st := stateAt(p)
+			st := record.StateAt(p)
 			n, size := len(dst), st.ValueLen()
-			if isSmall(p, st, key) && cap(dst)-n >= size {
+			if record.IsPlain(p, st, key) && cap(dst)-n >= size {
 				value = dst[:n+size]
-				copyOut(value[n:], smallValue(p, st))
-				ok = stateAt(p) == st // H7
+				record.CopyOut(value[n:], record.SmallValue(p, st))
+				ok = record.StateAt(p) == st // W1
 			}
 		}
 	}
@@ -65,12 +66,12 @@ func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
 		l := s.log
 		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.head.Load() {
 			p := l.at(a)
-			st := stateAt(p)
+			st := record.StateAt(p)
 			n, size := len(dst), st.ValueLen()
-			if st&smallMask == word.Align<<word.KeyLenShift && mem.Load(mem.Add(p, smallHeader)) == key && cap(dst)-n >= size {
+			if record.IsPlainOfWord(p, st, key) && cap(dst)-n >= size {
 				value = dst[:n+size]
-				copyOut(value[n:], mem.Add(p, smallHeader+word.Align))
-				ok = stateAt(p) == st // H7
+				record.CopyOut(value[n:], record.ValueOfWord(p))
+				ok = record.StateAt(p) == st // W1
 			}
 		}
 	}
@@ -87,7 +88,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		_, e, status := s.store.index().Find(h)
 		a, p, ok := s.log.find(e.Address(), key, s.log.head.Load())
 		if ok {
-			value, st, _ := readValue(dst, p)
+			value, st, _ := record.AppendValue(dst, p)
 			s.guard.Exit()
 			if st.Tombstone() {
 				return dst, ErrNotFound
@@ -121,10 +122,10 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 // then. When it has moved since, a failure to find the key says nothing, and the caller starts over.
 func (s *Session) getCold(dst, key []byte, a word.Address, begin uint64) ([]byte, bool, error) {
 	rec, sh, err := s.findCold(key, a, begin)
-	if err != nil || rec == nil || rec.state().Tombstone() {
+	if err != nil || rec == nil || rec.State().Tombstone() {
 		return dst, false, err
 	}
-	value := rec.value(sh)
+	value := rec.Value(sh)
 	return append(slices.Grow(dst, len(value)), value...), true, nil
 }
 
@@ -134,41 +135,41 @@ func (s *Session) chainMoved(key []byte, h uint64, a word.Address) bool {
 	return err != nil || now != a
 }
 
-// findCold follows a chain on disk from a to the newest record of key; nil when it has none. The image is valid
+// findCold follows a chain on disk from a to the newest record of key; nil when it has none. The record is valid
 // until the session's next read. The caller is outside the epoch.
-func (s *Session) findCold(key []byte, a word.Address, begin uint64) (image, shape, error) {
+func (s *Session) findCold(key []byte, a word.Address, begin uint64) (record.Bytes, record.Shape, error) {
 	if s.cold == nil {
 		s.cold = &coldReader{log: s.log}
 	}
 	for uint64(a) >= begin {
 		rec, sh, err := s.readCold(a)
 		if err != nil {
-			return nil, shape{}, err
+			return nil, record.Shape{}, err
 		}
-		if sh.keyLen == len(key) && string(rec.key(sh)) == string(key) {
+		if sh.KeyLen == len(key) && string(rec.Key(sh)) == string(key) {
 			return rec, sh, nil
 		}
-		prev := rec.link().Prev()
+		prev := rec.Link().Prev()
 		if prev >= a {
-			return nil, shape{}, s.log.segments.corrupt(uint64(a), "chain does not descend")
+			return nil, record.Shape{}, s.log.segments.corrupt(uint64(a), "chain does not descend")
 		}
 		a = prev
 	}
-	return nil, shape{}, nil
+	return nil, record.Shape{}, nil
 }
 
 // readCold returns the record at a from what the Multi call has staged, from the cache, or from disk.
-func (s *Session) readCold(a word.Address) (image, shape, error) {
+func (s *Session) readCold(a word.Address) (record.Bytes, record.Shape, error) {
 	st := s.store
 	if s.staged != nil {
 		if rec := s.staged.record(a); rec != nil {
-			sh, _ := rec.shape()
+			sh, _ := rec.Shape()
 			return rec, sh, nil
 		}
 	}
 	if rec, ok := st.cache.Get(a, s.cold.rec[:0]); ok {
 		s.cold.rec = rec
-		sh, _ := image(rec).shape()
+		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}
 	rec, sh, err := s.cold.read(a)

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 )
 
@@ -192,7 +193,7 @@ func TestCheckpoint_OvertakenOperationStartsOver(t *testing.T) {
 }
 
 // A record that could not be published is in the log all the same, behind the one that was faster and is updated in
-// place from then on. Recovery must not take it for the newest (H5).
+// place from then on. Recovery must not take it for the newest (W2).
 func TestSet_AbandonedRecordStaysDead(t *testing.T) {
 	o := tiny()
 	s := mustOpen(t, "/store", o)
@@ -317,7 +318,7 @@ func TestSet_SealsWhatItCopies(t *testing.T) {
 	if !ok {
 		t.Fatal("the key is not in memory")
 	}
-	k, st := linkAt(p), stateAt(p)
+	k, st := record.LinkAt(p), record.StateAt(p)
 	_, err := s.BeginCheckpoint()
 	must(t, err)
 	must(t, s.Set(key, []byte("copy")))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -154,7 +155,12 @@ func (l *hybridLog) frame(a uint64, n int) []byte {
 
 // fits reports whether a record with such a key and value fits into a page.
 func (l *hybridLog) fits(keyLen, valueLen int) bool {
-	return valueLen < MaxPageBytes && largeHeader+word.AlignUp(keyLen)+word.AlignUp(valueLen) <= int(l.pageBytes)
+	return valueLen < MaxPageBytes && record.MaxSize(keyLen, valueLen) <= int(l.pageBytes)
+}
+
+// holds reports whether a page has room for a record of the same key and value as one of shape sh.
+func (l *hybridLog) holds(sh record.Shape) bool {
+	return record.ShapeFor(sh.KeyLen, sh.ValueLen, 0).Size <= int(l.pageBytes)
 }
 
 // meanRecord returns the mean size of the records that were written to disk, in bytes, 0 if there are none.
@@ -192,7 +198,7 @@ func (l *hybridLog) allocate(n int) (a word.Address, ok bool) {
 func (l *hybridLog) closePage(t uint64) {
 	pe := l.pageEnd(t)
 	if l.tail.CompareAndSwap(t, pe) {
-		writeFiller(l.at(word.Address(t)), word.Address(t), int(pe-t))
+		record.WriteFiller(l.at(word.Address(t)), word.Address(t), int(pe-t))
 		l.kick()
 	}
 }

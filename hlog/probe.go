@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -21,8 +22,8 @@ const (
 // probe asks whether the record at a is the newest of its key: its chain leaves memory at from, above a.
 type probe struct {
 	a, from word.Address
-	rec     image // a copy
-	sh      shape
+	rec     record.Bytes // a copy
+	sh      record.Shape
 	newest  bool  // the answer
 	err     error // or why there is none
 }
@@ -31,7 +32,7 @@ type probe struct {
 type prober struct {
 	log    *hybridLog
 	top    uint64 // records from here on do not count
-	skip   func(a word.Address, rec image) bool
+	skip   func(a word.Address, rec record.Bytes) bool
 	probes []probe
 	arena  []byte
 	fetch  *fetcher
@@ -39,10 +40,10 @@ type prober struct {
 }
 
 // add holds a record back; full reports that it is time to answer.
-func (p *prober) add(a, from word.Address, rec image, sh shape) (full bool) {
+func (p *prober) add(a, from word.Address, rec record.Bytes, sh record.Shape) (full bool) {
 	start := len(p.arena)
 	p.arena = append(p.arena, rec...)
-	p.probes = append(p.probes, probe{a: a, from: from, rec: image(p.arena[start:]), sh: sh})
+	p.probes = append(p.probes, probe{a: a, from: from, rec: record.Bytes(p.arena[start:]), sh: sh})
 	return len(p.probes) >= probeBatch || len(p.arena) >= probeBytes
 }
 
@@ -82,7 +83,7 @@ type answering struct {
 	probes []probe
 }
 
-func (p answering) fetched(at word.Address, tag int, rec image, sh shape, err error) {
+func (p answering) fetched(at word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
 	q := &p.probes[tag]
 	next, more := word.None, false
 	if err == nil {
@@ -98,11 +99,11 @@ func (p answering) fetched(at word.Address, tag int, rec image, sh shape, err er
 }
 
 // step looks at the record at `+"`at`"+`, on the way down to q's; more tells that the chain has to be followed to next.
-func (p *prober) step(q *probe, at word.Address, rec image, sh shape) (next word.Address, more bool, err error) {
-	if uint64(at) < p.top && string(rec.key(sh)) == string(q.rec.key(q.sh)) && !p.skip(at, rec) {
+func (p *prober) step(q *probe, at word.Address, rec record.Bytes, sh record.Shape) (next word.Address, more bool, err error) {
+	if uint64(at) < p.top && string(rec.Key(sh)) == string(q.rec.Key(q.sh)) && !p.skip(at, rec) {
 		return word.None, false, nil
 	}
-	next = rec.link().Prev()
+	next = rec.Link().Prev()
 	if next >= at {
 		return word.None, false, p.log.segments.corrupt(uint64(at), "chain does not descend")
 	}
@@ -133,4 +134,4 @@ func (p *prober) close() {
 	}
 }
 
-func skipNone(word.Address, image) bool { return false }
+func skipNone(word.Address, record.Bytes) bool { return false }

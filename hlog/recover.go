@@ -9,6 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -168,10 +169,10 @@ func logBegin(m *checkpoint.Manifest) word.Address {
 }
 
 // recordSkip returns which records of an extent are not of its lineage: those written past the version's cut (C4).
-func recordSkip(e checkpoint.Extent) func(word.Address, image) bool {
+func recordSkip(e checkpoint.Extent) func(word.Address, record.Bytes) bool {
 	after := word.MakeRecordVersion(e.LogVersion + 1)
-	return func(a word.Address, rec image) bool {
-		return uint64(a) >= e.Fuzzy && rec.link().Version() == after
+	return func(a word.Address, rec record.Bytes) bool {
+		return uint64(a) >= e.Fuzzy && rec.Link().Version() == after
 	}
 }
 
@@ -288,7 +289,7 @@ func (l *hybridLog) warm(ctx context.Context, start, end uint64) error {
 func (l *hybridLog) warmPage(w *walker, from, to uint64) error {
 	for a := from; a < to; {
 		c := w.fetchDisk(a, min(to, (a/l.segments.size+1)*l.segments.size), to)
-		next, _, err := w.visitChunk(c, to, func(word.Address, image, shape, bool) (bool, error) { return true, nil })
+		next, _, err := w.visitChunk(c, to, func(word.Address, record.Bytes, record.Shape, bool) (bool, error) { return true, nil })
 		if err != nil {
 			return err
 		}

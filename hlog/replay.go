@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -50,8 +51,8 @@ func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manife
 func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, free <-chan []index.Record, full chan<- []index.Record) error {
 	w := walker{log: &hybridLog{segments: s.segments}, chunk: replayChunk}
 	batch := <-free
-	err := walkVersion(ctx, &w, m.Extents, from, m.Cut, func(a word.Address, rec image, sh shape) (bool, error) {
-		batch = append(batch, index.Record{Hash: s.hash(rec.key(sh)), Address: a})
+	err := walkVersion(ctx, &w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+		batch = append(batch, index.Record{Hash: s.hash(rec.Key(sh)), Address: a})
 		if len(batch) == replayBatch {
 			full <- batch
 			batch = <-free

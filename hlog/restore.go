@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -204,15 +205,15 @@ func (s *Store) changedSince(a, tail uint64) []checkpoint.Range {
 }
 
 // visit notes the hash of a record that does not belong to the version.
-func (r *rewinder) visit(a word.Address, rec image, sh shape, memory bool) (bool, error) {
-	k := rec.link()
+func (r *rewinder) visit(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
+	k := rec.Link()
 	if r.of.has(a, k.Version()) {
 		return true, nil
 	}
 	if !memory {
 		r.known[a] = older{k.Prev(), k.Version()}
 	}
-	r.plan = append(r.plan, rewind{hash: r.s.hash(rec.key(sh))})
+	r.plan = append(r.plan, rewind{hash: r.s.hash(rec.Key(sh))})
 	return true, nil
 }
 

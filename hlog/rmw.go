@@ -3,6 +3,7 @@ package hlog
 import (
 	"slices"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -54,16 +55,16 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 		settled = uint64(a) < l.safeReadOnly.Load() // before the value
 	}
 	p := l.at(a)
-	st := stateAt(p)
+	st := record.StateAt(p)
 	n := st.ValueLen()
-	if !isSmall(p, st, key) || n > cap(s.scratch) || s.scratch == nil { // nil would mean absent
+	if !record.IsPlain(p, st, key) || n > cap(s.scratch) || s.scratch == nil { // nil would mean absent
 		s.guard.Exit()
 		return false, nil
 	}
-	v := smallValue(p, st)
+	v := record.SmallValue(p, st)
 	old := s.scratch[:n:min(cap(s.scratch), st.Capacity())]
-	copyOut(old, v)
-	same := stateAt(p) == st // H7
+	record.CopyOut(old, v)
+	same := record.StateAt(p) == st // W1
 	s.guard.Exit()
 	if !same {
 		return false, nil
@@ -76,9 +77,9 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	s.guard.Enter()
 	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
 	if control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
-		linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
-		copyIn(v, value)
-		storeState(p, st.WithValueLen(len(value)).Bump())
+		record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
+		record.CopyIn(v, value)
+		record.StoreState(p, st.WithValueLen(len(value)).Bump())
 		done = true
 	}
 	s.guard.Exit()
@@ -98,12 +99,12 @@ func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (o
 		if uint64(a) >= l.readOnly.Load() || uint64(a) >= l.head.Load() && !s.store.readOnly {
 			settled := uint64(a) < l.safeReadOnly.Load() // before the value
 			p := l.at(a)
-			st := stateAt(p)
-			if n := st.ValueLen(); isSmall(p, st, key) && n <= cap(buf) {
+			st := record.StateAt(p)
+			if n := st.ValueLen(); record.IsPlain(p, st, key) && n <= cap(buf) {
 				old = buf[:n:min(cap(buf), st.Capacity())]
-				copyOut(old, smallValue(p, st))
+				record.CopyOut(old, record.SmallValue(p, st))
 				*m = modification{c: c, addr: a, st: st, settled: settled, existed: true}
-				ok = stateAt(p) == st // H7
+				ok = record.StateAt(p) == st // W1
 			}
 		}
 	}
@@ -118,9 +119,9 @@ func (s *Session) writeFast(m *modification, key []byte, h uint64, value []byte)
 		// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
 		if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
 			p := s.log.at(m.addr)
-			if linkAt(p).Version() == c.version() && casState(p, m.st, m.st|word.LockedBit) {
-				copyIn(smallValue(p, m.st), value)
-				storeState(p, m.st.WithValueLen(len(value)).Bump())
+			if record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, m.st, m.st|word.LockedBit) {
+				record.CopyIn(record.SmallValue(p, m.st), value)
+				record.StoreState(p, m.st.WithValueLen(len(value)).Bump())
 				ok = true
 			}
 		}
@@ -198,12 +199,12 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 			return old, err
 		}
 		settled := uint64(a) < s.log.safeReadOnly.Load() // before the value
-		value, st, capacity := readValue(s.scratch[:0], p)
+		value, st, capacity := record.AppendValue(s.scratch[:0], p)
 		*m = modification{c: c &^ contendedBit, addr: a, st: st, settled: settled, existed: !st.Tombstone()}
 		superseded := st.Sealed() && !settled
 		s.guard.Exit()
 		if superseded {
-			backOff(tries)
+			record.BackOff(tries)
 			continue
 		}
 		s.scratch = value
@@ -274,8 +275,8 @@ func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte,
 		// The record cannot have left memory since it was read, and if it is in the state it was read in it is
 		// still the newest of its key: what supersedes it seals it first (H4).
 		p := s.log.at(m.addr)
-		k := linkAt(p)
-		if k.Version() == m.c.version() && len(value) <= capacityAt(p, k, m.st) {
+		k := record.LinkAt(p)
+		if k.Version() == m.c.version() && len(value) <= record.CapacityAt(p, k, m.st) {
 			return updateInPlace(p, k, m.st, value, remove)
 		}
 	}
@@ -283,13 +284,13 @@ func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte,
 }
 
 func updateInPlace(p mem.Ptr, k word.Link, st word.State, value []byte, remove bool) outcome {
-	if st.Busy() || !casState(p, st, st|word.LockedBit) {
+	if st.Busy() || !record.CompareAndSwapState(p, st, st|word.LockedBit) {
 		return again
 	}
 	if remove {
-		writeTombstone(p, k, st)
+		record.WriteTombstone(p, k, st)
 	} else {
-		writeValue(p, k, st, value)
+		record.WriteValue(p, k, st, value)
 	}
 	return done
 }
@@ -317,12 +318,12 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 	if a != m.addr {
 		return again
 	}
-	if stateAt(p).Unseal() != m.st.Unseal() {
+	if record.StateAt(p).Unseal() != m.st.Unseal() {
 		return again // updated in place, and then made read-only
 	}
 	src := source{}
 	if uint64(a) >= safe {
-		src = source{p: p, st: m.st, grown: len(value) > capacityAt(p, linkAt(p), m.st)}
+		src = source{p: p, st: m.st, grown: len(value) > record.CapacityAt(p, record.LinkAt(p), m.st)}
 		if m.st.Busy() {
 			return again
 		}

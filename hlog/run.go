@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -267,12 +268,12 @@ func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to 
 		s.epochs.Synchronize() // what was being allocated below the tail when the run was claimed is written
 	}
 	to = job.end
-	err = walkVersion(s.background, &w, extents, job.from, job.end, func(a word.Address, rec image, sh shape) (bool, error) {
+	err = walkVersion(s.background, &w, extents, job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if uint64(a) >= job.limit {
 			to = uint64(a)
 			return false, nil
 		}
-		records = append(records, index.Record{Hash: s.hash(rec.key(sh)), Address: a})
+		records = append(records, index.Record{Hash: s.hash(rec.Key(sh)), Address: a})
 		return true, nil
 	})
 	return records, to, err
@@ -280,14 +281,14 @@ func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to 
 
 // walkVersion calls fn for the records of a version, whose log the extents are, in [from, to), in ascending order, until
 // it returns false: those that do not belong to the version are left out (C4).
-func walkVersion(ctx context.Context, w *walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec image, sh shape) (bool, error)) error {
+func walkVersion(ctx context.Context, w *walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error)) error {
 	more := true
 	for _, e := range extents {
 		if e.End <= from || e.Start >= to || !more {
 			continue
 		}
 		skip := recordSkip(e)
-		err := w.walk(ctx, max(e.Start, from), min(e.End, to), func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
+		err := w.walk(ctx, max(e.Start, from), min(e.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if skip(a, rec) {
 				return true, nil
 			}

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -125,13 +126,13 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 	defer g.Release()
 	g.Enter()
 	key, value := key8(1), word8(77)
-	sh := shapeFor(len(key), len(value), 0)
-	a, ok := r.log.allocate(sh.size)
+	sh := record.ShapeFor(len(key), len(value), 0)
+	a, ok := r.log.allocate(sh.Size)
 	for !ok {
 		g.Exit()
-		must(t, r.log.waitForSpace(sh.size))
+		must(t, r.log.waitForSpace(sh.Size))
 		g.Enter()
-		a, ok = r.log.allocate(sh.size)
+		a, ok = r.log.allocate(sh.Size)
 	}
 	pace(r.Store, r.log.tail.Load()-r.lastRun()) // one run for all
 	written := make(chan struct{})
@@ -145,8 +146,8 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 	case <-time.After(20 * time.Millisecond):
 	}
 	v := control(r.control.Load()).version()
-	writeRecord(r.log.at(a), sh, word.None, v, key, value, false)
-	abandonRecord(r.log.at(a)) // no chain leads to it
+	record.Write(r.log.at(a), sh, word.None, v, key, value, false)
+	record.Abandon(r.log.at(a)) // no chain leads to it
 	g.Exit()
 	within(t, "the run", func() { <-written })
 	if to := r.lastRun(); to <= uint64(a) {

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -33,7 +34,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	w := walker{log: s.log, guard: s.epochs.Register(), ahead: x}
 	defer w.guard.Release()
 	for _, r := range ranges {
-		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec image, sh shape, memory bool) (bool, error) {
+		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 			if err := s.scannable(restores); err != nil {
 				return false, err
 			}
@@ -123,8 +124,8 @@ type scanner struct {
 
 // visit gives the record at a to fn if it is the newest of its key below top, and alive; or holds it back when that
 // takes reading. full asks for a flush.
-func (c *scanner) visit(a word.Address, rec image, sh shape, memory bool) (full bool, err error) {
-	key := rec.key(sh)
+func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (full bool, err error) {
+	key := rec.Key(sh)
 	at, where, err := c.newest(key, a)
 	switch {
 	case err != nil || at < a:
@@ -145,13 +146,13 @@ func (c *scanner) visit(a word.Address, rec image, sh shape, memory bool) (full 
 			return false, err
 		}
 	}
-	if rec.state().Tombstone() {
+	if rec.State().Tombstone() {
 		return false, nil
 	}
 	if at > a {
 		return c.probes.add(a, at, rec, sh), nil
 	}
-	c.ended = !c.fn(rec.key(sh), rec.value(sh))
+	c.ended = !c.fn(rec.Key(sh), rec.Value(sh))
 	return false, nil
 }
 
@@ -165,7 +166,7 @@ func (c *scanner) flush(ctx context.Context) error {
 		case q.err != nil:
 			return q.err
 		case q.newest:
-			c.ended = !c.fn(q.rec.key(q.sh), q.rec.value(q.sh))
+			c.ended = !c.fn(q.rec.Key(q.sh), q.rec.Value(q.sh))
 		}
 	}
 	return err
@@ -192,10 +193,10 @@ func (c *scanner) newest(key []byte, a word.Address) (word.Address, place, error
 		stop := max(s.log.head.Load(), uint64(a))
 		at, p, ok := c.x.log.find(e.Address(), key, stop)
 		for ok && uint64(at) >= c.top { // written since the scan began
-			at, p, ok = c.x.log.find(linkAt(p).Prev(), key, stop)
+			at, p, ok = c.x.log.find(record.LinkAt(p).Prev(), key, stop)
 		}
 		if ok {
-			value, st, _ := readValue(c.value[:0], p)
+			value, st, _ := record.AppendValue(c.value[:0], p)
 			switch {
 			case st.Tombstone():
 				c.value = nil

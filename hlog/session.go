@@ -1,10 +1,8 @@
 package hlog
 
 import (
-	"runtime"
-	"time"
-
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -100,20 +98,8 @@ func (s *Session) settle(o outcome, h uint64, tries int) error {
 	case needLoad:
 		return s.store.loadIndex(h)
 	default:
-		backOff(tries)
+		record.BackOff(tries)
 		return nil
-	}
-}
-
-// backOff gives way to whoever was faster. Holders of records hold them for nanoseconds unless they have been
-// descheduled, which only yielding can end.
-func backOff(tries int) {
-	switch {
-	case tries < 4:
-	case tries < 64:
-		runtime.Gosched()
-	default:
-		time.Sleep(10 * time.Microsecond)
 	}
 }
 

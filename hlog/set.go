@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -33,9 +34,9 @@ func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
 		l := s.log
 		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.readOnly.Load() {
 			p := l.at(a)
-			if st := stateAt(p); isSmall(p, st, key) && len(value) <= st.Capacity() && linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
-				copyIn(smallValue(p, st), value)
-				storeState(p, st.WithValueLen(len(value)).Bump())
+			if st := record.StateAt(p); record.IsPlain(p, st, key) && len(value) <= st.Capacity() && record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
+				record.CopyIn(record.SmallValue(p, st), value)
+				record.StoreState(p, st.WithValueLen(len(value)).Bump())
 				ok = true
 			}
 		}
@@ -76,16 +77,16 @@ func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
 	if !ok {
 		return s.publish(c, slot, e, source{}, key, value, false)
 	}
-	k, st := linkAt(p), stateAt(p)
+	k, st := record.LinkAt(p), record.StateAt(p)
 	if st.Busy() {
 		return again
 	}
-	capacity := capacityAt(p, k, st)
+	capacity := record.CapacityAt(p, k, st)
 	if s.mutable(c, a, k) && len(value) <= capacity {
-		if !casState(p, st, st|word.LockedBit) {
+		if !record.CompareAndSwapState(p, st, st|word.LockedBit) {
 			return again
 		}
-		writeValue(p, k, st, value)
+		record.WriteValue(p, k, st, value)
 		return done
 	}
 	return s.publish(c, slot, e, source{p: p, st: st, grown: len(value) > capacity}, key, value, false)
@@ -96,7 +97,7 @@ func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
 // along a chain (H1), so the first record tells.
 func (s *Session) overtaken(c control, e word.Entry, safe uint64) bool {
 	a := e.Address()
-	return uint64(a) >= safe && linkAt(s.log.at(a)).Version() == c.version().Next()
+	return uint64(a) >= safe && record.LinkAt(s.log.at(a)).Version() == c.version().Next()
 }
 
 // mutable reports whether the record at a may be updated in place by an operation that entered under c (H2, C2).
@@ -113,31 +114,31 @@ type source struct {
 }
 
 // shapeOver returns the shape of the record that supersedes src, with some slack if the value has grown.
-func (s *Session) shapeOver(src source, keyLen, valueLen int) shape {
+func (s *Session) shapeOver(src source, keyLen, valueLen int) record.Shape {
 	if src.grown && s.log.fits(keyLen, valueLen+valueLen/4) {
-		return shapeFor(keyLen, valueLen, valueLen+valueLen/4)
+		return record.ShapeFor(keyLen, valueLen, valueLen+valueLen/4)
 	}
-	return shapeFor(keyLen, valueLen, 0)
+	return record.ShapeFor(keyLen, valueLen, 0)
 }
 
 // publish appends a record and makes it the head of its chain. The source is sealed first, so that no update of it
 // can come in between (H4); if the chain has changed since e was read, all is undone and the allocation abandoned
-// (H5).
+// (W2).
 func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, key, value []byte, tombstone bool) outcome {
-	if src.p != nil && !casState(src.p, src.st, src.st.Seal()) {
+	if src.p != nil && !record.CompareAndSwapState(src.p, src.st, src.st.Seal()) {
 		return again
 	}
 	sh := s.shapeOver(src, len(key), len(value))
-	a, ok := s.log.allocate(sh.size)
+	a, ok := s.log.allocate(sh.Size)
 	if !ok {
 		src.unseal()
-		s.needed = sh.size
+		s.needed = sh.Size
 		return needSpace
 	}
 	p := s.log.at(a)
-	writeRecord(p, sh, e.Address(), c.version(), key, value, tombstone)
+	record.Write(p, sh, e.Address(), c.version(), key, value, tombstone)
 	if !slot.CompareAndSwap(e, a) {
-		abandonRecord(p)
+		record.Abandon(p)
 		src.unseal()
 		return again
 	}
@@ -146,6 +147,6 @@ func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, 
 
 func (r source) unseal() {
 	if r.p != nil {
-		storeState(r.p, r.st)
+		record.StoreState(r.p, r.st)
 	}
 }

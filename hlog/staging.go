@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -69,12 +70,12 @@ type stagedRecord struct {
 	pos   uint32 // in the group's arena, plus one; 0 while it is under way
 }
 
-// image returns the record of an entry, nil while it is under way.
-func (g *staging) image(e *stagedRecord) image {
+// bytes returns the record of an entry, nil while it is under way.
+func (g *staging) bytes(e *stagedRecord) record.Bytes {
 	if e.pos == 0 {
 		return nil
 	}
-	return image(g.group(e.group).arena[e.pos-1:])
+	return record.Bytes(g.group(e.group).arena[e.pos-1:])
 }
 
 func (g *staging) group(n uint32) *stagedGroup { return &g.groups[n%stageRing] }
@@ -124,9 +125,9 @@ func (g *staging) insert(a word.Address, group uint32) *stagedRecord {
 }
 
 // record returns the staged record at a, or nil.
-func (g *staging) record(a word.Address) image {
+func (g *staging) record(a word.Address) record.Bytes {
 	if e := g.find(a); e != nil {
-		return g.image(e)
+		return g.bytes(e)
 	}
 	return nil
 }
@@ -173,9 +174,9 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 	n := g.group(group)
 	key := n.keys[n.wants[i].from:n.wants[i].to]
 	for a != word.None && uint64(a) >= g.begin {
-		var rec image
+		var rec record.Bytes
 		if e := g.shared(a); e != nil {
-			if rec = g.image(e); rec == nil {
+			if rec = g.bytes(e); rec == nil {
 				break // under way on behalf of a group that comes before
 			}
 		} else if b, ok := g.store.cache.Peek(a, g.peek[:0]); ok {
@@ -186,18 +187,18 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 			g.fetch.want(a, int(group%stageRing)*stageGroup+i)
 			return
 		}
-		sh, _ := rec.shape()
-		if string(rec.key(sh)) == string(key) || rec.link().Prev() >= a {
+		sh, _ := rec.Shape()
+		if string(rec.Key(sh)) == string(key) || rec.Link().Prev() >= a {
 			break
 		}
-		a = rec.link().Prev()
+		a = rec.Link().Prev()
 	}
 	n.pending--
 }
 
 // fetched is told about a record that follow has asked for. One that cannot be read is left to the operation, which
 // reports it.
-func (g *staging) fetched(a word.Address, tag int, rec image, sh shape, err error) {
+func (g *staging) fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
 	n := &g.groups[tag/stageGroup]
 	e := g.find(a)
 	if err != nil {
@@ -219,11 +220,11 @@ func (g *staging) fetched(a word.Address, tag int, rec image, sh shape, err erro
 	}
 	e.pos = pos
 	w := n.wants[tag%stageGroup]
-	if string(rec.key(sh)) == string(n.keys[w.from:w.to]) || rec.link().Prev() >= a {
+	if string(rec.Key(sh)) == string(n.keys[w.from:w.to]) || rec.Link().Prev() >= a {
 		n.pending--
 		return
 	}
-	g.follow(group, tag%stageGroup, rec.link().Prev())
+	g.follow(group, tag%stageGroup, rec.Link().Prev())
 }
 
 // await returns when the group that is operated next has what it wants.

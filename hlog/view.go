@@ -7,6 +7,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -169,33 +170,33 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if rec == nil || rec.state().Tombstone() {
+	if rec == nil || rec.State().Tombstone() {
 		return dst, ErrNotFound
 	}
-	value := rec.value(sh)
+	value := rec.Value(sh)
 	return append(slices.Grow(dst, len(value)), value...), nil
 }
 
 // find returns the newest record of key in the version; nil if it has none.
-func (w *View) find(r *viewReader, key []byte) (image, shape, error) {
+func (w *View) find(r *viewReader, key []byte) (record.Bytes, record.Shape, error) {
 	a, err := w.entry(r, w.s.hash(key))
 	if err != nil {
-		return nil, shape{}, err
+		return nil, record.Shape{}, err
 	}
 	for a >= w.begin {
 		rec, sh, err := w.read(r, a)
 		if err != nil {
-			return nil, shape{}, err
+			return nil, record.Shape{}, err
 		}
-		if string(rec.key(sh)) == string(key) && !w.excluded(a, rec) {
+		if string(rec.Key(sh)) == string(key) && !w.excluded(a, rec) {
 			return rec, sh, nil
 		}
-		if rec.link().Prev() >= a {
-			return nil, shape{}, w.s.segments.corrupt(uint64(a), "chain does not descend")
+		if rec.Link().Prev() >= a {
+			return nil, record.Shape{}, w.s.segments.corrupt(uint64(a), "chain does not descend")
 		}
-		a = rec.link().Prev()
+		a = rec.Link().Prev()
 	}
-	return nil, shape{}, nil
+	return nil, record.Shape{}, nil
 }
 
 // entry returns where the chain of h begins.
@@ -214,10 +215,10 @@ func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
 }
 
 // read returns the record at a, from the store's cache or from disk.
-func (w *View) read(r *viewReader, a word.Address) (image, shape, error) {
+func (w *View) read(r *viewReader, a word.Address) (record.Bytes, record.Shape, error) {
 	if rec, ok := w.s.cache.Get(a, r.rec[:0]); ok {
 		r.rec = rec
-		sh, _ := image(rec).shape()
+		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}
 	rec, sh, err := r.cold.read(a)
@@ -229,7 +230,7 @@ func (w *View) read(r *viewReader, a word.Address) (image, shape, error) {
 }
 
 // excluded reports whether the record at a was written past the version's cut (C4).
-func (w *View) excluded(a word.Address, rec image) bool {
+func (w *View) excluded(a word.Address, rec record.Bytes) bool {
 	i, _ := slices.BinarySearchFunc(w.m.Extents, uint64(a), func(e checkpoint.Extent, a uint64) int {
 		if e.End <= a {
 			return -1
@@ -261,7 +262,7 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 			case q.err != nil:
 				return q.err
 			case q.newest:
-				ended = !fn(q.rec.key(q.sh), q.rec.value(q.sh))
+				ended = !fn(q.rec.Key(q.sh), q.rec.Value(q.sh))
 			}
 		}
 		return err
@@ -269,19 +270,19 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	for _, e := range w.m.Extents {
 		skip := recordSkip(e)
 		walk := walker{log: w.s.log}
-		err := walk.walk(ctx, e.Start, e.End, func(a word.Address, rec image, sh shape, _ bool) (bool, error) {
+		err := walk.walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if w.isClosed() {
 				return false, ErrClosed
 			}
-			if skip(a, rec) || rec.state().Tombstone() {
+			if skip(a, rec) || rec.State().Tombstone() {
 				return true, nil
 			}
-			from, err := w.entry(r, w.s.hash(rec.key(sh)))
+			from, err := w.entry(r, w.s.hash(rec.Key(sh)))
 			switch {
 			case err != nil:
 				return false, err
 			case from == a:
-				ended = !fn(rec.key(sh), rec.value(sh))
+				ended = !fn(rec.Key(sh), rec.Value(sh))
 			case from > a && probes.add(a, from, rec, sh):
 				err = flush()
 			}

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -29,8 +30,8 @@ type walkGroup struct {
 	n       int
 	records [16]struct {
 		a   word.Address
-		rec image
-		sh  shape
+		rec record.Bytes
+		sh  record.Shape
 	}
 	hashes [16]uint64
 }
@@ -45,7 +46,7 @@ type chunk struct {
 
 // visit is called for each record of a walk. rec is valid during the call; a record from memory (memory true) may
 // have been copied while its value was being changed. Returning false ends the walk.
-type visit func(a word.Address, rec image, sh shape, memory bool) (more bool, err error)
+type visit func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (more bool, err error)
 
 // walk calls fn for every record in [from, to), abandoned ones left out. Both ends are boundaries of records or
 // fillers, and every record in between is complete: the caller has waited for the operations that were allocating.
@@ -81,10 +82,10 @@ func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 		return w.parseChunk(c, to, fn)
 	}
 	g := &w.group
-	next, more, err = w.parseChunk(c, to, func(a word.Address, rec image, sh shape, memory bool) (bool, error) {
+	next, more, err = w.parseChunk(c, to, func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 		r := &g.records[g.n]
 		r.a, r.rec, r.sh = a, rec, sh
-		g.hashes[g.n] = w.ahead.store.hash(rec.key(sh))
+		g.hashes[g.n] = w.ahead.store.hash(rec.Key(sh))
 		if g.n++; g.n < len(g.records) {
 			return true, nil
 		}
@@ -123,11 +124,11 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 		return c.from, false, c.err
 	}
 	size := w.log.segments.size
-	var sp span
+	var sp record.Parsed
 	for off := 0; off < len(c.b); {
 		a := c.from + uint64(off)
 		room := min((a/size+1)*size, to) - a
-		short, reason := parse(&sp, c.b[off:], word.Address(a), int(room), !c.memory)
+		short, reason := record.Parse(&sp, c.b[off:], word.Address(a), int(room), !c.memory)
 		switch {
 		case reason != "":
 			return a, false, w.log.segments.corrupt(a, "%s", reason)
@@ -137,14 +138,14 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 			}
 			return a, true, nil
 		}
-		if rec := image(c.b[off : off+min(sp.size, len(c.b)-off)]); !sp.filler && !rec.state().Invalid() {
-			if more, err := fn(word.Address(a), rec, sp.shape, c.memory); err != nil || !more {
+		if rec := record.Bytes(c.b[off : off+min(sp.Size, len(c.b)-off)]); !sp.Filler && !rec.State().Invalid() {
+			if more, err := fn(word.Address(a), rec, sp.Shape, c.memory); err != nil || !more {
 				return a, false, err
 			}
 		}
-		off += sp.size
+		off += sp.Size
 		if off >= len(c.b) {
-			return a + uint64(sp.size), true, nil
+			return a + uint64(sp.Size), true, nil
 		}
 	}
 	return c.from + uint64(len(c.b)), true, nil

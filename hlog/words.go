@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -10,23 +11,8 @@ import (
 // the next operation's cache misses before it is done with this one's. ok false means that the case is another one and
 // that nothing has happened: the general path follows.
 
-const (
-	wordKeyOffset   = smallHeader
-	wordValueOffset = smallHeader + word.Align
-
-	// wordShape is the state of a live record of such a key and value, as far as it is fixed: its lengths, not
-	// locked, not sealed, no tombstone, not invalid. Its capacity may be larger.
-	wordShape     = word.State(word.Align)<<word.KeyLenShift | word.State(word.Align)<<word.ValueLenShift
-	wordShapeMask = ^(word.State(1)<<word.ValueLenShift - 1)
-)
-
 // extraordinary are the bits of the control word with which the general paths deal.
 const extraordinary = closedBit | pausedBit | contendedBit
-
-// isWord reports whether the record at p, in state st, is a live one of this key and of two words.
-func isWord(p mem.Ptr, st word.State, key uint64) bool {
-	return mem.Load(mem.Add(p, wordKeyOffset)) == key && st&wordShapeMask == wordShape
-}
 
 // getWord is get.
 func (s *Session) getWord(key uint64) (value uint64, ok bool) {
@@ -39,9 +25,9 @@ func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 		// Without an entry the address is None, which is below head.
 		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.head.Load() {
 			p := l.at(a)
-			if st := stateAt(p); isWord(p, st, key) {
-				value = mem.Load(mem.Add(p, wordValueOffset))
-				ok = stateAt(p) == st // H7
+			if st := record.StateAt(p); record.IsPlainPair(p, st, key) {
+				value = mem.Load(record.ValueOfWord(p))
+				ok = record.StateAt(p) == st // W1
 			}
 		}
 	}
@@ -59,9 +45,9 @@ func (s *Session) setWord(key, value uint64) (ok bool) {
 		l := s.log
 		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.readOnly.Load() {
 			p := l.at(a)
-			if st := stateAt(p); isWord(p, st, key) && linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit) {
-				mem.StorePlain(mem.Add(p, wordValueOffset), value)
-				storeState(p, st.Bump())
+			if st := record.StateAt(p); record.IsPlainPair(p, st, key) && record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
+				mem.StorePlain(record.ValueOfWord(p), value)
+				record.StoreState(p, st.Bump())
 				ok = true
 			}
 		}
@@ -91,9 +77,9 @@ func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok b
 func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
 	l := s.log
 	p := l.at(a)
-	st := stateAt(p)
-	value := mem.Load(mem.Add(p, wordValueOffset))
-	ok = isWord(p, st, key) && stateAt(p) == st // H7
+	st := record.StateAt(p)
+	value := mem.Load(record.ValueOfWord(p))
+	ok = record.IsPlainPair(p, st, key) && record.StateAt(p) == st // W1
 	s.guard.Exit()
 	if !ok {
 		return false
@@ -106,10 +92,10 @@ func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v 
 	s.guard.Enter()
 	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
 	ok = control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
-		linkAt(p).Version() == c.version() && casState(p, st, st|word.LockedBit)
+		record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit)
 	if ok {
-		mem.StorePlain(mem.Add(p, wordValueOffset), s.word)
-		storeState(p, st.Bump())
+		mem.StorePlain(record.ValueOfWord(p), s.word)
+		record.StoreState(p, st.Bump())
 	}
 	s.guard.Exit()
 	return ok

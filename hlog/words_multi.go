@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -126,9 +127,9 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 			continue
 		}
 		p := l.at(a)
-		if st := stateAt(p); isWord(p, st, k) {
-			values[i] = mem.Load(mem.Add(p, wordValueOffset))
-			found[i] = stateAt(p) == st // H7
+		if st := record.StateAt(p); record.IsPlainPair(p, st, k) {
+			values[i] = mem.Load(record.ValueOfWord(p))
+			found[i] = record.StateAt(p) == st // W1
 		}
 	}
 	s.guard.Exit()
@@ -168,12 +169,12 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 			break
 		}
 		p := l.at(a)
-		st := stateAt(p)
-		if !isWord(p, st, k) || linkAt(p).Version() != c.version() || !casState(p, st, st|word.LockedBit) {
+		st := record.StateAt(p)
+		if !record.IsPlainPair(p, st, k) || record.LinkAt(p).Version() != c.version() || !record.CompareAndSwapState(p, st, st|word.LockedBit) {
 			break
 		}
-		mem.StorePlain(mem.Add(p, wordValueOffset), values[i])
-		storeState(p, st.Bump())
+		mem.StorePlain(record.ValueOfWord(p), values[i])
+		record.StoreState(p, st.Bump())
 		n++
 	}
 	s.guard.Exit()

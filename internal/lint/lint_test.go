@@ -43,6 +43,7 @@ var arrows = map[string][]string{
 // their whole path.
 var rooms = map[string][]string{
 	"coldcache": {},
+	"record":    {},
 }
 
 // library is what a user's program links.

@@ -1,4 +1,4 @@
-package hlog
+package record
 
 import (
 	"bytes"
@@ -11,18 +11,18 @@ import (
 
 // diskRecord returns a record as it stands on disk at a.
 func diskRecord(a, prev word.Address, v word.RecordVersion, key, value []byte, capacity int, tombstone bool) []byte {
-	sh := shapeFor(len(key), len(value), capacity)
-	region := mem.AlignedBytes(sh.size, blockBytes)
-	writeRecord(mem.Ptr(&region[0]), sh, prev, v, key, value, tombstone)
-	b := image(bytes.Clone(region))
-	b.sealForDisk(a)
+	sh := ShapeFor(len(key), len(value), capacity)
+	region := mem.AlignedBytes(sh.Size, 4096)
+	Write(mem.Ptr(&region[0]), sh, prev, v, key, value, tombstone)
+	b := Bytes(bytes.Clone(region))
+	b.SetCheck(a)
 	return b
 }
 
 // FuzzRecord gives parse any bytes: it must not panic nor read past them, what it accepts must be a record or a filler
 // that this package would have written there, and no single flipped bit of that is accepted as another one.
 func FuzzRecord(f *testing.F) {
-	const at = word.Address(3 * blockBytes)
+	const at = word.Address(3 * 4096)
 	long := bytes.Repeat([]byte("k"), 300)
 	for _, r := range [][]byte{
 		diskRecord(at, 0, 1, []byte("key"), []byte("value"), 0, false),
@@ -42,8 +42,8 @@ func FuzzRecord(f *testing.F) {
 	f.Fuzz(func(t *testing.T, where uint64, room uint32, b []byte) {
 		a := word.Address(where % uint64(word.MaxAddress) / word.Align * word.Align)
 		before := bytes.Clone(b)
-		var sp, other span
-		short, reason := parse(&sp, b[:min(len(b), int(room))], a, int(room), true)
+		var sp, other Parsed
+		short, reason := Parse(&sp, b[:min(len(b), int(room))], a, int(room), true)
 		if !bytes.Equal(b, before) {
 			t.Fatal("parse has changed what it parsed")
 		}
@@ -54,26 +54,26 @@ func FuzzRecord(f *testing.F) {
 		case reason != "":
 			return
 		case short:
-			if sp.size <= len(b) {
-				t.Fatalf("%d bytes are asked for, there are %d", sp.size, len(b))
+			if sp.Size <= len(b) {
+				t.Fatalf("%d bytes are asked for, there are %d", sp.Size, len(b))
 			}
 			return
-		case sp.size <= 0 || sp.size > int(room) || sp.size%word.Align != 0:
-			t.Fatalf("%d bytes of at most %d", sp.size, room)
+		case sp.Size <= 0 || sp.Size > int(room) || sp.Size%word.Align != 0:
+			t.Fatalf("%d bytes of at most %d", sp.Size, room)
 		}
-		if sp.filler {
-			if got := image(b).link(); got != word.MakeFiller(sp.size, fillerCheck(a, sp.size)) {
-				t.Fatalf("filler %#x of %d bytes", uint64(got), sp.size)
+		if sp.Filler {
+			if got := Bytes(b).Link(); got != word.MakeFiller(sp.Size, fillerCheck(a, sp.Size)) {
+				t.Fatalf("filler %#x of %d bytes", uint64(got), sp.Size)
 			}
 			checkFlips(t, b[:word.Align], a, int(room), sp)
 			return
 		}
-		rec := image(b[:sp.size])
-		key, value := rec.key(sp.shape), rec.value(sp.shape)
-		if len(key) == 0 || len(key) != sp.shape.keyLen || len(value) != sp.shape.valueLen {
-			t.Fatalf("key of %d bytes, value of %d, shape %+v", len(key), len(value), sp.shape)
+		rec := Bytes(b[:sp.Size])
+		key, value := rec.Key(sp.Shape), rec.Value(sp.Shape)
+		if len(key) == 0 || len(key) != sp.Shape.KeyLen || len(value) != sp.Shape.ValueLen {
+			t.Fatalf("key of %d bytes, value of %d, shape %+v", len(key), len(value), sp.Shape)
 		}
-		if _, reason := parse(&other, b, a+word.Align, int(room), true); reason == "" && other.size == sp.size {
+		if _, reason := Parse(&other, b, a+word.Align, int(room), true); reason == "" && other.Size == sp.Size {
 			t.Fatal("accepted at another address, too")
 		}
 		checkFlips(t, rec, a, int(room), sp)
@@ -81,11 +81,11 @@ func FuzzRecord(f *testing.F) {
 }
 
 // checkFlips flips one bit after the other.
-func checkFlips(t *testing.T, b []byte, a word.Address, room int, sp span) {
-	c, got := bytes.Clone(b), span{}
+func checkFlips(t *testing.T, b []byte, a word.Address, room int, sp Parsed) {
+	c, got := bytes.Clone(b), Parsed{}
 	for i := 0; i < len(c)*8; i += 1 + len(c)/64 {
 		c[i/8] ^= 1 << (i % 8)
-		if short, reason := parse(&got, c, a, room, true); reason == "" && !short {
+		if short, reason := Parse(&got, c, a, room, true); reason == "" && !short {
 			t.Fatalf("bit %d flipped: accepted as %+v, it was %+v", i, got, sp)
 		}
 		c[i/8] ^= 1 << (i % 8)
@@ -100,14 +100,14 @@ func TestRecord_FoundAgain(t *testing.T) {
 			for _, slack := range []int{0, 1, 64} {
 				key, value := bytes.Repeat([]byte{'k'}, keyLen), bytes.Repeat([]byte{'v'}, valueLen)
 				b := diskRecord(a, a-word.Align, 5, key, value, valueLen+slack, false)
-				var sp span
-				short, reason := parse(&sp, b, a, len(b), true)
-				if short || reason != "" || sp.size != len(b) || sp.filler {
+				var sp Parsed
+				short, reason := Parse(&sp, b, a, len(b), true)
+				if short || reason != "" || sp.Size != len(b) || sp.Filler {
 					t.Fatalf("key of %d, value of %d: %+v, short %v, %s", keyLen, valueLen, sp, short, reason)
 				}
-				rec := image(b)
-				if !bytes.Equal(rec.key(sp.shape), key) || !bytes.Equal(rec.value(sp.shape), value) ||
-					rec.link().Prev() != a-word.Align || rec.link().Version() != 5 || rec.state().Tombstone() {
+				rec := Bytes(b)
+				if !bytes.Equal(rec.Key(sp.Shape), key) || !bytes.Equal(rec.Value(sp.Shape), value) ||
+					rec.Link().Prev() != a-word.Align || rec.Link().Version() != 5 || rec.State().Tombstone() {
 					t.Fatalf("key of %d, value of %d: another record", keyLen, valueLen)
 				}
 			}
