@@ -32,7 +32,7 @@ func (d *Dir) Amend(v Version, image ImageRef, runs ...RunRef) (amended bool, er
 		d.replace(v, stands, imageIDs(m)...)
 		return false, fmt.Errorf("checkpoint: amend version %d: %w", v, errors.Join(err, readErr))
 	}
-	d.replace(v, &entry{m: m, sum: sealSum(data)})
+	d.replace(v, newEntry(m, sealSum(data), nil))
 	return true, nil
 }
 
@@ -59,7 +59,7 @@ func (d *Dir) replace(v Version, e *entry, doubtful ...uint64) {
 	defer d.mu.Unlock()
 	old := d.versions[v]
 	if e == nil {
-		e = &entry{m: old.m, sum: old.sum}
+		e = newEntry(old.m, old.sum, nil)
 	}
 	if e.pins = old.pins; e.pins > 0 {
 		e.read = old.images()

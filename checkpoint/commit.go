@@ -62,10 +62,10 @@ func (d *Dir) install(data []byte) error {
 	if err != nil {
 		return err
 	}
-	e := &entry{m: m, sum: sealSum(data)}
+	e := newEntry(m, sealSum(data), nil)
 	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(m.Version), data); err != nil {
-		e.doomed = true
 		d.mu.Lock()
+		e.become(doomed)
 		d.versions[m.Version] = e
 		d.mu.Unlock()
 		return fmt.Errorf("checkpoint: commit version %d: %w", m.Version, errors.Join(err, d.settle()))
@@ -123,19 +123,19 @@ func (d *Dir) settle() error {
 			return err
 		}
 	}
-	var doomed []Version
+	var leaving []Version
 	d.mu.Lock()
 	for v, e := range d.versions {
-		if e.doomed {
-			doomed = append(doomed, v)
+		if e.phase == doomed {
+			leaving = append(leaving, v)
 		}
 	}
 	d.mu.Unlock()
-	slices.Sort(doomed) // so that a run replays
-	if len(doomed) == 0 {
+	slices.Sort(leaving) // so that a run replays
+	if len(leaving) == 0 {
 		return nil
 	}
-	for _, v := range doomed {
+	for _, v := range leaving {
 		for _, name := range []string{d.ManifestPath(v), d.ManifestPath(v) + fsx.TempSuffix} {
 			if err := d.fs.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return err
@@ -147,7 +147,7 @@ func (d *Dir) settle() error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	for _, v := range doomed {
+	for _, v := range leaving {
 		delete(d.versions, v)
 	}
 	return nil

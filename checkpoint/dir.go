@@ -57,37 +57,6 @@ type held struct {
 	images []uint64
 }
 
-// entry is what is known of one manifest file.
-type entry struct {
-	m      *Manifest // nil when it could not be read
-	sum    uint64    // checksum that ends the file
-	err    error     // why it could not be read
-	pins   int
-	read   []uint64 // images of earlier manifests of this version, which somebody may have pinned it for
-	doubt  []uint64 // images of manifests that a crash may bring back in the place of this one
-	doomed bool     // is being removed, or was never properly there: not listed, but its file may exist (V7)
-}
-
-// imageIDs returns the ids of the files that m names in images/.
-func imageIDs(m *Manifest) (ids []uint64) {
-	for _, f := range m.indexFiles() {
-		ids = append(ids, f.id)
-	}
-	return ids
-}
-
-// images returns the images and runs that must stay as long as e is what it is.
-func (e *entry) images() []uint64 {
-	all := slices.Concat(e.read, e.doubt)
-	if e.m != nil {
-		all = append(all, imageIDs(e.m)...)
-	}
-	return all
-}
-
-// readable reports whether e is a version that may be listed, pinned and restored.
-func (e *entry) readable() bool { return e != nil && e.m != nil && !e.doomed }
-
 // OpenDir opens the directory of a store. If there is no store in it, OpenDir makes one with identity id; with
 // readOnly, which writes nothing, that is fs.ErrNotExist instead. A store that is there keeps its own identity. What an
 // interrupted call left half-written is removed.
@@ -288,11 +257,11 @@ func (d *Dir) readManifest(v Version) (*entry, error) {
 	}
 	switch {
 	case errors.Is(err, ErrCorrupt):
-		return &entry{err: err}, nil
+		return newEntry(nil, 0, err), nil
 	case err != nil:
 		return nil, err
 	}
-	return &entry{m: m, sum: sealSum(b)}, nil
+	return newEntry(m, sealSum(b), nil), nil
 }
 
 // tidy removes what interrupted writes left behind, and makes durable what they got done: a name that is visible after
@@ -328,7 +297,7 @@ func (d *Dir) tidy() error {
 func (d *Dir) currentID() Version {
 	newest := d.head.target
 	for v, e := range d.versions {
-		if !e.doomed && v > d.head.floor {
+		if e.phase != doomed && v > d.head.floor {
 			newest = max(newest, v) // above the floor, hence above target
 		}
 	}
@@ -365,7 +334,7 @@ func (d *Dir) lookup(v Version) (*entry, error) {
 	switch e := d.versions[v]; {
 	case e.readable():
 		return e, nil
-	case e != nil && e.err != nil && !e.doomed:
+	case e != nil && e.phase == damaged:
 		return nil, e.err
 	}
 	return nil, fmt.Errorf("%w: %d", ErrNotFound, v)

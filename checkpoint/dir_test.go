@@ -232,7 +232,7 @@ func TestOpenDir_ReadOnlyWritesNothing(t *testing.T) {
 	wantErr(t, r.SetHead(1), ErrReadOnly)
 	_, err = r.Purge(1)
 	wantErr(t, err, ErrReadOnly)
-	_, err = r.Collect(Live{LogFrom: NoLiveLog}, nil)
+	_, err = r.Collect(r.Idle, nil)
 	wantErr(t, err, ErrReadOnly)
 	if after := snapshot(t, path); !reflect.DeepEqual(after, before) {
 		t.Errorf("files changed: %v, before %v", after, before)
@@ -353,7 +353,7 @@ func checkDamaged(t *testing.T, disk fsx.FS, good *Dir, name string, missing boo
 		if err := d.SetHead(damaged); !isCorrupt(err) {
 			t.Fatalf("rolled back to a damaged version: %v", err)
 		}
-		if o, err := d.Collect(Live{LogFrom: NoLiveLog}, nil); len(o) > 0 || !isCorrupt(err) {
+		if o, err := d.Collect(d.Idle, nil); len(o) > 0 || !isCorrupt(err) {
 			t.Fatalf("collected %v, %v beside a damaged manifest", o, err)
 		}
 	}

@@ -316,7 +316,7 @@ func TestFetch_HoldsWhatComesIn(t *testing.T) {
 	opts := fast
 	collected := 0
 	opts.Progress = func(string, int64) {
-		gone, err := empty.d.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}, nil)
+		gone, err := empty.d.Collect(empty.d.Idle, nil)
 		empty.ok(err)
 		collected += len(gone)
 	}
@@ -327,7 +327,7 @@ func TestFetch_HoldsWhatComesIn(t *testing.T) {
 	if collected > 0 || empty.content(3) != m.content(3) {
 		t.Errorf("%d files collected", collected)
 	}
-	gone, err := empty.d.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}, nil)
+	gone, err := empty.d.Collect(empty.d.Idle, nil)
 	if len(gone) != 0 || err != nil {
 		t.Errorf("collected %v, %v", gone, err)
 	}

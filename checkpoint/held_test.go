@@ -22,7 +22,7 @@ func (m *machine) amend() (checkpoint.ImageRef, error) {
 
 func (m *machine) collect() (gone int) {
 	m.t.Helper()
-	files, err := m.d.Collect(checkpoint.Live{LogFrom: checkpoint.NoLiveLog}, nil)
+	files, err := m.d.Collect(m.d.Idle, nil)
 	m.ok(err)
 	return len(files)
 }

@@ -2,12 +2,8 @@ package checkpoint
 
 import (
 	"cmp"
-	"errors"
 	"fmt"
-	"io/fs"
 	"maps"
-	"math"
-	"path/filepath"
 	"slices"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -142,7 +138,7 @@ func (d *Dir) Purge(v Version) (Garbage, error) {
 	}
 	if err = d.removeManifest(v); err != nil && d.stillThere(v) {
 		d.mu.Lock()
-		e.doomed = false
+		e.become(e.there())
 		d.mu.Unlock()
 	} else {
 		err = d.settle()
@@ -177,14 +173,14 @@ func (d *Dir) doom(v Version) (*entry, error) {
 	defer d.mu.Unlock()
 	e := d.versions[v]
 	switch {
-	case e == nil || e.doomed:
+	case e == nil || e.phase == doomed:
 		return nil, fmt.Errorf("%w: %d", ErrNotFound, v)
 	case v == d.currentID():
 		return nil, fmt.Errorf("%w: %d is the current version", ErrInUse, v)
 	case e.pins > 0:
 		return nil, fmt.Errorf("%w: %d is pinned", ErrInUse, v)
 	}
-	e.doomed = true
+	e.become(doomed)
 	return e, nil
 }
 
@@ -220,105 +216,6 @@ func (d *Dir) garbage(m *Manifest) (g Garbage) {
 		}
 	}
 	return g
-}
-
-// References returns the log, and the images and runs by their ids, that some version refers to, half-purged ones, those that are being
-// fetched, and the images of pinned versions before they were amended included. A damaged manifest is an error: what
-// it refers to is not known (V8).
-func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	for _, e := range d.versions {
-		if e.m == nil {
-			return ExtentSet{}, nil, e.err
-		}
-		for _, x := range e.m.Extents {
-			log.Add(x.Start, x.End)
-		}
-		images = append(images, e.images()...)
-	}
-	for h := range d.held {
-		log.AddSet(h.log)
-		images = append(images, h.images...)
-	}
-	slices.Sort(images)
-	return log, slices.Compact(images), nil
-}
-
-// Live is what the running store uses although no version refers to it (yet). The zero value with LogFrom ==
-// NoLiveLog is that of a store that is just being opened.
-type Live struct {
-	LogFrom uint64    // all log at this address and above is in use
-	Log     ExtentSet // log below it that is in use: of scans, say
-	Images  []uint64  // images and runs that are being written, or read
-}
-
-// NoLiveLog is Live.LogFrom when nothing is in use.
-const NoLiveLog = math.MaxUint64
-
-// Orphan is a file of the store that nothing refers to.
-type Orphan struct {
-	Path  string
-	Bytes int64
-}
-
-// Orphans returns the segment and image files that neither a version nor live refers to, and nothing else: a file that
-// is not the store's own is never an orphan, and while a manifest is damaged nothing is (the error says which).
-func (d *Dir) Orphans(live Live) ([]Orphan, error) {
-	log, images, err := d.References()
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: nothing is collected: %w", err)
-	}
-	log.AddSet(live.Log)
-	log.Add(live.LogFrom, math.MaxUint64)
-	images = append(images, live.Images...)
-
-	var orphans []Orphan
-	find := func(dir, suffix string, digits int, used func(n uint64) bool) error {
-		entries, err := d.fs.List(dir)
-		for _, e := range entries {
-			if n, ok := parseName(e.Name, suffix, digits); ok && !e.Dir && !used(n) {
-				orphans = append(orphans, Orphan{Path: filepath.Join(dir, e.Name), Bytes: e.Size})
-			}
-		}
-		return err
-	}
-	segment := uint64(d.id.SegmentBytes)
-	err = find(d.LogPath(), segmentSuffix, segmentDigits, func(n uint64) bool {
-		return n >= maxLog/segment || log.Intersects(n*segment, (n+1)*segment) // no such segment: not ours
-	})
-	if err == nil {
-		err = find(d.ImagesPath(), imageSuffix, imageDigits, func(id uint64) bool { return slices.Contains(images, id) })
-	}
-	if err != nil {
-		return nil, fmt.Errorf("checkpoint: orphans of %s: %w", d.path, err)
-	}
-	return orphans, nil
-}
-
-// Collect removes the files that Orphans names and returns those that are gone. There is no order to keep: nothing
-// refers to them, and what a crash brings back is an orphan again. leaving, unless nil, is told of each file before.
-//
-// What comes to be used while it runs must have been in use when it began: it does not look twice.
-func (d *Dir) Collect(live Live, leaving func(path string)) ([]Orphan, error) {
-	if d.readOnly {
-		return nil, ErrReadOnly
-	}
-	d.collecting.Lock() // a fetch does not take a file for there that is about to go
-	defer d.collecting.Unlock()
-	orphans, err := d.Orphans(live)
-	if err != nil {
-		return nil, err
-	}
-	for i, o := range orphans {
-		if leaving != nil {
-			leaving(o.Path)
-		}
-		if err := d.fs.Remove(o.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return orphans[:i], fmt.Errorf("checkpoint: collect: %w", err)
-		}
-	}
-	return orphans, nil
 }
 
 // exclusiveBytes returns for each version the bytes of log, images and runs that no other of them refers to.

@@ -176,7 +176,7 @@ func TestOrphans(t *testing.T) {
 	if g, err = d.Purge(1); err != nil || !reflect.DeepEqual(g.Images, []uint64{1}) || !g.Log.Empty() {
 		t.Errorf("garbage %v, %v, want image 1", g, err)
 	}
-	gone, err := d.Collect(Live{LogFrom: NoLiveLog}, nil)
+	gone, err := d.Collect(d.Idle, nil)
 	must(t, err)
 	if len(gone) != 3+5 {
 		t.Errorf("collected %v", gone)
@@ -199,6 +199,9 @@ func withImage(m *Manifest, id uint64) *Manifest {
 	m.Image = &ImageRef{ID: id, Bytes: 20 + int64(id)}
 	return m
 }
+
+// Idle is the picture of a directory that no store uses.
+func (d *Dir) Idle() (Picture, error) { return d.Picture(Live{LogFrom: NoLiveLog}) }
 
 func wantOrphans(t *testing.T, d *Dir, live Live, segments, images []uint64) {
 	t.Helper()

@@ -118,19 +118,7 @@ func (s *Store) collectLocked() ([]checkpoint.Orphan, error) {
 	defer s.purgeMu.Unlock()
 	s.filesMu.Lock()
 	defer s.filesMu.Unlock()
-	numbers, err := s.segmentNumbers()
-	if err != nil {
-		return nil, err
-	}
-	segments := map[string]uint64{}
-	for _, n := range numbers {
-		segments[s.versions.SegmentPath(n)] = n
-	}
-	return s.versions.Collect(s.inUse(), func(path string) {
-		if n, ok := segments[path]; ok {
-			s.segments.forget(n)
-		}
-	})
+	return s.versions.Collect(func() (checkpoint.Picture, error) { return s.versions.Picture(s.inUse()) }, s.segments.forget)
 }
 
 // inUse returns what the running store needs although no version refers to it: the log since the newest version, the

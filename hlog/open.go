@@ -190,7 +190,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	if !s.readOnly {
-		if err := s.tidy(); err != nil {
+		if err := s.versions.TrimLog(alignBlock(s.versions.MaxEnd())); err != nil {
 			return err
 		}
 	}
@@ -238,52 +238,11 @@ func (s *Store) openVersions() error {
 	return nil
 }
 
-// tidy removes the log beyond the last committed byte, which a crash left. Other files that nothing refers to can wait
-// (sweep), but for the segment that new log would go on in: its name is known to be durable only if a version has
-// something there, and no sync makes it so after one that has failed (G8).
-func (s *Store) tidy() error {
-	if len(s.versions.Damaged()) > 0 {
-		return nil
-	}
-	names, err := s.segmentNumbers()
-	if err != nil {
-		return err
-	}
-	committed, _, err := s.versions.References()
-	if err != nil {
-		return err
-	}
-	end := alignBlock(s.versions.MaxEnd())
-	if segment := end - end%s.segments.size; !committed.Intersects(segment, segment+s.segments.size) {
-		end = segment
-	}
-	return s.segments.truncate(end, names)
-}
-
 // sweep removes the files that nothing refers to, which an earlier process left: a crash may leave many.
 func (s *Store) sweep() {
 	if len(s.versions.Damaged()) == 0 {
 		s.collectOrLog()
 	}
-}
-
-// segmentNumbers lists the segment files that exist.
-func (s *Store) segmentNumbers() ([]uint64, error) {
-	entries, err := s.opts.FS.List(s.versions.LogPath())
-	if err != nil {
-		if errors.Is(err, fs.ErrNotExist) {
-			return nil, nil
-		}
-		return nil, err
-	}
-	var ns []uint64
-	for _, e := range entries {
-		var n uint64
-		if _, err := fmt.Sscanf(e.Name, "%x.seg", &n); err == nil && filepath.Base(s.versions.SegmentPath(n)) == e.Name {
-			ns = append(ns, n)
-		}
-	}
-	return ns, nil
 }
 
 func alignBlock(a uint64) uint64 { return (a + blockBytes - 1) &^ (blockBytes - 1) }

@@ -37,7 +37,7 @@ type segments struct {
 	namesLost bool
 }
 
-// segment is one open file. It is closed when it was dropped and its last user has returned it.
+// segment is one open file. It is closed when it was forgotten and its last user has returned it.
 type segment struct {
 	file  fsx.File
 	name  string
@@ -264,16 +264,7 @@ func ofSegment(n int, err error) (int, error) {
 	return n, err
 }
 
-// drop forgets segment n and removes its file. Users that hold it go on reading.
-func (s *segments) drop(n uint64) error {
-	s.forget(n)
-	err := s.fs.Remove(s.path(n))
-	if errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return err
-}
-
+// forget closes segment n, whose file is about to be removed. Users that hold it go on reading.
 func (s *segments) forget(n uint64) {
 	s.mu.Lock()
 	g := s.open[n]
@@ -282,40 +273,6 @@ func (s *segments) forget(n uint64) {
 	if g != nil {
 		g.release()
 	}
-}
-
-// truncate cuts the log off at a: later segments are removed, the one that holds a is shortened.
-func (s *segments) truncate(a uint64, names []uint64) error {
-	for _, n := range names {
-		switch {
-		case n*s.size >= a:
-			if err := s.drop(n); err != nil {
-				return err
-			}
-		case (n+1)*s.size > a:
-			if err := s.shorten(n, a%s.size); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-func (s *segments) shorten(n, size uint64) error {
-	g, err := s.acquire(n, false)
-	if err != nil {
-		return err
-	}
-	defer g.release()
-	if g.size.Load() <= size {
-		return nil
-	}
-	if err := g.file.Truncate(int64(size)); err != nil {
-		return err
-	}
-	g.size.Store(size)
-	g.dirty.Store(true)
-	return nil
 }
 
 func (s *segments) close() error {

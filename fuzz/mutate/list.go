@@ -56,10 +56,10 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestRun_WaitsForWhatIsBeingWritten"},
 	},
 	{
-		name: "name-that-was-lost", rule: "G8", file: "hlog/open.go",
+		name: "name-that-was-lost", rule: "G8", file: "checkpoint/collect.go",
 		what:   "make the segment that new log goes on in anew at Open, when no version has anything in it",
-		old:    `!committed.Intersects(segment, segment+s.segments.size)`,
-		new:    `committed.Intersects(0, 0) && end < segment`,
+		old:    `!committed.Intersects(at, at+size)`,
+		new:    `committed.Intersects(0, 0) && end < at`,
 		caught: []string{"./hlog", "-run", "TestOpen_TheFirstSegmentsNameWasLost"},
 	},
 	{

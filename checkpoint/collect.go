@@ -1,0 +1,225 @@
+package checkpoint
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"math"
+	"path/filepath"
+	"slices"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// References returns the log, and the images and runs by their ids, that some version refers to, half-purged ones, those that are being
+// fetched, and the images of pinned versions before they were amended included. A damaged manifest is an error: what
+// it refers to is not known (V8).
+func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
+	p, err := d.Picture(Live{LogFrom: NoLiveLog})
+	if err != nil {
+		return ExtentSet{}, nil, err
+	}
+	log, images = p.kept()
+	slices.Sort(images)
+	return log, slices.Compact(images), nil
+}
+
+// Live is what the running store uses although no version refers to it (yet). The zero value with LogFrom ==
+// NoLiveLog is that of a store that is just being opened.
+type Live struct {
+	LogFrom uint64    // all log at this address and above is in use
+	Log     ExtentSet // log below it that is in use: of scans, say
+	Images  []uint64  // images and runs that are being written, or read
+}
+
+// NoLiveLog is Live.LogFrom when nothing is in use.
+const NoLiveLog = math.MaxUint64
+
+// Picture is what keeps files at one moment: the versions and the running store.
+type Picture struct {
+	live      Live
+	manifests []*Manifest
+	logs      []ExtentSet // of what is being fetched
+	images    []uint64    // of the versions, and of what is being fetched
+}
+
+// Picture takes it. live must not change any more. It does no I/O and takes a time that follows the number of versions,
+// so that the caller may hold the lock under which live is all there is. A damaged manifest is an error, as for
+// References.
+func (d *Dir) Picture(live Live) (Picture, error) {
+	p := Picture{live: live}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.versions {
+		if e.m == nil {
+			return Picture{}, e.err
+		}
+		p.manifests = append(p.manifests, e.m)
+		p.images = append(p.images, e.images()...)
+	}
+	for h := range d.held {
+		p.logs = append(p.logs, h.log)
+		p.images = append(p.images, h.images...)
+	}
+	return p, nil
+}
+
+// kept returns the log, and the images and runs by their ids, that are in the picture.
+func (p *Picture) kept() (log ExtentSet, images []uint64) {
+	log = p.live.Log.Clone()
+	log.Add(p.live.LogFrom, math.MaxUint64)
+	for _, m := range p.manifests {
+		for _, x := range m.Extents {
+			log.Add(x.Start, x.End)
+		}
+	}
+	for _, held := range p.logs {
+		log.AddSet(held)
+	}
+	return log, slices.Concat(p.images, p.live.Images)
+}
+
+// file is a segment, or an image or run, as the directory shows it.
+type file struct {
+	segment bool
+	n       uint64 // number or id
+	Orphan
+}
+
+// listFiles lists the segments, images and runs that are there, in this order, by number.
+func (d *Dir) listFiles() ([]file, error) {
+	var files []file
+	list := func(dir, suffix string, digits int, segment bool) error {
+		entries, err := d.fs.List(dir)
+		for _, e := range entries {
+			if n, ok := parseName(e.Name, suffix, digits); ok && !e.Dir {
+				files = append(files, file{segment, n, Orphan{Path: filepath.Join(dir, e.Name), Bytes: e.Size}})
+			}
+		}
+		return err
+	}
+	err := list(d.LogPath(), segmentSuffix, segmentDigits, true)
+	if err == nil {
+		err = list(d.ImagesPath(), imageSuffix, imageDigits, false)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: orphans of %s: %w", d.path, err)
+	}
+	return files, nil
+}
+
+// Orphan is a file of the store that nothing refers to.
+type Orphan struct {
+	Path  string
+	Bytes int64
+}
+
+// Orphans returns the segment and image files that neither a version nor live refers to, and nothing else: a file that
+// is not the store's own is never an orphan, and while a manifest is damaged nothing is (the error says which).
+func (d *Dir) Orphans(live Live) ([]Orphan, error) {
+	files, err := d.orphans(func() (Picture, error) { return d.Picture(live) })
+	var orphans []Orphan
+	for _, f := range files {
+		orphans = append(orphans, f.Orphan)
+	}
+	return orphans, err
+}
+
+// orphans returns the files that are not in a picture that is taken once they have been listed.
+func (d *Dir) orphans(picture func() (Picture, error)) ([]file, error) {
+	files, err := d.listFiles()
+	if err != nil {
+		return nil, err
+	}
+	p, err := picture()
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: nothing is collected: %w", err)
+	}
+	log, images := p.kept()
+	size := uint64(d.id.SegmentBytes)
+	return slices.DeleteFunc(files, func(f file) bool {
+		if f.segment {
+			return f.n >= maxLog/size || log.Intersects(f.n*size, (f.n+1)*size) // no such segment: not ours
+		}
+		return slices.Contains(images, f.n)
+	}), nil
+}
+
+// Collect removes the files that are not in a picture, which it has taken once, after it has listed the files, and
+// returns those that are gone. So a file that was made since is not removed; one that was there, and that nothing kept
+// when the picture was taken, must be wanted by nobody any more. There is no order to keep: nothing refers to the files,
+// and what a crash brings back is an orphan again. leaving, unless nil, is told of each segment before.
+func (d *Dir) Collect(picture func() (Picture, error), leaving func(segment uint64)) ([]Orphan, error) {
+	if d.readOnly {
+		return nil, ErrReadOnly
+	}
+	d.collecting.Lock() // a fetch does not take a file for there that is about to go
+	defer d.collecting.Unlock()
+	files, err := d.orphans(picture)
+	if err != nil {
+		return nil, err
+	}
+	var gone []Orphan
+	for _, f := range files {
+		if leaving != nil && f.segment {
+			leaving(f.n)
+		}
+		if err := d.fs.Remove(f.Path); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return gone, fmt.Errorf("checkpoint: collect: %w", err)
+		}
+		gone = append(gone, f.Orphan)
+	}
+	return gone, nil
+}
+
+// TrimLog removes the log at address end and above, which a crash left, before a store that is being opened goes on there:
+// nothing was ever committed at end or above. A segment that holds only log below end of which no version has a byte is
+// removed as a whole: its name is known to be durable only if a version has something in it, and no sync makes it so after
+// one that has failed. While a manifest is damaged nothing is removed.
+func (d *Dir) TrimLog(end uint64) error {
+	if d.readOnly {
+		return ErrReadOnly
+	}
+	committed, _, err := d.References()
+	if errors.Is(err, ErrCorrupt) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	size := uint64(d.id.SegmentBytes)
+	if at := end - end%size; !committed.Intersects(at, at+size) {
+		end = at
+	}
+	numbers, err := d.numbers(d.LogPath(), segmentSuffix, segmentDigits)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
+		switch {
+		case n >= maxLog/size: // not ours
+		case n*size >= end:
+			err = d.fs.Remove(d.SegmentPath(n))
+		case (n+1)*size > end:
+			err = d.shorten(d.SegmentPath(n), int64(end%size))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("checkpoint: remove the log from %d on: %w", end, err)
+		}
+	}
+	return nil
+}
+
+// shorten cuts off what a file has beyond size. Whoever writes there again makes the new size durable with what he
+// writes.
+func (d *Dir) shorten(name string, size int64) (err error) {
+	f, err := d.fs.Open(name, fsx.Write)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if have, err := f.Size(); err != nil || have <= size {
+		return err
+	}
+	return f.Truncate(size)
+}
