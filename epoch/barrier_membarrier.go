@@ -23,6 +23,10 @@ var membarrierWorks = sync.OnceValue(func() bool {
 	return membarrier(membarrierRegisterPrivateExpedited) && membarrier(membarrierPrivateExpedited)
 })
 
+// Prepare begins to register the process, which takes milliseconds once it has several threads. [New] waits for it:
+// whoever calls Prepare early has the time for other work.
+func Prepare() { go membarrierWorks() }
+
 func membarrier(command uintptr) bool {
 	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, command, 0, 0)
 	return errno == 0

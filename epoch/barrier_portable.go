@@ -8,3 +8,6 @@ const plainEnter = false
 func membarrierWorks() bool { return false }
 
 func fenceThreads() {}
+
+// Prepare does nothing here: there is nothing to register.
+func Prepare() {}

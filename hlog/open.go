@@ -38,6 +38,7 @@ func Open(dir string, opts *Options) (*Store, error) {
 	if err != nil {
 		return nil, fmt.Errorf("hlog: open %s: %w", dir, err)
 	}
+	epoch.Prepare()
 	s, err := open(path, o)
 	if err != nil {
 		return nil, fmt.Errorf("hlog: open %s: %w", dir, err)
