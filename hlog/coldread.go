@@ -13,11 +13,12 @@ import (
 type coldReader struct {
 	log *hybridLog
 	buf []byte // aligned
-	rec []byte // a record out of the cache
 
 	request fsx.Request   // see gather
 	ended   chan struct{} // a message when request has
 }
+
+func newColdReader(l *hybridLog) *coldReader { return &coldReader{log: l} }
 
 // read returns the record at a, below head, verified (W3). The record is valid until the next call.
 func (r *coldReader) read(a word.Address) (record.Bytes, record.Shape, error) {

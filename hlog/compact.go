@@ -213,8 +213,9 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	defer c.x.Close()
 	defer s.compactor.fetch.rest()
 	defer s.compactor.reads.stop()
-	w := walker{log: s.log, guard: s.epochs.Register(), ahead: c.x, reads: s.compactor.reads}
-	defer w.guard.Release()
+	w := s.log.newWalker()
+	defer w.close()
+	w.prepare, w.reads = c.x.prepare, s.compactor.reads
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
 	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, live) {
 		if e.Start >= target {
@@ -286,7 +287,7 @@ func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (b
 	if err != nil || from < a {
 		return false, err
 	}
-	return c.probes.follow(&coldReader{log: c.s.log}, &probe{a: a, from: from, rec: rec, sh: sh})
+	return c.probes.follow(newColdReader(c.s.log), &probe{a: a, from: from, rec: rec, sh: sh})
 }
 
 // visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
@@ -364,7 +365,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 				return err
 			}
 			q := probe{a: a, from: seen, rec: rec, sh: sh}
-			if newest, err := c.probes.follow(&coldReader{log: c.s.log}, &q); err != nil || !newest {
+			if newest, err := c.probes.follow(newColdReader(c.s.log), &q); err != nil || !newest {
 				return err
 			}
 		case o == done:

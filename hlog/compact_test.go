@@ -127,7 +127,7 @@ func TestCompact_NewerRecordBeforeTheMove(t *testing.T) {
 		c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
 		seen, err := c.leaves(key, 0)
 		must(t, err)
-		rec, sh, err := (&coldReader{log: s.log}).read(seen)
+		rec, sh, err := newColdReader(s.log).read(seen)
 		must(t, err)
 		if string(rec.Key(sh)) != string(key) {
 			t.Fatalf("the chain leads to %q", rec.Key(sh))

@@ -26,9 +26,9 @@ type fetcher struct {
 	next    int            // of backlog
 	batch   []*fsx.Request // prepared, not yet submitted
 	done    []*fsx.Request
-	under   int        // reads that the queue has
-	big     int        // bytes of buffers larger than a slot's
-	plain   coldReader // for records that are too large for many at a time
+	under   int         // reads that the queue has
+	big     int         // bytes of buffers larger than a slot's
+	plain   *coldReader // for records that are too large for many at a time
 }
 
 // wanted is a record to be read.
@@ -64,7 +64,7 @@ type taker interface {
 }
 
 func newFetcher(l *hybridLog, depth int) *fetcher {
-	return &fetcher{log: l, queue: fsx.NewQueue(depth), slots: make([]fetch, depth), plain: coldReader{log: l}}
+	return &fetcher{log: l, queue: fsx.NewQueue(depth), slots: make([]fetch, depth), plain: newColdReader(l)}
 }
 
 // open takes the memory of the buffers.

@@ -30,7 +30,7 @@ type follower struct {
 	log   *hybridLog
 	of    membership
 	guard *epoch.Guard
-	cold  coldReader
+	cold  *coldReader
 	known map[word.Address]older // links that a walk has seen, of records that are only on disk; may be nil
 }
 
@@ -41,7 +41,7 @@ type older struct {
 }
 
 func (s *Store) newFollower(m *checkpoint.Manifest) *follower {
-	return &follower{log: s.log, of: members(m), guard: s.epochs.Register(), cold: coldReader{log: s.log}}
+	return &follower{log: s.log, of: members(m), guard: s.epochs.Register(), cold: newColdReader(s.log)}
 }
 
 // targets has the entries point to where target finds that their chains were.

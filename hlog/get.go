@@ -139,7 +139,7 @@ func (s *Session) chainMoved(key []byte, h uint64, a word.Address) bool {
 // until the session's next read. The caller is outside the epoch.
 func (s *Session) findCold(key []byte, a word.Address, begin uint64) (record.Bytes, record.Shape, error) {
 	if s.cold == nil {
-		s.cold = &coldReader{log: s.log}
+		s.cold = newColdReader(s.log)
 	}
 	for uint64(a) >= begin {
 		rec, sh, err := s.readCold(a)
@@ -167,8 +167,8 @@ func (s *Session) readCold(a word.Address) (record.Bytes, record.Shape, error) {
 			return rec, sh, nil
 		}
 	}
-	if rec, ok := st.cache.Get(a, s.cold.rec[:0]); ok {
-		s.cold.rec = rec
+	if rec, ok := st.cache.Get(a, s.cached[:0]); ok {
+		s.cached = rec
 		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}

@@ -37,6 +37,15 @@ func (s *Session) touch(hashes []uint64) error {
 	return nil
 }
 
+// prepare has what visits of a group of records look up on its way to the cache.
+func (s *Session) prepare(group []found) error {
+	hashes := s.hashes[:len(group)]
+	for i := range group {
+		hashes[i] = s.store.hash(group[i].rec.Key(group[i].sh))
+	}
+	return s.touch(hashes)
+}
+
 // access is what the operations of a Multi call do with values.
 type access uint8
 

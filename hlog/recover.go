@@ -264,7 +264,7 @@ func (l *hybridLog) warm(ctx context.Context, start, end uint64) error {
 	if l.head.Load() != end {
 		return nil
 	}
-	w := walker{log: l}
+	w := l.segments.newWalker()
 	for {
 		if err := ctx.Err(); err != nil {
 			return err
@@ -277,7 +277,7 @@ func (l *hybridLog) warm(ctx context.Context, start, end uint64) error {
 			l.pageMu.Unlock()
 			return nil
 		}
-		err := l.warmPage(&w, max(page, start), head)
+		err := l.warmPage(w, max(page, start), head)
 		l.pageMu.Unlock()
 		if err != nil {
 			return err

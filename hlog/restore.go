@@ -180,8 +180,9 @@ func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uin
 	s.commitMu.Lock()
 	spans := s.changedSince(r.of.fuzzy, tail)
 	s.commitMu.Unlock()
+	w := s.log.newWalker()
+	defer w.close()
 	for _, span := range spans {
-		w := walker{log: s.log, guard: r.guard}
 		if err := w.walk(ctx, span.Start, span.End, r.visit); err != nil {
 			return nil, err
 		}

@@ -256,19 +256,19 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to uint64, err error) {
 	end := max(job.end, of.start)
 	extents := checkpoint.Extend(of.parent, checkpoint.Extent{Start: of.start, End: end, Fuzzy: end}, of.live)
-	w := walker{log: s.log}
+	var w *walker
 	switch closing := s.log.gone.Load(); {
 	case closing && job.end > of.parent.Cut:
 		return nil, 0, ErrClosed // before the last version has been committed
 	case closing:
-		w.log = &hybridLog{segments: s.segments} // all of the version is on disk
+		w = s.segments.newWalker() // all of the version is on disk
 	default:
-		w.guard = s.epochs.Register()
-		defer w.guard.Release()
+		w = s.log.newWalker()
+		defer w.close()
 		s.epochs.Synchronize() // what was being allocated below the tail when the run was claimed is written
 	}
 	to = job.end
-	err = walkVersion(s.background, &w, extents, job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+	err = walkVersion(s.background, w, extents, job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if uint64(a) >= job.limit {
 			to = uint64(a)
 			return false, nil

@@ -31,8 +31,9 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	defer sc.probes.close()
-	w := walker{log: s.log, guard: s.epochs.Register(), ahead: x}
-	defer w.guard.Release()
+	w := s.log.newWalker()
+	defer w.close()
+	w.prepare = x.prepare
 	for _, r := range ranges {
 		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 			if err := s.scannable(restores); err != nil {
@@ -140,7 +141,7 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 	}
 	if memory { // copied from memory, evicted since: what is on disk is final
 		if c.x.cold == nil {
-			c.x.cold = &coldReader{log: c.x.log}
+			c.x.cold = newColdReader(c.x.log)
 		}
 		if rec, sh, err = c.x.readCold(a); err != nil {
 			return false, err

@@ -17,6 +17,7 @@ type Session struct {
 	closed bool
 
 	cold      *coldReader  // made by the first read from disk
+	cached    []byte       // a record out of the cache
 	staged    *staging     // borrowed by a Multi call that reads from disk
 	insisting bool         // its update takes precedence
 	needed    int          // bytes that the last attempt found no room for

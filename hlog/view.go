@@ -56,7 +56,7 @@ func (w *View) isClosed() bool {
 // viewReader is what one call on a view uses.
 type viewReader struct {
 	guard *epoch.Guard
-	cold  coldReader
+	cold  *coldReader
 	rec   []byte
 }
 
@@ -87,7 +87,7 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 		return nil, err
 	}
 	w.begin = logBegin(m)
-	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: coldReader{log: s.log}} }
+	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: newColdReader(s.log)} }
 	if err := s.keepView(w); err != nil {
 		return nil, err
 	}
@@ -269,7 +269,7 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	}
 	for _, e := range w.m.Extents {
 		skip := recordSkip(e)
-		walk := walker{log: w.s.log}
+		walk := w.s.segments.newWalker()
 		err := walk.walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if w.isClosed() {
 				return false, ErrClosed

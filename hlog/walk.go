@@ -16,24 +16,45 @@ const walkChunk = 256 << 10
 // walker goes over a stretch of the log record by record, in ascending order, from disk and from memory. It belongs to
 // one goroutine.
 type walker struct {
-	log   *hybridLog
-	chunk int          // bytes to take at a time; 0 = walkChunk
-	guard *epoch.Guard // to read memory with; nil: the stretch is on disk
-	ahead *Session     // to prefetch with, when visits look their records up in the index; nil: they do not
-	reads *readAhead   // to read the disk with; nil: one chunk at a time
+	segments *segments
+	log      *hybridLog   // whose frames are read, too; nil: the stretch is on disk
+	guard    *epoch.Guard // to read the frames with
+
+	chunk int        // bytes to take at a time; 0 = walkChunk
+	reads *readAhead // to read the disk with; nil: one chunk at a time
+	// prepare is told of the records of a group before the first of them is visited, so that it can have what their visits
+	// look up on its way to the cache. nil: every record is visited at once.
+	prepare func(group []found) error
+
 	buf   []byte
-	group walkGroup
+	group [walkGroup]found
+	n     int // of group: records whose visits have been put off
 }
 
-// walkGroup are records whose visits have been put off until what they look up is on its way to the cache.
-type walkGroup struct {
-	n       int
-	records [16]struct {
-		a   word.Address
-		rec record.Bytes
-		sh  record.Shape
+// walkGroup is how many visits are prepared together.
+const walkGroup = 16
+
+// found is a record that a walk has come upon.
+type found struct {
+	at  word.Address
+	rec record.Bytes
+	sh  record.Shape
+}
+
+// newWalker returns a walker over what is on disk.
+func (s *segments) newWalker() *walker { return &walker{segments: s} }
+
+// newWalker returns a walker over what is on disk or in memory. The caller closes it.
+func (l *hybridLog) newWalker() *walker {
+	return &walker{segments: l.segments, log: l, guard: l.epochs.Register()}
+}
+
+// close gives the walker's guard back. A second close does nothing.
+func (w *walker) close() {
+	if w.guard != nil {
+		w.guard.Release()
+		w.guard = nil
 	}
-	hashes [16]uint64
 }
 
 // chunk is a piece of the log as it is on disk or in memory.
@@ -68,7 +89,7 @@ func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
 				return err
 			}
 			if next == from {
-				return w.log.segments.corrupt(from, "record does not end")
+				return w.segments.corrupt(from, "record does not end")
 			}
 		}
 		from = next
@@ -78,20 +99,17 @@ func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
 
 // visitChunk visits the records that lie wholly in c and returns where it stopped.
 func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more bool, err error) {
-	if w.ahead == nil {
+	if w.prepare == nil {
 		return w.parseChunk(c, to, fn)
 	}
-	g := &w.group
 	next, more, err = w.parseChunk(c, to, func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
-		r := &g.records[g.n]
-		r.a, r.rec, r.sh = a, rec, sh
-		g.hashes[g.n] = w.ahead.store.hash(rec.Key(sh))
-		if g.n++; g.n < len(g.records) {
+		w.group[w.n] = found{a, rec, sh}
+		if w.n++; w.n < len(w.group) {
 			return true, nil
 		}
 		return w.visitGroup(fn, memory)
 	})
-	if g.n > 0 { // what ended the chunk, damage perhaps, comes after them
+	if w.n > 0 { // what ended the chunk, damage perhaps, comes after them
 		if more, err := w.visitGroup(fn, c.memory); err != nil || !more {
 			return next, more, err
 		}
@@ -101,17 +119,14 @@ func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 
 // visitGroup visits the records that were put off. Those that are left when a visit ends the walk are dropped.
 func (w *walker) visitGroup(fn visit, memory bool) (more bool, err error) {
-	g := &w.group
-	n := g.n
-	g.n = 0
-	if _, err := w.ahead.enter(); err != nil {
+	group := w.group[:w.n]
+	w.n = 0
+	if err := w.prepare(group); err != nil {
 		return false, err
 	}
-	prefetch(w.log, w.ahead.store.index(), g.hashes[:n])
-	w.ahead.guard.Exit()
-	for i := range g.records[:n] {
-		r := &g.records[i]
-		if more, err := fn(r.a, r.rec, r.sh, memory); err != nil || !more {
+	for i := range group {
+		r := &group[i]
+		if more, err := fn(r.at, r.rec, r.sh, memory); err != nil || !more {
 			return more, err
 		}
 	}
@@ -123,7 +138,7 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 	if c.err != nil {
 		return c.from, false, c.err
 	}
-	size := w.log.segments.size
+	size := w.segments.size
 	var sp record.Parsed
 	for off := 0; off < len(c.b); {
 		a := c.from + uint64(off)
@@ -131,10 +146,10 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 		short, reason := record.Parse(&sp, c.b[off:], word.Address(a), int(room), !c.memory)
 		switch {
 		case reason != "":
-			return a, false, w.log.segments.corrupt(a, "%s", reason)
+			return a, false, w.segments.corrupt(a, "%s", reason)
 		case short:
 			if off == 0 && uint64(len(c.b)) >= room {
-				return a, false, w.log.segments.corrupt(a, "log ends within a record")
+				return a, false, w.segments.corrupt(a, "log ends within a record")
 			}
 			return a, true, nil
 		}
@@ -153,9 +168,9 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 
 // fetch copies up to n bytes of the log at from, not beyond to nor the segment's end.
 func (w *walker) fetch(from, to uint64, n int) chunk {
-	size := w.log.segments.size
+	size := w.segments.size
 	end := min(from+uint64(n), to, (from/size+1)*size)
-	if w.guard != nil {
+	if w.log != nil {
 		c, head := w.fetchMemory(from, end)
 		if from >= head {
 			return c
@@ -194,14 +209,14 @@ func (w *walker) fetchDisk(from, end, to uint64) chunk {
 	if w.reads != nil {
 		got, err = w.reads.readAt(w.buf[:n], start, to)
 	} else {
-		got, err = w.log.segments.readAt(w.buf[:n], start)
+		got, err = w.segments.readAt(w.buf[:n], start)
 	}
 	if err != nil {
 		return chunk{from: from, err: err}
 	}
 	skip := int(from - start)
 	if got < int(end-start) {
-		return chunk{from: from, err: w.log.segments.corrupt(start+uint64(got), "segment ends here, the log goes on to %#x", end)}
+		return chunk{from: from, err: w.segments.corrupt(start+uint64(got), "segment ends here, the log goes on to %#x", end)}
 	}
 	return chunk{b: w.buf[skip : skip+int(end-from)], from: from}
 }
