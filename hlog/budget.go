@@ -1,6 +1,10 @@
 package hlog
 
-import "sync/atomic"
+import (
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+)
 
 // budget divides Options.MemoryBytes. The index takes what it needs, up to half; while it grows, the old and the new
 // table together may take three quarters. What the index does not hold is frames and the cache of cold records. Flush buffers
@@ -24,7 +28,7 @@ func newBudget(o Options) *budget {
 	b := &budget{total: o.MemoryBytes}
 	// A 32nd of a small memory, a 64th of a large one.
 	b.readers = min(o.MemoryBytes/32, max(o.MemoryBytes/64, minReaderBytes), maxReaderBytes)
-	b.fixed = flushPieces*int64(o.PageBytes) + b.readers
+	b.fixed = reclog.FlushPieces*int64(o.PageBytes) + b.readers
 	return b
 }
 

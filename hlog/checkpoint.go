@@ -6,10 +6,8 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
-	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/step"
-	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // CheckpointOption is an option of Checkpoint and BeginCheckpoint.
@@ -127,7 +125,7 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 	s.lastID = o.version
 	s.newest = p
 	s.commits.push(p, func() {
-		p.from = s.log.tail.Load()
+		p.from = s.log.Tail()
 		p.logVersion = control(s.control.Load()).logVersion()
 		s.control.Add(1)
 	})
@@ -179,32 +177,11 @@ func (s *Store) takeCut(p *PendingCheckpoint) {
 	s.epochs.Synchronize()
 	p.bits = s.index().Bits()
 	var moved bool
-	p.cut, moved = s.log.alignTail(p.from)
+	p.cut, moved = s.log.AlignTail(p.from)
 	if p.fuzzy = p.from; !moved {
 		p.fuzzy = p.cut
 	}
 	close(p.cutDone)
-}
-
-// alignTail moves the tail to a block boundary, filling the gap, and returns it. moved reports whether anything was
-// allocated above from before. It does so inside the epoch, as every allocation: the pager flushes no page, and no
-// walk reads one, before what was allocated in it is written.
-func (l *hybridLog) alignTail(from uint64) (cut uint64, moved bool) {
-	g := l.epochs.Register()
-	defer g.Release()
-	g.Enter()
-	defer g.Exit()
-	for {
-		t := l.tail.Load()
-		cut := alignBlock(t)
-		if cut == t {
-			return cut, t != from
-		}
-		if l.tail.CompareAndSwap(t, cut) {
-			record.WriteFiller(l.at(word.Address(t)), word.Address(t), int(cut-t))
-			return cut, t != from
-		}
-	}
 }
 
 // commitLoop makes checkpoints durable, in the order in which they began.
@@ -245,8 +222,8 @@ func (s *Store) commitNext(p *PendingCheckpoint) {
 
 // commit flushes the version's log and writes its manifest, last.
 func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
-	s.log.shiftReadOnly(p.cut)
-	if err := s.log.syncTo(p.cut); err != nil {
+	s.log.ShiftReadOnly(p.cut)
+	if err := s.log.SyncTo(p.cut); err != nil {
 		return checkpoint.Info{}, err
 	}
 	s.commitMu.Lock()
@@ -256,7 +233,7 @@ func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
 		return checkpoint.Info{}, err
 	}
 	s.goOn(lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved})
-	raise(&s.log.begin, p.begin)
+	s.log.RaiseBegin(p.begin)
 	return s.versions.Info(p.version)
 }
 
@@ -277,7 +254,7 @@ func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
 	m := &checkpoint.Manifest{
 		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
 		DeltaStart: c.start, Cut: p.cut, DeltaBytes: max(int64(p.cut-c.start)-(p.moved-c.moved), 0), LogVersion: p.logVersion,
-		PageBytes: s.opts.PageBytes, Image: image, Runs: runs, Aux: s.log.makeAux(p.bits),
+		PageBytes: s.opts.PageBytes, Image: image, Runs: runs, Aux: makeAux(p.bits, s.log.Totals()),
 	}
 	if c.parent != nil {
 		m.Parent = c.parent.Version
@@ -318,5 +295,5 @@ func (s *Store) checkpointLoop() {
 func (s *Store) changed() bool {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
-	return s.committed.dirty || s.log.tail.Load() != s.committed.start
+	return s.committed.dirty || s.log.Tail() != s.committed.start
 }

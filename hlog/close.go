@@ -23,7 +23,7 @@ func (s *Store) Close() error {
 	}
 	s.cancel()
 	s.commits.close()
-	s.log.stopPager()
+	s.log.StopPager()
 	s.tableMu.Lock()
 	s.tableShut = true // loading it starts background work: not from here on
 	s.tableMu.Unlock()
@@ -37,8 +37,8 @@ func (s *Store) Close() error {
 	s.steps.Rest()
 	s.epochs.Close()
 	s.cache.Resize(0)
-	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.singles.close, s.log.flusher.queue.Close, s.patient.queue.Close))
-	err = errors.Join(err, s.log.free(), s.segments.close(), s.unlock())
+	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.patient.queue.Close))
+	err = errors.Join(err, s.log.Free(), s.segments.Close(), s.unlock())
 	s.events.close()
 	return err
 }
@@ -63,7 +63,7 @@ func (s *Store) shut() (first bool, err error) {
 		return false, nil
 	}
 	s.settleCut()
-	s.log.gone.Store(true)
+	s.log.Shut()
 	s.gate(closedBit, 0)
 	s.epochs.Synchronize() // no operation changes anything from here on
 	return true, s.lastVersion()

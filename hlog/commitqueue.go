@@ -1,9 +1,6 @@
 package hlog
 
-import (
-	"sync"
-	"sync/atomic"
-)
+import "sync"
 
 // commitQueue hands checkpoints to the commit loop in the order in which they began. The zero value is ready.
 type commitQueue struct {
@@ -59,7 +56,7 @@ func (q *commitQueue) dealt() {
 
 // commonEnd returns an address below which all log belongs to every version that is committed from now on, unless the
 // store is taken back: the tail, or where it was when the oldest checkpoint began that is not committed.
-func (q *commitQueue) commonEnd(tail *atomic.Uint64) uint64 {
+func (q *commitQueue) commonEnd(tail func() uint64) uint64 {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	switch {
@@ -68,7 +65,7 @@ func (q *commitQueue) commonEnd(tail *atomic.Uint64) uint64 {
 	case len(q.waiting) > 0:
 		return q.waiting[0].from
 	}
-	return tail.Load()
+	return tail()
 }
 
 // idle reports whether every checkpoint that was pushed is dealt with.

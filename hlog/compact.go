@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -29,8 +30,8 @@ type compactState struct {
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
 
-	reads *readAhead // of Store.compacting, as fetch is: made when they are first needed
-	fetch *fetcher
+	reads *reclog.ReadAhead // of Store.compacting, as fetch is: made when they are first needed
+	fetch *reclog.Fetcher
 
 	mu      sync.Mutex
 	dropped []droppedTombstone // of mu: their entries may go once the log begins above them
@@ -99,7 +100,7 @@ func (c *compactState) take(begin uint64) (hashes []uint64) {
 func (s *Store) clearEntries() {
 	s.compacting.Lock() // no restore moves the beginning back meanwhile
 	defer s.compacting.Unlock()
-	begin := s.log.begin.Load()
+	begin := s.log.Begin()
 	hashes := s.compactor.take(begin)
 	if len(hashes) == 0 {
 		return
@@ -151,11 +152,11 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 		return nil
 	}
 	logBytes := m.LogBytes()
-	if logBytes < minCompactSegments*int64(s.segments.size) {
+	if logBytes < minCompactSegments*int64(s.segments.Bytes()) {
 		return nil
 	}
 	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
-	begin, size := m.Extents[0].Start, s.segments.size
+	begin, size := m.Extents[0].Start, s.segments.Bytes()
 	target := min(begin+max(uint64(logBytes)/8, size), m.Cut) / size * size
 	if target <= max(begin, s.compactor.begin.Load()) {
 		return nil // done, and the next version will say so
@@ -182,11 +183,11 @@ func (s *Store) liveEstimate(x index.Stats, logBytes int64) int64 {
 		}
 		entries = int64(float64(entries) * float64(x.Blocks) / float64(x.BlocksLoaded))
 	}
-	records, bytes := s.log.flushedRecords.Load(), s.log.flushedBytes.Load()
+	t := s.log.Totals()
 	if x.CatchAlls > 0 {
-		return max(entries*(bytes+1)/(records+1), s.compactor.live.Load())
+		return max(entries*(t.Bytes+1)/(t.Records+1), s.compactor.live.Load())
 	}
-	return max(entries-s.log.tombstones.Load(), 0) * (bytes + 1) / (records + 1)
+	return max(entries-t.Tombstones, 0) * (t.Bytes + 1) / (t.Records + 1)
 }
 
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
@@ -207,22 +208,22 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	target = min(target, m.Cut)
 	c := &compaction{s: s, x: s.NewSession()}
 	if s.compactor.reads == nil {
-		s.compactor.reads, s.compactor.fetch = newReadAhead(s.log), newFetcher(s.log, probeDepth)
+		s.compactor.reads, s.compactor.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
 	}
 	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: &s.counters.coldReads}
 	defer c.x.Close()
-	defer s.compactor.fetch.rest()
-	defer s.compactor.reads.stop()
-	w := s.log.newWalker()
-	defer w.close()
-	w.prepare, w.reads = c.x.prepare, s.compactor.reads
+	defer s.compactor.fetch.Rest()
+	defer s.compactor.reads.Stop()
+	w := s.log.NewWalker()
+	defer w.Close()
+	w.Prepare, w.Reads = c.x.prepare, s.compactor.reads
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
 	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, live) {
 		if e.Start >= target {
 			break
 		}
 		skip := recordSkip(e)
-		err := w.walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+		err := w.Walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if uint64(a) >= target {
 				target = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
@@ -236,7 +237,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 			}
 			c.seen += int64(sh.Size)
 			if rec.State().Tombstone() {
-				s.log.tombstones.Add(-1)
+				s.log.MetTombstone()
 			}
 			return true, c.visit(ctx, a, rec, sh)
 		})
@@ -263,7 +264,7 @@ func (s *Store) closeCompactor() error {
 	if s.compactor.reads == nil {
 		return nil
 	}
-	return together(s.compactor.reads.close, s.compactor.fetch.close)
+	return together(s.compactor.reads.Close, s.compactor.fetch.Close)
 }
 
 // compaction moves records on behalf of one Compact.
@@ -280,14 +281,14 @@ type compaction struct {
 // stuck reports whether the record at a is the newest of its key but fits into no page as they are now. Compaction ends
 // there; a dead record of that kind is passed over.
 func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
-	if c.s.log.holds(sh) {
+	if c.s.log.Holds(sh) {
 		return false, nil
 	}
 	from, err := c.leaves(rec.Key(sh), a)
 	if err != nil || from < a {
 		return false, err
 	}
-	return c.probes.follow(newColdReader(c.s.log), &probe{a: a, from: from, rec: rec, sh: sh})
+	return c.probes.follow(c.s.log.NewReader(), &probe{a: a, from: from, rec: rec, sh: sh})
 }
 
 // visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
@@ -332,7 +333,7 @@ func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
 			return 0, err
 		}
 		_, e, status := c.s.index().Find(h)
-		at, _, ok := c.s.log.find(e.Address(), key, c.s.log.head.Load())
+		at, _, ok := c.s.log.Find(e.Address(), key, c.s.log.Head())
 		c.x.guard.Exit()
 		switch {
 		case status == index.NeedLoad:
@@ -365,7 +366,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 				return err
 			}
 			q := probe{a: a, from: seen, rec: rec, sh: sh}
-			if newest, err := c.probes.follow(newColdReader(c.s.log), &q); err != nil || !newest {
+			if newest, err := c.probes.follow(c.s.log.NewReader(), &q); err != nil || !newest {
 				return err
 			}
 		case o == done:
@@ -386,10 +387,10 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec record.Byt
 	if status == index.NeedLoad {
 		return needLoad, false
 	}
-	if c.x.overtaken(ctl, e, l.safeReadOnly.Load()) {
+	if c.x.overtaken(ctl, e, l.SafeReadOnly()) {
 		return again, false
 	}
-	at, _, ok := l.find(e.Address(), key, l.head.Load())
+	at, _, ok := l.Find(e.Address(), key, l.Head())
 	switch {
 	case ok && at != a:
 		return done, false // superseded

@@ -24,10 +24,10 @@ func TestCompact_RecordLargerThanPage(t *testing.T) {
 	must(t, s.Close())
 	o.PageBytes = MinPageBytes
 	s = mustOpen(t, "/store", o)
-	begin := s.log.begin.Load()
+	begin := s.log.Begin()
 	within(t, "Compact", func() { must(t, s.Compact(context.Background())) })
 	commit(t, s)
-	if s.log.begin.Load() == begin {
+	if s.log.Begin() == begin {
 		t.Error("nothing was compacted before the record")
 	}
 	check := func() {
@@ -47,8 +47,8 @@ func TestCompact_RecordLargerThanPage(t *testing.T) {
 	commit(t, s)
 	within(t, "Compact", func() { must(t, s.Compact(context.Background())) })
 	commit(t, s)
-	if m := s.current(); s.log.begin.Load() < m.DeltaStart-uint64(MinPageBytes)*2 {
-		t.Errorf("log begins at %d, the last delta at %d", s.log.begin.Load(), m.DeltaStart)
+	if m := s.current(); s.log.Begin() < m.DeltaStart-uint64(MinPageBytes)*2 {
+		t.Errorf("log begins at %d, the last delta at %d", s.log.Begin(), m.DeltaStart)
 	}
 	if v, err := s.Get(nil, large); err != nil || !bytes.Equal(v, large) {
 		t.Errorf("large: %q, %v", v, err)
@@ -127,7 +127,7 @@ func TestCompact_NewerRecordBeforeTheMove(t *testing.T) {
 		c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
 		seen, err := c.leaves(key, 0)
 		must(t, err)
-		rec, sh, err := newColdReader(s.log).read(seen)
+		rec, sh, err := s.log.NewReader().Read(seen)
 		must(t, err)
 		if string(rec.Key(sh)) != string(key) {
 			t.Fatalf("the chain leads to %q", rec.Key(sh))

@@ -194,7 +194,7 @@ func TestGet_ValuesGrowAndShrink(t *testing.T) {
 	// How much log the writes make depends on the checkpoints in between, and how much of it is left on the compactions,
 	// that is on who runs when.
 	enough := func() bool {
-		if s.log.head.Load() > s.log.begin.Load() {
+		if s.log.Head() > s.log.Begin() {
 			spilled.Store(true)
 		}
 		return spilled.Load() && found.Load() > 0

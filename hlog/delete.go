@@ -37,18 +37,18 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 	switch {
 	case status == index.NeedLoad:
 		return needLoad
-	case uint64(e.Address()) < s.log.begin.Load():
+	case uint64(e.Address()) < s.log.Begin():
 		return done
 	}
 	// head is read first: it never passes safeReadOnly.
-	head := s.log.head.Load()
-	safe := s.log.safeReadOnly.Load()
+	head := s.log.Head()
+	safe := s.log.SafeReadOnly()
 	if s.overtaken(c, e, safe) {
 		return again
 	}
-	a, p, ok := s.log.find(e.Address(), key, head)
+	a, p, ok := s.log.Find(e.Address(), key, head)
 	if !ok {
-		if uint64(a) < s.log.begin.Load() {
+		if uint64(a) < s.log.Begin() {
 			return done
 		}
 		return s.publish(c, slot, e, source{}, key, nil, true)

@@ -34,20 +34,14 @@
 //
 // The index maps a hash to the newest record of a chain; a record's link leads to the next older one, of any key that
 // shares the entry. What a record is made of, and how it is read and changed in place, is in package record, with the
-// rules about a single record (W1 to W4).
+// rules about a single record (W1 to W4). How the regions move, and the way to the disk and back, is in package reclog,
+// with the rules about frames, blocks and buffers (H2, H3, H8, D1 to D4).
 //
 //	H1  Addresses strictly descend along a chain, and versions never ascend. Address order is the order of effect.
-//	H2  A record is changed in place only by an operation that saw it at or above readOnly. safeReadOnly follows
-//	    readOnly after every operation that saw the old readOnly has left: below it nothing changes any more, except
-//	    that lock and seal bits may still flicker, which no reader of the disk sees.
-//	H3  A frame is reused only after its page has been written, head has passed it, and every operation that saw the
-//	    old head has left. Memory is touched inside the epoch only.
 //	H4  A record at or above safeReadOnly is sealed, by compare-and-swap of its state, before a copy that supersedes it
 //	    is published; in-place updates fail on a sealed record. So none is lost between copy and publication, and a
 //	    record there that is unsealed and unchanged is the newest of its key.
 //	H6  Nobody waits inside the epoch: for a page, for disk, for a restore, for a callback.
-//	H8  A committed version ends on a block boundary, and the next record begins a new block: no block that a version
-//	    covers is written again.
 //	H10 A user's callback runs outside the epoch and holds nothing. Its result is written only if the record is in the
 //	    state, and the store in the version, that its input was read in.
 //

@@ -5,6 +5,7 @@ import (
 	"fmt"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
@@ -31,7 +32,7 @@ var (
 // Errors about the store as a whole.
 var (
 	// ErrClosed reports that the store, session or view is closed, or was closed while the call waited.
-	ErrClosed = errors.New("hlog: closed")
+	ErrClosed = reclog.ErrClosed
 
 	// ErrLocked reports that the directory is open already, in this process or in another.
 	ErrLocked = fsx.ErrLocked
@@ -48,7 +49,7 @@ var (
 
 	// ErrLogFull reports that the addresses of the log are used up, after 2^48 bytes (256 TiB) over the lifetime of a
 	// directory. What is there can be read; to go on, copy it to a new directory.
-	ErrLogFull = errors.New("hlog: log addresses are used up")
+	ErrLogFull = reclog.ErrLogFull
 
 	// ErrOptions reports an option out of its range; the message names the field, its value and the bound.
 	ErrOptions = errors.New("hlog: invalid options")

@@ -1,13 +1,13 @@
 package hlog
 
 import (
-	"bytes"
 	"context"
 	"errors"
 	"strings"
 	"syscall"
 	"testing"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
@@ -31,7 +31,7 @@ func TestCheckpoint_AfterALostSync(t *testing.T) {
 			t.Fatalf("the sync that fails: %v", err)
 		}
 		disk.FailSync(fsx.SyncHonest, "")
-		if _, err := s.Checkpoint(context.Background()); !errors.Is(err, errNotDurable) || !errors.Is(err, syscall.EIO) {
+		if _, err := s.Checkpoint(context.Background()); !errors.Is(err, reclog.ErrNotDurable) || !errors.Is(err, syscall.EIO) {
 			t.Fatalf("the one after it: %v", err)
 		}
 	}
@@ -44,7 +44,7 @@ func TestCheckpoint_AfterALostSync(t *testing.T) {
 	commit(t, s)
 
 	lose()
-	if err := s.Close(); !errors.Is(err, errNotDurable) || !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), ".seg") {
+	if err := s.Close(); !errors.Is(err, reclog.ErrNotDurable) || !errors.Is(err, syscall.EIO) || !strings.Contains(err.Error(), ".seg") {
 		t.Fatalf("close: %v", err)
 	}
 	s = mustOpen(t, "/store", o)
@@ -67,49 +67,8 @@ func TestClose_AfterASyncLostInACrash(t *testing.T) {
 			t.Fatalf("checkpoint: %v", err)
 		}
 	}
-	if err := s.Close(); !errors.Is(err, errNotDurable) || !errors.Is(err, fsx.ErrCrashed) {
+	if err := s.Close(); !errors.Is(err, reclog.ErrNotDurable) || !errors.Is(err, fsx.ErrCrashed) {
 		t.Fatalf("close: %v", err)
-	}
-}
-
-// Of pieces that travel together, those before the first that fails are flushed, and no others (S5). The next checkpoint
-// writes the rest again.
-func TestFlush_UpToThePieceThatFails(t *testing.T) {
-	for nth := int64(1); nth <= 9; nth++ {
-		disk := fsx.NewCrash(fsx.CrashOptions{Direct: true})
-		failing := fsx.NewErr(disk)
-		o := tiny()
-		o.FS, o.NoCompaction = failing, true
-		s := mustOpen(t, "/store", o)
-		commit(t, s)
-		value := make([]byte, 1000)
-		for k := range 16 * 9 { // more than eight pages, of 16 KiB
-			must(t, s.Set(key8(k), value))
-		}
-		want := s.log.flushed.Load()
-		for range nth - 1 {
-			want = s.log.pageEnd(want)
-		}
-		injected := failing.Inject(fsx.Fault{Class: fsx.ClassWrite, Match: "*.seg", Nth: nth})
-		if _, err := s.Checkpoint(context.Background()); !errors.Is(err, syscall.EIO) {
-			t.Fatalf("write %d fails: %v", nth, err)
-		}
-		if got := s.log.flushed.Load(); got != want {
-			t.Errorf("write %d fails: flushed up to %#x, want %#x", nth, got, want)
-		}
-		injected.Clear()
-		must(t, s.Set([]byte("k"), []byte("v")))
-		commit(t, s)
-		again := *o
-		again.FS = disk.Clone(fsx.Crash{Keep: fsx.KeepNone})
-		r := mustOpen(t, "/store", &again)
-		for k := range 16 * 9 {
-			if got, err := r.Get(nil, key8(k)); err != nil || !bytes.Equal(got, value) {
-				t.Fatalf("write %d failed: key %d: %d bytes, %v", nth, k, len(got), err)
-			}
-		}
-		must(t, r.Close())
-		must(t, s.Close())
 	}
 }
 

@@ -3,6 +3,7 @@ package hlog
 import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -27,10 +28,10 @@ func (b membership) has(a word.Address, v word.RecordVersion) bool {
 // follower finds where the chains of the live log were at a version that the store has gone on from. It belongs to
 // one goroutine.
 type follower struct {
-	log   *hybridLog
+	log   *reclog.Log
 	of    membership
 	guard *epoch.Guard
-	cold  *coldReader
+	cold  *reclog.Reader
 	known map[word.Address]older // links that a walk has seen, of records that are only on disk; may be nil
 }
 
@@ -41,14 +42,14 @@ type older struct {
 }
 
 func (s *Store) newFollower(m *checkpoint.Manifest) *follower {
-	return &follower{log: s.log, of: members(m), guard: s.epochs.Register(), cold: newColdReader(s.log)}
+	return &follower{log: s.log, of: members(m), guard: s.epochs.Register(), cold: s.log.NewReader()}
 }
 
 // targets has the entries point to where target finds that their chains were.
 func (f *follower) targets(entries []word.Entry) error {
 	for _, e := range entries {
 		if uint64(e.Address()) >= f.of.fuzzy {
-			mem.Prefetch(f.log.at(e.Address()))
+			mem.Prefetch(f.log.At(e.Address()))
 		}
 	}
 	for i, e := range entries {
@@ -78,8 +79,8 @@ func (f *follower) target(a word.Address) (word.Address, error) {
 
 func (f *follower) link(a word.Address) (older, error) {
 	f.guard.Enter()
-	if uint64(a) >= f.log.head.Load() {
-		k := record.LinkAt(f.log.at(a))
+	if uint64(a) >= f.log.Head() {
+		k := record.LinkAt(f.log.At(a))
 		f.guard.Exit()
 		return older{k.Prev(), k.Version()}, nil
 	}
@@ -87,7 +88,7 @@ func (f *follower) link(a word.Address) (older, error) {
 	if k, ok := f.known[a]; ok {
 		return k, nil
 	}
-	rec, _, err := f.cold.read(a)
+	rec, _, err := f.cold.Read(a)
 	if err != nil {
 		return older{}, err
 	}

@@ -41,8 +41,8 @@ func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
 	if control(s.store.control.Load())&extraordinary == 0 {
 		l := s.log
 		// Without an entry the address is None, which is below head.
-		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.head.Load() {
-			p := l.at(a)
+		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.Head() {
+			p := l.At(a)
 			st := record.StateAt(p)
 			n, size := len(dst), st.ValueLen()
 			if record.IsPlain(p, st, key) && cap(dst)-n >= size {
@@ -64,8 +64,8 @@ func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
 	s.guard.Enter()
 	if control(s.store.control.Load())&extraordinary == 0 {
 		l := s.log
-		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.head.Load() {
-			p := l.at(a)
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.Head() {
+			p := l.At(a)
 			st := record.StateAt(p)
 			n, size := len(dst), st.ValueLen()
 			if record.IsPlainOfWord(p, st, key) && cap(dst)-n >= size {
@@ -84,9 +84,9 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		if _, err := s.enter(); err != nil {
 			return dst, err
 		}
-		begin := s.log.begin.Load() // before the entry, see getCold
+		begin := s.log.Begin() // before the entry, see getCold
 		_, e, status := s.store.index().Find(h)
-		a, p, ok := s.log.find(e.Address(), key, s.log.head.Load())
+		a, p, ok := s.log.Find(e.Address(), key, s.log.Head())
 		if ok {
 			value, st, _ := record.AppendValue(dst, p)
 			s.guard.Exit()
@@ -106,7 +106,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		switch {
 		case found:
 			return value, nil
-		case s.log.begin.Load() != begin:
+		case s.log.Begin() != begin:
 			continue // compaction may have moved the record away from where we looked
 		case err != nil && s.chainMoved(key, h, a):
 			continue // a restore has led the chain elsewhere, and what it abandoned may be gone
@@ -139,7 +139,7 @@ func (s *Session) chainMoved(key []byte, h uint64, a word.Address) bool {
 // until the session's next read. The caller is outside the epoch.
 func (s *Session) findCold(key []byte, a word.Address, begin uint64) (record.Bytes, record.Shape, error) {
 	if s.cold == nil {
-		s.cold = newColdReader(s.log)
+		s.cold = s.log.NewReader()
 	}
 	for uint64(a) >= begin {
 		rec, sh, err := s.readCold(a)
@@ -151,7 +151,7 @@ func (s *Session) findCold(key []byte, a word.Address, begin uint64) (record.Byt
 		}
 		prev := rec.Link().Prev()
 		if prev >= a {
-			return nil, record.Shape{}, s.log.segments.corrupt(uint64(a), "chain does not descend")
+			return nil, record.Shape{}, s.log.Segments().Corrupt(uint64(a), "chain does not descend")
 		}
 		a = prev
 	}
@@ -172,7 +172,7 @@ func (s *Session) readCold(a word.Address) (record.Bytes, record.Shape, error) {
 		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}
-	rec, sh, err := s.cold.read(a)
+	rec, sh, err := s.cold.Read(a)
 	st.counters.coldReads.Add(1)
 	if err == nil {
 		st.cache.Put(a, rec)

@@ -24,7 +24,7 @@ func (s *Store) kickMaintenance() {
 // kickRuns asks for runs, if they are due.
 func (s *Store) kickRuns() {
 	switch {
-	case s.readOnly || !s.images.mayRun(s.log.tail.Load(), s.log.meanRecord()):
+	case s.readOnly || !s.images.mayRun(s.log.Tail(), s.log.MeanRecord()):
 	case s.steps != nil:
 		s.steps.Once(step.Runs, s.writeRunsIfDue)
 	default:
@@ -118,7 +118,7 @@ func (s *Store) collectLocked() ([]checkpoint.Orphan, error) {
 	defer s.purgeMu.Unlock()
 	s.filesMu.Lock()
 	defer s.filesMu.Unlock()
-	return s.versions.Collect(func() (checkpoint.Picture, error) { return s.versions.Picture(s.inUse()) }, s.segments.forget)
+	return s.versions.Collect(func() (checkpoint.Picture, error) { return s.versions.Picture(s.inUse()) }, s.segments.Forget)
 }
 
 // inUse returns what the running store needs although no version refers to it: the log since the newest version, the

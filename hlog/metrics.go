@@ -84,11 +84,10 @@ func (s *Store) Metrics() Metrics {
 	l := s.log
 	n := &s.counters
 	m := Metrics{
-		LogBegin: l.begin.Load(), LogHead: l.head.Load(), LogReadOnly: l.readOnly.Load(), LogTail: l.tail.Load(),
+		LogBegin: l.Begin(), LogHead: l.Head(), LogReadOnly: l.ReadOnly(), LogTail: l.Tail(),
 		MemoryBytes: s.opts.MemoryBytes, PageBytes: s.opts.PageBytes,
 		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(),
-		AppendedBytes: l.tail.Load(), FlushedBytes: l.flushed.Load(),
-		StallCount: l.stalls.Load(), StallTime: time.Duration(l.waited.Load()),
+		AppendedBytes: l.Tail(), FlushedBytes: l.Flushed(),
 		ColdReadCount: n.coldReads.Load(), CacheHitCount: s.cache.Hits(),
 		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
 		CheckpointTime:    time.Duration(n.checkpointNanos.all.Load()),
@@ -98,7 +97,8 @@ func (s *Store) Metrics() Metrics {
 		ReclaimedBytes: n.reclaimedBytes.Load(), RestoreCount: n.restores.Load(),
 		RemoteLagVersions: s.copies.lag(),
 	}
-	m.FrameBytes = int64(l.limit.Load() - l.pageStart(m.LogHead))
+	m.StallCount, m.StallTime = l.Stalls()
+	m.FrameBytes = l.FrameBytes()
 	for _, i := range s.versions.Versions() {
 		m.PerVersion = append(m.PerVersion, VersionMetrics{i.Version, i.LogBytes, i.ExclusiveBytes, i.Current})
 	}
@@ -135,7 +135,7 @@ func (s *Store) surveySegments(m *Metrics) (x index.Stats, ok bool) {
 	if current == nil || len(current.Extents) == 0 {
 		return s.survey(nil)
 	}
-	size := s.segments.size // a power of two (Options.SegmentBytes)
+	size := s.segments.Bytes() // a power of two (Options.SegmentBytes)
 	shift := bits.TrailingZeros64(size)
 	first := current.Extents[0].Start / size
 	last := (current.Extents[len(current.Extents)-1].End - 1) / size

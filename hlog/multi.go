@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -38,10 +39,10 @@ func (s *Session) touch(hashes []uint64) error {
 }
 
 // prepare has what visits of a group of records look up on its way to the cache.
-func (s *Session) prepare(group []found) error {
+func (s *Session) prepare(group []reclog.Found) error {
 	hashes := s.hashes[:len(group)]
 	for i := range group {
-		hashes[i] = s.store.hash(group[i].rec.Key(group[i].sh))
+		hashes[i] = s.store.hash(group[i].Rec.Key(group[i].Shape))
 	}
 	return s.touch(hashes)
 }
@@ -244,9 +245,9 @@ func (s *Session) coldHead(key []byte, h uint64) (word.Address, error) {
 		return word.None, err
 	}
 	_, e, _ := s.store.index().Find(h)
-	a, _, ok := s.log.find(e.Address(), key, s.log.head.Load())
+	a, _, ok := s.log.Find(e.Address(), key, s.log.Head())
 	s.guard.Exit()
-	if ok || uint64(a) < s.log.begin.Load() {
+	if ok || uint64(a) < s.log.Begin() {
 		return word.None, nil
 	}
 	return a, nil

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
 )
@@ -130,10 +131,10 @@ func (s *Store) abandon() error {
 	}
 	var err error
 	if s.log != nil {
-		err = s.log.singles.close()
+		err = errors.Join(s.log.CloseQueues(), s.log.Free())
 	}
 	if s.segments != nil {
-		s.segments.close()
+		s.segments.Close()
 	}
 	s.epochs.Close()
 	return errors.Join(err, s.unlock())
@@ -152,7 +153,7 @@ func (s *Store) start() {
 	if s.steps != nil {
 		return // the pager, commits and housekeeping have a piece of work each time there is something to do
 	}
-	go s.log.run()
+	go s.log.Run()
 	s.goWork(s.commitLoop)
 	if !s.readOnly {
 		s.goWork(s.maintenanceLoop)
@@ -185,13 +186,16 @@ func (s *Store) recover() error {
 	if int64(s.opts.PageBytes) > id.SegmentBytes {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
-	s.segments = newSegments(s.opts.FS, s.versions.LogPath(), s.versions.SegmentPath, id.SegmentBytes, s.readOnly, s.events.segmentCreated)
+	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
+		FS: s.opts.FS, Dir: s.versions.LogPath(), Path: s.versions.SegmentPath, Bytes: id.SegmentBytes,
+		Writable: !s.readOnly, Created: s.events.segmentCreated,
+	})
 	cur, err := s.versionToOpen()
 	if err != nil {
 		return err
 	}
 	if !s.readOnly {
-		if err := s.versions.TrimLog(alignBlock(s.versions.MaxEnd())); err != nil {
+		if err := s.versions.TrimLog(reclog.AlignBlock(s.versions.MaxEnd())); err != nil {
 			return err
 		}
 	}
@@ -245,5 +249,3 @@ func (s *Store) sweep() {
 		s.collectOrLog()
 	}
 }
-
-func alignBlock(a uint64) uint64 { return (a + blockBytes - 1) &^ (blockBytes - 1) }

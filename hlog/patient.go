@@ -1,26 +1,11 @@
 package hlog
 
 import (
-	"runtime"
 	"sync"
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
-
-// patientWait returns how many requests of a queue to wait for at the least, in a loop that waits for one: none at first,
-// then none after others have had the processor, which a wait in the kernel would keep from them, and then one, since
-// nobody wants it.
-func patientWait(tries int) (least int) {
-	switch tries {
-	case 0:
-		return 0
-	case 1:
-		runtime.Gosched()
-		return 0
-	}
-	return 1
-}
 
 // patientSync syncs files that nobody waits for.
 type patientSync struct {
@@ -32,7 +17,7 @@ type patientSync struct {
 // syncAside syncs an image or a run. A sync of the file itself would keep a processor from operations as long as the disk
 // takes.
 func (s *Store) syncAside(f fsx.File) error {
-	if s.log.gone.Load() {
+	if s.log.IsShut() {
 		return f.Sync() // the store closes: there are no operations
 	}
 	p := &s.patient

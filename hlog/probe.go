@@ -4,6 +4,7 @@ import (
 	"context"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -30,12 +31,12 @@ type probe struct {
 
 // prober collects probes. It belongs to one goroutine, which closes it.
 type prober struct {
-	log    *hybridLog
+	log    *reclog.Log
 	top    uint64 // records from here on do not count
 	skip   func(a word.Address, rec record.Bytes) bool
 	probes []probe
 	arena  []byte
-	fetch  *fetcher
+	fetch  *reclog.Fetcher
 	reads  *atomic.Uint64
 }
 
@@ -55,22 +56,22 @@ func (p *prober) answer(ctx context.Context) ([]probe, error) {
 		return nil, ctx.Err()
 	}
 	if p.fetch == nil {
-		p.fetch = newFetcher(p.log, probeDepth)
+		p.fetch = p.log.NewFetcher(probeDepth)
 	}
-	if err := p.fetch.open(); err != nil {
+	if err := p.fetch.Open(); err != nil {
 		return done, err
 	}
 	for i := range done {
 		if q := &done[i]; q.from > q.a {
-			p.fetch.want(q.from, i)
+			p.fetch.Want(q.from, i)
 		} else {
 			q.newest = q.from == q.a
 		}
 	}
 	answers := answering{p, done}
-	for p.fetch.flush(answers); p.fetch.waiting(); p.fetch.wait(answers, 1) {
+	for p.fetch.Flush(answers); p.fetch.Waiting(); p.fetch.Wait(answers, 1) {
 		if ctx.Err() != nil {
-			p.fetch.drain()
+			p.fetch.Drain()
 			break
 		}
 	}
@@ -83,7 +84,7 @@ type answering struct {
 	probes []probe
 }
 
-func (p answering) fetched(at word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
+func (p answering) Fetched(at word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
 	q := &p.probes[tag]
 	next, more := word.None, false
 	if err == nil {
@@ -94,7 +95,7 @@ func (p answering) fetched(at word.Address, tag int, rec record.Bytes, sh record
 	case err != nil:
 		q.err = err
 	case more:
-		p.fetch.want(next, tag)
+		p.fetch.Want(next, tag)
 	}
 }
 
@@ -105,17 +106,17 @@ func (p *prober) step(q *probe, at word.Address, rec record.Bytes, sh record.Sha
 	}
 	next = rec.Link().Prev()
 	if next >= at {
-		return word.None, false, p.log.segments.corrupt(uint64(at), "chain does not descend")
+		return word.None, false, p.log.Segments().Corrupt(uint64(at), "chain does not descend")
 	}
 	q.newest = next == q.a
 	return next, next > q.a, nil
 }
 
 // follow answers one probe by itself.
-func (p *prober) follow(r *coldReader, q *probe) (newest bool, err error) {
+func (p *prober) follow(r *reclog.Reader, q *probe) (newest bool, err error) {
 	q.newest = q.from == q.a
 	for at, more := q.from, q.from > q.a; more; {
-		rec, sh, err := r.read(at)
+		rec, sh, err := r.Read(at)
 		if err != nil {
 			return false, err
 		}
@@ -130,7 +131,7 @@ func (p *prober) follow(r *coldReader, q *probe) (newest bool, err error) {
 // close gives back what answer has taken.
 func (p *prober) close() {
 	if p.fetch != nil {
-		p.fetch.close()
+		p.fetch.Close()
 	}
 }
 

@@ -23,7 +23,7 @@ func TestRMW_UpdatedInPlaceThenReadOnly(t *testing.T) {
 		x, y := s.NewSession(), s.NewSession()
 		key := k8(1)
 		y.Set(key, k8(0))
-		addr := s.log.tail.Load() - 1
+		addr := s.log.Tail() - 1
 		inc := func(old []byte) []byte { return k8(binary.LittleEndian.Uint64(old) + 1) }
 		calls := 0
 		err = x.RMW(key, func(old []byte) []byte {
@@ -34,9 +34,9 @@ func TestRMW_UpdatedInPlaceThenReadOnly(t *testing.T) {
 					t.Fatal(err)
 				}
 				for i := uint64(100); ; i++ {
-					l := s.log.safeReadOnly.Load()
+					l := s.log.SafeReadOnly()
 					if evict {
-						l = s.log.head.Load()
+						l = s.log.Head()
 					}
 					if l > addr {
 						break
@@ -147,8 +147,8 @@ func testColdBegin(t *testing.T, rmw bool) {
 	}
 	s.Set(kb, k8(77))
 	s.Set(ka, k8(11))
-	addr := s.log.tail.Load()
-	for i := uint64(1 << 40); s.log.head.Load() <= addr; i++ {
+	addr := s.log.Tail()
+	for i := uint64(1 << 40); s.log.Head() <= addr; i++ {
 		s.Set(k8(i), make([]byte, 4000))
 	}
 	if _, err := s.Checkpoint(ctx); err != nil {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -26,7 +27,7 @@ type lineage struct {
 
 // recoverAt makes log and index those of version m; nil is the empty store.
 func (s *Store) recoverAt(m *checkpoint.Manifest) error {
-	begin, tail := uint64(word.FirstAddress), max(uint64(word.FirstAddress), alignBlock(s.versions.MaxEnd()))
+	begin, tail := uint64(word.FirstAddress), max(uint64(word.FirstAddress), reclog.AlignBlock(s.versions.MaxEnd()))
 	logVersion := uint64(1)
 	if m != nil {
 		logVersion = m.LogVersion + 1
@@ -44,17 +45,16 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if !s.opts.NoReadCache {
 		s.cache = coldcache.New(0) // it gets memory when the log spills
 	}
-	s.log, err = newLog(logConfig{
-		pageBytes: s.opts.PageBytes, ringBytes: s.opts.MemoryBytes, mutableFraction: s.opts.MutableFraction,
-		frameBudget: s.memory.frames, epochs: s.epochs, segments: s.segments, steps: s.steps,
-		spilling: s.sizeCache, stalled: s.events.stalled, grown: s.kickRuns,
-		begin: word.Address(begin), tail: word.Address(tail),
+	s.log, err = reclog.New(reclog.Config{
+		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
+		Begin: begin, Tail: tail, Segments: s.segments, Epochs: s.epochs, Steps: s.steps,
+		Hooks: reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.sizeCache, Stalled: s.events.stalled, Grown: s.kickRuns},
 	})
 	if err != nil {
 		return err
 	}
 	if m != nil {
-		s.log.adoptAux(m.Aux)
+		s.log.SetTotals(auxTotals(m.Aux))
 	}
 	s.goOn(lineage{parent: m, start: tail})
 	s.lastID = s.versions.MaxID()
@@ -78,7 +78,7 @@ func (s *Store) indexConfig() index.Config {
 func (s *Store) reserveIndex(delta int64) bool {
 	s.memory.reserve(delta)
 	if l := s.log; delta > 0 && l != nil {
-		l.kick()
+		l.Kick()
 	}
 	return true
 }
@@ -183,22 +183,23 @@ func recordSkip(e checkpoint.Extent) func(word.Address, record.Bytes) bool {
 //	4       8     records that were flushed so far, in all
 //	12      8     their bytes
 //	20      8     tombstones among them that compaction has not met
-func (l *hybridLog) makeAux(bits uint) []byte {
+func makeAux(bits uint, t reclog.Totals) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(bits))
-	b = binary.LittleEndian.AppendUint64(b, uint64(l.flushedRecords.Load()))
-	b = binary.LittleEndian.AppendUint64(b, uint64(l.flushedBytes.Load()))
-	return binary.LittleEndian.AppendUint64(b, uint64(l.tombstones.Load()))
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.Records))
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.Bytes))
+	return binary.LittleEndian.AppendUint64(b, uint64(t.Tombstones))
 }
 
 const auxBytes = 28
 
-// adoptAux takes over the totals of a version.
-func (l *hybridLog) adoptAux(aux []byte) {
+// auxTotals returns the totals of a version; they are zero if it has none.
+func auxTotals(aux []byte) (t reclog.Totals) {
 	if len(aux) >= auxBytes {
-		l.flushedRecords.Store(int64(binary.LittleEndian.Uint64(aux[4:])))
-		l.flushedBytes.Store(int64(binary.LittleEndian.Uint64(aux[12:])))
-		l.tombstones.Store(int64(binary.LittleEndian.Uint64(aux[20:])))
+		t.Records = int64(binary.LittleEndian.Uint64(aux[4:]))
+		t.Bytes = int64(binary.LittleEndian.Uint64(aux[12:]))
+		t.Tombstones = int64(binary.LittleEndian.Uint64(aux[20:]))
 	}
+	return t
 }
 
 func auxBits(aux []byte) uint {
@@ -224,13 +225,13 @@ func (s *Store) warm() {
 	if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
 		s.logger.Error("index image", "err", err)
 	}
-	if m := s.current(); m != nil && m.PageBytes <= int(s.log.pageBytes) && len(m.Extents) > 0 {
+	if m := s.current(); m != nil && m.PageBytes <= s.log.PageBytes() && len(m.Extents) > 0 {
 		last := m.Extents[len(m.Extents)-1]
 		defer s.holdFrom(last.Start)()
 		if s.current() != m {
 			return // committed since, and what was held may be gone
 		}
-		if err := s.log.warm(s.background, last.Start, last.End); err != nil && s.background.Err() == nil {
+		if err := s.log.Warm(s.background, last.Start, last.End); err != nil && s.background.Err() == nil {
 			s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
 		}
 	}
@@ -256,46 +257,4 @@ func (s *Store) lineage() (m *checkpoint.Manifest, live bool) {
 	s.commitMu.Lock()
 	defer s.commitMu.Unlock()
 	return s.committed.parent, s.committed.live
-}
-
-// warm reads pages below head into free frames and lowers head over them, page by page. [start, end) is one extent
-// whose end was head when the log was opened.
-func (l *hybridLog) warm(ctx context.Context, start, end uint64) error {
-	if l.head.Load() != end {
-		return nil
-	}
-	w := l.segments.newWalker()
-	for {
-		if err := ctx.Err(); err != nil {
-			return err
-		}
-		l.pageMu.Lock()
-		head := l.head.Load()
-		page := l.pageStart(head - 1)
-		full := l.limit.Load()-page > l.windowPages()*l.pageBytes
-		if head > end || page < start && head != end || full || head <= start {
-			l.pageMu.Unlock()
-			return nil
-		}
-		err := l.warmPage(w, max(page, start), head)
-		l.pageMu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-}
-
-// warmPage reads [from, to), which lie in one page, into their frame. The caller holds pageMu: nobody moves head.
-func (l *hybridLog) warmPage(w *walker, from, to uint64) error {
-	for a := from; a < to; {
-		c := w.fetchDisk(a, min(to, (a/l.segments.size+1)*l.segments.size), to)
-		next, _, err := w.visitChunk(c, to, func(word.Address, record.Bytes, record.Shape, bool) (bool, error) { return true, nil })
-		if err != nil {
-			return err
-		}
-		copy(l.frame(a, int(next-a)), c.b)
-		a = next
-	}
-	l.head.Store(from)
-	return nil
 }

@@ -72,7 +72,7 @@ func TestReadOnly_RefusesWrites(t *testing.T) {
 	o.ReadOnly = true
 	s = mustOpen(t, "/store", o)
 	within(t, "warming", func() { // the log has come back to memory
-		for s.log.head.Load() > uint64(s.current().Extents[0].Start) {
+		for s.log.Head() > uint64(s.current().Extents[0].Start) {
 			time.Sleep(time.Millisecond)
 		}
 	})

@@ -49,8 +49,8 @@ func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manife
 // readRecords sends the records of version m from address from on to full, in batches for which it takes the memory
 // from free.
 func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, free <-chan []index.Record, full chan<- []index.Record) error {
-	w := s.segments.newWalker()
-	w.chunk = replayChunk
+	w := s.segments.NewWalker()
+	w.Chunk = replayChunk
 	batch := <-free
 	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		batch = append(batch, index.Record{Hash: s.hash(rec.Key(sh)), Address: a})

@@ -62,11 +62,11 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	s.gate(pausedBit, 0)
 	defer s.gate(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
-	tail, _ := s.log.alignTail(0)
-	s.log.shiftReadOnly(tail)
+	tail, _ := s.log.AlignTail(0)
+	s.log.ShiftReadOnly(tail)
 
 	var apply, discard func()
-	rebuild := !s.isAncestor(m) || s.compactor.forgotten(s.log.begin.Load()) > uint64(logBegin(m)) // K3
+	rebuild := !s.isAncestor(m) || s.compactor.forgotten(s.log.Begin()) > uint64(logBegin(m)) // K3
 	if rebuild {
 		apply, discard, err = s.planRebuild(ctx, m)
 	} else {
@@ -108,12 +108,9 @@ func (s *Store) restoreTarget(ctx context.Context, v checkpoint.Version) (*check
 // goOnFrom makes m what the next version is made from. What was written after the last commit is abandoned: it never
 // has to reach the disk.
 func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
-	s.log.flushMu.Lock()
-	s.log.flushed.Store(tail)
-	s.log.durable.Store(tail)
-	s.log.flushMu.Unlock()
+	s.log.Abandon()
 	s.commitMu.Lock()
-	s.log.begin.Store(uint64(logBegin(m)))
+	s.log.SetBegin(uint64(logBegin(m)))
 	s.goOn(lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()})
 	s.commitMu.Unlock()
 	s.images.adopt(m)
@@ -180,10 +177,10 @@ func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uin
 	s.commitMu.Lock()
 	spans := s.changedSince(r.of.fuzzy, tail)
 	s.commitMu.Unlock()
-	w := s.log.newWalker()
-	defer w.close()
+	w := s.log.NewWalker()
+	defer w.Close()
 	for _, span := range spans {
-		if err := w.walk(ctx, span.Start, span.End, r.visit); err != nil {
+		if err := w.Walk(ctx, span.Start, span.End, r.visit); err != nil {
 			return nil, err
 		}
 	}

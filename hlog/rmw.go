@@ -46,15 +46,15 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	}
 	l := s.log
 	a := s.store.index().Seek(h).Address()
-	mutable, settled := uint64(a) >= l.readOnly.Load(), false
+	mutable, settled := uint64(a) >= l.ReadOnly(), false
 	if !mutable { // copied below, as after every cut
-		if uint64(a) < l.head.Load() || s.store.readOnly {
+		if uint64(a) < l.Head() || s.store.readOnly {
 			s.guard.Exit()
 			return false, nil
 		}
-		settled = uint64(a) < l.safeReadOnly.Load() // before the value
+		settled = uint64(a) < l.SafeReadOnly() // before the value
 	}
-	p := l.at(a)
+	p := l.At(a)
 	st := record.StateAt(p)
 	n := st.ValueLen()
 	if !record.IsPlain(p, st, key) || n > cap(s.scratch) || s.scratch == nil { // nil would mean absent
@@ -76,7 +76,7 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	}
 	s.guard.Enter()
 	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-	if control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
+	if control(s.store.control.Load()) == c && uint64(a) >= l.ReadOnly() &&
 		record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
 		record.CopyIn(v, value)
 		record.StoreState(p, st.WithValueLen(len(value)).Bump())
@@ -96,9 +96,9 @@ func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (o
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
 		l := s.log
 		a := s.store.index().Seek(h).Address()
-		if uint64(a) >= l.readOnly.Load() || uint64(a) >= l.head.Load() && !s.store.readOnly {
-			settled := uint64(a) < l.safeReadOnly.Load() // before the value
-			p := l.at(a)
+		if uint64(a) >= l.ReadOnly() || uint64(a) >= l.Head() && !s.store.readOnly {
+			settled := uint64(a) < l.SafeReadOnly() // before the value
+			p := l.At(a)
 			st := record.StateAt(p)
 			if n := st.ValueLen(); record.IsPlain(p, st, key) && n <= cap(buf) {
 				old = buf[:n:min(cap(buf), st.Capacity())]
@@ -117,8 +117,8 @@ func (s *Session) writeFast(m *modification, key []byte, h uint64, value []byte)
 	if !s.closed && len(value) <= m.st.Capacity() {
 		s.guard.Enter()
 		// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-		if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.readOnly.Load() {
-			p := s.log.at(m.addr)
+		if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.ReadOnly() {
+			p := s.log.At(m.addr)
 			if record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, m.st, m.st|word.LockedBit) {
 				record.CopyIn(record.SmallValue(p, m.st), value)
 				record.StoreState(p, m.st.WithValueLen(len(value)).Bump())
@@ -181,9 +181,9 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 		if err != nil {
 			return nil, err
 		}
-		begin := s.log.begin.Load() // before the entry, see getCold
+		begin := s.log.Begin() // before the entry, see getCold
 		_, e, status := s.store.index().Find(h)
-		a, p, ok := s.log.find(e.Address(), key, s.log.head.Load())
+		a, p, ok := s.log.Find(e.Address(), key, s.log.Head())
 		if !ok {
 			s.guard.Exit()
 			if status == index.NeedLoad {
@@ -198,7 +198,7 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 			}
 			return old, err
 		}
-		settled := uint64(a) < s.log.safeReadOnly.Load() // before the value
+		settled := uint64(a) < s.log.SafeReadOnly() // before the value
 		value, st, capacity := record.AppendValue(s.scratch[:0], p)
 		*m = modification{c: c &^ contendedBit, addr: a, st: st, settled: settled, existed: !st.Tombstone()}
 		superseded := st.Sealed() && !settled
@@ -225,7 +225,7 @@ func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h ui
 		m.cold = word.None
 	}
 	value, found, err := s.getCold(s.scratch[:0], key, a, begin)
-	if !found && (s.log.begin.Load() != begin || err != nil && s.chainMoved(key, h, a)) {
+	if !found && (s.log.Begin() != begin || err != nil && s.chainMoved(key, h, a)) {
 		return nil, true, nil
 	}
 	if err != nil || !found {
@@ -242,7 +242,7 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	if remove && !m.existed {
 		return true, nil
 	}
-	if !s.log.fits(len(key), len(value)) {
+	if !s.log.Fits(len(key), len(value)) {
 		return false, ErrTooLarge
 	}
 	switch {
@@ -271,10 +271,10 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 
 // tryUpdate is one attempt inside the epoch.
 func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte, remove bool) outcome {
-	if uint64(m.addr) >= s.log.readOnly.Load() {
+	if uint64(m.addr) >= s.log.ReadOnly() {
 		// The record cannot have left memory since it was read, and if it is in the state it was read in it is
 		// still the newest of its key: what supersedes it seals it first (H4).
-		p := s.log.at(m.addr)
+		p := s.log.At(m.addr)
 		k := record.LinkAt(p)
 		if k.Version() == m.c.version() && len(value) <= record.CapacityAt(p, k, m.st) {
 			return updateInPlace(p, k, m.st, value, remove)
@@ -300,14 +300,14 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 	if status == index.NeedLoad {
 		return needLoad
 	}
-	head := s.log.head.Load()
-	safe := s.log.safeReadOnly.Load()
+	head := s.log.Head()
+	safe := s.log.SafeReadOnly()
 	if s.overtaken(m.c, e, safe) {
 		return again
 	}
-	a, p, ok := s.log.find(e.Address(), key, head)
+	a, p, ok := s.log.Find(e.Address(), key, head)
 	if !ok {
-		if uint64(a) < s.log.begin.Load() {
+		if uint64(a) < s.log.Begin() {
 			a = word.None
 		}
 		if !m.unchangedOnDisk(a) {

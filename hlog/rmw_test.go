@@ -25,14 +25,14 @@ func counter(t testing.TB, s *Store, key []byte) uint64 {
 // immutable, or leaves memory, without a copy: its address says nothing about its value.
 func TestRMW_RecordChangedInPlaceThenBecameReadOnly(t *testing.T) {
 	for name, settled := range map[string]func(s *Store, a uint64) bool{
-		"read-only": func(s *Store, a uint64) bool { return s.log.safeReadOnly.Load() > a },
-		"evicted":   func(s *Store, a uint64) bool { return s.log.head.Load() > a },
+		"read-only": func(s *Store, a uint64) bool { return s.log.SafeReadOnly() > a },
+		"evicted":   func(s *Store, a uint64) bool { return s.log.Head() > a },
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := mustOpen(t, "/store", tiny())
 			x, other, key := s.NewSession(), s.NewSession(), []byte("key")
 			must(t, x.RMW(key, increment))
-			a, calls := s.log.tail.Load(), 0
+			a, calls := s.log.Tail(), 0
 			must(t, x.RMW(key, func(old []byte) []byte {
 				old = increment(old)
 				if calls++; calls == 1 {
@@ -55,7 +55,7 @@ func TestRMW_RecordEvictedBetweenReadAndWrite(t *testing.T) {
 	s := mustOpen(t, "/store", tiny())
 	x, other, key := s.NewSession(), s.NewSession(), []byte("key")
 	must(t, x.RMW(key, increment))
-	for a := s.log.tail.Load(); s.log.safeReadOnly.Load() <= a; {
+	for a := s.log.Tail(); s.log.SafeReadOnly() <= a; {
 		spill(t, other, 4000)
 	}
 	calls := 0

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -201,7 +202,7 @@ func (s *Store) writeRunIfDue() (more bool) {
 // was to be made from.
 func (s *Store) claimRun() (job runJob, of *lineage, release func()) {
 	of = s.goingOn.Load()
-	end, mean := s.commits.commonEnd(&s.log.tail), s.log.meanRecord()
+	end, mean := s.commits.commonEnd(s.log.Tail), s.log.MeanRecord()
 	if of.parent == nil || !s.images.mayRun(end, mean) {
 		return job, of, nil
 	}
@@ -256,15 +257,15 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to uint64, err error) {
 	end := max(job.end, of.start)
 	extents := checkpoint.Extend(of.parent, checkpoint.Extent{Start: of.start, End: end, Fuzzy: end}, of.live)
-	var w *walker
-	switch closing := s.log.gone.Load(); {
+	var w *reclog.Walker
+	switch closing := s.log.IsShut(); {
 	case closing && job.end > of.parent.Cut:
 		return nil, 0, ErrClosed // before the last version has been committed
 	case closing:
-		w = s.segments.newWalker() // all of the version is on disk
+		w = s.segments.NewWalker() // all of the version is on disk
 	default:
-		w = s.log.newWalker()
-		defer w.close()
+		w = s.log.NewWalker()
+		defer w.Close()
 		s.epochs.Synchronize() // what was being allocated below the tail when the run was claimed is written
 	}
 	to = job.end
@@ -281,14 +282,14 @@ func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to 
 
 // walkVersion calls fn for the records of a version, whose log the extents are, in [from, to), in ascending order, until
 // it returns false: those that do not belong to the version are left out (C4).
-func walkVersion(ctx context.Context, w *walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error)) error {
+func walkVersion(ctx context.Context, w *reclog.Walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error)) error {
 	more := true
 	for _, e := range extents {
 		if e.End <= from || e.Start >= to || !more {
 			continue
 		}
 		skip := recordSkip(e)
-		err := w.walk(ctx, max(e.Start, from), min(e.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+		err := w.Walk(ctx, max(e.Start, from), min(e.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if skip(a, rec) {
 				return true, nil
 			}

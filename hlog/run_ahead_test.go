@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -28,7 +29,7 @@ func TestRun_AheadOfTheCommit(t *testing.T) {
 		t.Helper()
 		r.churn(2000)
 		r.settle()
-		if tail, to := r.log.tail.Load(), r.lastRun(); to <= r.current().Cut+runUnit || tail-to >= runUnit {
+		if tail, to := r.log.Tail(), r.lastRun(); to <= r.current().Cut+runUnit || tail-to >= runUnit {
 			t.Fatalf("the last run ends at %d, the version at %d, the log at %d", to, r.current().Cut, tail)
 		}
 		m := r.versions.Current()
@@ -55,7 +56,7 @@ func TestRun_AheadOfTheCommit(t *testing.T) {
 		ahead()
 		pace(r.Store, never)
 		r.commit()
-		if m := r.versions.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To >= runUnit+blockBytes {
+		if m := r.versions.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To >= runUnit+reclog.BlockBytes {
 			t.Fatalf("version %d names %v, its cut is %d", m.Version, m.Runs, m.Cut)
 		}
 		if err := r.sameAfter(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), o); err != nil {
@@ -127,14 +128,14 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 	g.Enter()
 	key, value := key8(1), word8(77)
 	sh := record.ShapeFor(len(key), len(value), 0)
-	a, ok := r.log.allocate(sh.Size)
+	a, ok := r.log.Allocate(sh.Size)
 	for !ok {
 		g.Exit()
-		must(t, r.log.waitForSpace(sh.Size))
+		must(t, r.log.WaitForSpace(sh.Size))
 		g.Enter()
-		a, ok = r.log.allocate(sh.Size)
+		a, ok = r.log.Allocate(sh.Size)
 	}
-	pace(r.Store, r.log.tail.Load()-r.lastRun()) // one run for all
+	pace(r.Store, r.log.Tail()-r.lastRun()) // one run for all
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
@@ -146,8 +147,8 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 	case <-time.After(20 * time.Millisecond):
 	}
 	v := control(r.control.Load()).version()
-	record.Write(r.log.at(a), sh, word.None, v, key, value, false)
-	record.Abandon(r.log.at(a)) // no chain leads to it
+	record.Write(r.log.At(a), sh, word.None, v, key, value, false)
+	record.Abandon(r.log.At(a)) // no chain leads to it
 	g.Exit()
 	within(t, "the run", func() { <-written })
 	if to := r.lastRun(); to <= uint64(a) {

@@ -14,11 +14,12 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // runUnit is how much log makes a run due in the tests of runs.
-const runUnit = 2 * blockBytes
+const runUnit = 2 * reclog.BlockBytes
 
 // running is a store that writes runs every few pages, and what is in its versions.
 type running struct {

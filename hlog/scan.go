@@ -31,11 +31,11 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	defer sc.probes.close()
-	w := s.log.newWalker()
-	defer w.close()
-	w.prepare = x.prepare
+	w := s.log.NewWalker()
+	defer w.Close()
+	w.Prepare = x.prepare
 	for _, r := range ranges {
-		err := w.walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
+		err := w.Walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 			if err := s.scannable(restores); err != nil {
 				return false, err
 			}
@@ -82,9 +82,9 @@ func (s *Session) awaitRestores() (restores uint64, err error) {
 // record below that is complete.
 func (s *Store) hold() (ranges []checkpoint.Range, to uint64, release func()) {
 	s.commitMu.Lock() // a commit moves the beginning, and changes the stretches, at once
-	from := s.log.begin.Load()
+	from := s.log.Begin()
 	release = s.holdLog(from) // all of it is in use, as that of the store, so far
-	to = s.log.tail.Load()
+	to = s.log.Tail()
 	ranges = s.changedSince(from, to)
 	s.commitMu.Unlock()
 	s.epochs.Synchronize()
@@ -141,7 +141,7 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 	}
 	if memory { // copied from memory, evicted since: what is on disk is final
 		if c.x.cold == nil {
-			c.x.cold = newColdReader(c.x.log)
+			c.x.cold = c.x.log.NewReader()
 		}
 		if rec, sh, err = c.x.readCold(a); err != nil {
 			return false, err
@@ -191,10 +191,10 @@ func (c *scanner) newest(key []byte, a word.Address) (word.Address, place, error
 			return 0, 0, err
 		}
 		_, e, status := s.index().Find(h)
-		stop := max(s.log.head.Load(), uint64(a))
-		at, p, ok := c.x.log.find(e.Address(), key, stop)
+		stop := max(s.log.Head(), uint64(a))
+		at, p, ok := c.x.log.Find(e.Address(), key, stop)
 		for ok && uint64(at) >= c.top { // written since the scan began
-			at, p, ok = c.x.log.find(record.LinkAt(p).Prev(), key, stop)
+			at, p, ok = c.x.log.Find(record.LinkAt(p).Prev(), key, stop)
 		}
 		if ok {
 			value, st, _ := record.AppendValue(c.value[:0], p)

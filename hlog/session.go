@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -11,19 +12,19 @@ import (
 // was forgotten, delays nobody, and the garbage collector reclaims one that was never closed.
 type Session struct {
 	store  *Store
-	log    *hybridLog
+	log    *reclog.Log
 	guard  *epoch.Guard
 	seed   uint64 // of hashes
 	closed bool
 
-	cold      *coldReader  // made by the first read from disk
-	cached    []byte       // a record out of the cache
-	staged    *staging     // borrowed by a Multi call that reads from disk
-	insisting bool         // its update takes precedence
-	needed    int          // bytes that the last attempt found no room for
-	scratch   []byte       // the value handed to an RMW callback
-	rmw       modification // of RMW, kept here so that it is not allocated
-	word      uint64       // the value handed to an Update callback, when it is one word
+	cold      *reclog.Reader // made by the first read from disk
+	cached    []byte         // a record out of the cache
+	staged    *staging       // borrowed by a Multi call that reads from disk
+	insisting bool           // its update takes precedence
+	needed    int            // bytes that the last attempt found no room for
+	scratch   []byte         // the value handed to an RMW callback
+	rmw       modification   // of RMW, kept here so that it is not allocated
+	word      uint64         // the value handed to an Update callback, when it is one word
 	hashes    [multiWindow]uint64
 }
 
@@ -95,7 +96,7 @@ const (
 func (s *Session) settle(o outcome, h uint64, tries int) error {
 	switch o {
 	case needSpace:
-		return s.log.waitForSpace(s.needed)
+		return s.log.WaitForSpace(s.needed)
 	case needLoad:
 		return s.store.loadIndex(h)
 	default:
@@ -119,7 +120,7 @@ func (s *Session) checkWrite(key []byte, valueLen int) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	if !s.log.fits(len(key), valueLen) {
+	if !s.log.Fits(len(key), valueLen) {
 		return ErrTooLarge
 	}
 	if s.store.readOnly {

@@ -32,8 +32,8 @@ func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
 		l := s.log
-		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.readOnly.Load() {
-			p := l.at(a)
+		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.ReadOnly() {
+			p := l.At(a)
 			if st := record.StateAt(p); record.IsPlain(p, st, key) && len(value) <= st.Capacity() && record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
 				record.CopyIn(record.SmallValue(p, st), value)
 				record.StoreState(p, st.WithValueLen(len(value)).Bump())
@@ -69,11 +69,11 @@ func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
 	if status == index.NeedLoad {
 		return needLoad
 	}
-	safe := s.log.safeReadOnly.Load()
+	safe := s.log.SafeReadOnly()
 	if s.overtaken(c, e, safe) {
 		return again
 	}
-	a, p, ok := s.log.find(e.Address(), key, safe)
+	a, p, ok := s.log.Find(e.Address(), key, safe)
 	if !ok {
 		return s.publish(c, slot, e, source{}, key, value, false)
 	}
@@ -97,12 +97,12 @@ func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
 // along a chain (H1), so the first record tells.
 func (s *Session) overtaken(c control, e word.Entry, safe uint64) bool {
 	a := e.Address()
-	return uint64(a) >= safe && record.LinkAt(s.log.at(a)).Version() == c.version().Next()
+	return uint64(a) >= safe && record.LinkAt(s.log.At(a)).Version() == c.version().Next()
 }
 
 // mutable reports whether the record at a may be updated in place by an operation that entered under c (H2, C2).
 func (s *Session) mutable(c control, a word.Address, k word.Link) bool {
-	return uint64(a) >= s.log.readOnly.Load() && k.Version() == c.version()
+	return uint64(a) >= s.log.ReadOnly() && k.Version() == c.version()
 }
 
 // source is the record that a new one supersedes, as long as it could still be updated in place: where it is, and
@@ -115,7 +115,7 @@ type source struct {
 
 // shapeOver returns the shape of the record that supersedes src, with some slack if the value has grown.
 func (s *Session) shapeOver(src source, keyLen, valueLen int) record.Shape {
-	if src.grown && s.log.fits(keyLen, valueLen+valueLen/4) {
+	if src.grown && s.log.Fits(keyLen, valueLen+valueLen/4) {
 		return record.ShapeFor(keyLen, valueLen, valueLen+valueLen/4)
 	}
 	return record.ShapeFor(keyLen, valueLen, 0)
@@ -129,13 +129,13 @@ func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, 
 		return again
 	}
 	sh := s.shapeOver(src, len(key), len(value))
-	a, ok := s.log.allocate(sh.Size)
+	a, ok := s.log.Allocate(sh.Size)
 	if !ok {
 		src.unseal()
 		s.needed = sh.Size
 		return needSpace
 	}
-	p := s.log.at(a)
+	p := s.log.At(a)
 	record.Write(p, sh, e.Address(), c.version(), key, value, tombstone)
 	if !slot.CompareAndSwap(e, a) {
 		record.Abandon(p)

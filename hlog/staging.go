@@ -4,6 +4,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -15,7 +16,7 @@ import (
 // after the other. What stands at an address never changes: what is staged cannot be stale, only of no use, if a chain
 // has changed meanwhile; the operation then reads for itself.
 //
-//	S3  A staged record lives as long as its entry is alive: the arena of a group is used again when stageRing more
+//	H11  A staged record lives as long as its entry is alive: the arena of a group is used again when stageRing more
 //	    groups have been collected, and entries of the group are dead from then on. A group relies on an entry of an
 //	    earlier one only if it will have been operated by then.
 //
@@ -25,7 +26,7 @@ import (
 //	                     |<-- at most stageAhead -->|
 const (
 	// stageAhead is how many groups beyond the one that is operated are collected, and stageRing how many are
-	// remembered. The ring is twice as large for the records that a later group shares with an earlier one (S3).
+	// remembered. The ring is twice as large for the records that a later group shares with an earlier one (H11).
 	stageAhead = 64
 	stageRing  = 2 * stageAhead
 	// stageGroup is how many keys are collected and operated together.
@@ -40,7 +41,7 @@ const (
 // staging is what a Multi call reads ahead with. The store has a few, which calls borrow.
 type staging struct {
 	store  *Store
-	fetch  *fetcher
+	fetch  *reclog.Fetcher
 	keep   bool // what is read goes into the cache
 	begin  uint64
 	table  [stageTable]stagedRecord
@@ -93,10 +94,10 @@ func (g *staging) find(a word.Address) *stagedRecord {
 	return nil
 }
 
-// alive reports whether an entry's group is still remembered, with its arena (S3).
+// alive reports whether an entry's group is still remembered, with its arena (H11).
 func (g *staging) alive(e *stagedRecord) bool { return e.a != word.None && g.ahead-e.group < stageRing }
 
-// shared returns the entry of address a if a group that is collected now may rely on it (S3): it will have been operated
+// shared returns the entry of address a if a group that is collected now may rely on it (H11): it will have been operated
 // before stageAhead more groups are collected.
 func (g *staging) shared(a word.Address) *stagedRecord {
 	if e := g.find(a); e != nil && g.ahead-e.group < stageRing-stageAhead {
@@ -145,15 +146,15 @@ func collect[K keyed](g *staging, s *Session, keys K, from, to int) error {
 	var cold [stageGroup]word.Address
 	x := s.store.index() // inside the epoch: a restore replaces it
 	prefetch(s.log, x, n.hashes[:to-from])
-	head := s.log.head.Load()
-	g.begin = s.log.begin.Load()
+	head := s.log.Head()
+	g.begin = s.log.Begin()
 	for i := from; i < to; i++ {
 		_, e, _ := x.Find(n.hashes[i-from])
 		if uint64(e.Address()) < g.begin {
 			continue
 		}
 		key := keys.at(i)
-		if a, _, ok := s.log.find(e.Address(), key, head); !ok && a != word.None && uint64(a) >= g.begin {
+		if a, _, ok := s.log.Find(e.Address(), key, head); !ok && a != word.None && uint64(a) >= g.begin {
 			cold[n.n] = a
 			n.wants[n.n] = want{len(n.keys), len(n.keys) + len(key)}
 			n.keys = append(n.keys, key...) // keys.at may use one buffer for all
@@ -184,7 +185,7 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 		}
 		if rec == nil {
 			g.insert(a, group)
-			g.fetch.want(a, int(group%stageRing)*stageGroup+i)
+			g.fetch.Want(a, int(group%stageRing)*stageGroup+i)
 			return
 		}
 		sh, _ := rec.Shape()
@@ -196,9 +197,9 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 	n.pending--
 }
 
-// fetched is told about a record that follow has asked for. One that cannot be read is left to the operation, which
+// Fetched is told about a record that follow has asked for. One that cannot be read is left to the operation, which
 // reports it.
-func (g *staging) fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
+func (g *staging) Fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
 	n := &g.groups[tag/stageGroup]
 	e := g.find(a)
 	if err != nil {
@@ -229,15 +230,15 @@ func (g *staging) fetched(a word.Address, tag int, rec record.Bytes, sh record.S
 
 // await returns when the group that is operated next has what it wants.
 func (g *staging) await() {
-	g.fetch.flush(g)
+	g.fetch.Flush(g)
 	for n := g.group(g.at); n.pending > 0; {
-		g.fetch.wait(g, n.pending)
+		g.fetch.Wait(g, n.pending)
 	}
 }
 
 // stagingFor borrows what a call reads ahead with, if the log has spilled and there is one left.
 func (s *Session) stagingFor(does access) *staging {
-	if does == writing || s.log.head.Load() <= s.log.begin.Load() {
+	if does == writing || s.log.Head() <= s.log.Begin() {
 		return nil
 	}
 	g := s.store.stagings.take(s.store)
@@ -255,7 +256,7 @@ func groupsStaged[K keyed](s *Session, g *staging, keys K, from int, group func(
 	n := keys.len()
 	for at, ahead := from, from; at < n; at += stageGroup {
 		if g.ahead-g.at <= stageAhead-stageStep {
-			for ahead < n && g.ahead-g.at < stageAhead && (ahead == at || !g.fetch.full()) {
+			for ahead < n && g.ahead-g.at < stageAhead && (ahead == at || !g.fetch.Full()) {
 				end := min(ahead+stageGroup, n)
 				if err := collect(g, s, keys, ahead, end); err != nil {
 					return err
@@ -274,14 +275,14 @@ func groupsStaged[K keyed](s *Session, g *staging, keys K, from int, group func(
 }
 
 // prefetch asks for the buckets of hashes and then for their newest records. The caller is inside the epoch.
-func prefetch(l *hybridLog, x *index.Index, hashes []uint64) {
+func prefetch(l *reclog.Log, x *index.Index, hashes []uint64) {
 	for _, h := range hashes {
 		x.Prefetch(h)
 	}
-	head := l.head.Load()
+	head := l.Head()
 	for _, h := range hashes {
 		if a := x.Seek(h).Address(); uint64(a) >= head {
-			mem.Prefetch(l.at(a))
+			mem.Prefetch(l.At(a))
 		}
 	}
 }
@@ -290,7 +291,7 @@ func prefetch(l *hybridLog, x *index.Index, hashes []uint64) {
 func (s *Session) unstage() {
 	g := s.staged
 	s.staged = nil
-	g.fetch.drain()
+	g.fetch.Drain()
 	// What is staged was for this call: nothing of it is alive in the next.
 	g.at = g.ahead + stageRing
 	g.ahead = g.at
@@ -308,8 +309,8 @@ type stagings struct {
 }
 
 func (p *stagings) init(b *budget) {
-	p.depth = int(min(max(b.readers/maxStagings/fetchBytes, minFetchDepth), maxFetchDepth))
-	p.left = int(max(b.readers/int64(p.depth*fetchBytes), 1))
+	p.depth = int(min(max(b.readers/maxStagings/reclog.FetchBytes, minFetchDepth), maxFetchDepth))
+	p.left = int(max(b.readers/int64(p.depth*reclog.FetchBytes), 1))
 }
 
 const (
@@ -330,8 +331,8 @@ func (p *stagings) take(s *Store) *staging {
 	if p.left == 0 || p.closed {
 		return nil
 	}
-	g := &staging{store: s, fetch: newFetcher(s.log, p.depth), at: 2 * stageRing, ahead: 2 * stageRing}
-	if g.fetch.open() != nil {
+	g := &staging{store: s, fetch: s.log.NewFetcher(p.depth), at: 2 * stageRing, ahead: 2 * stageRing}
+	if g.fetch.Open() != nil {
 		return nil
 	}
 	p.left--
@@ -346,7 +347,7 @@ func (p *stagings) give(g *staging) {
 	}
 	p.mu.Unlock()
 	if closed {
-		g.fetch.close()
+		g.fetch.Close()
 	}
 }
 
@@ -357,7 +358,7 @@ func (p *stagings) close() (err error) {
 	p.idle, p.closed = nil, true
 	p.mu.Unlock()
 	for _, g := range idle {
-		err = errors.Join(err, g.fetch.close())
+		err = errors.Join(err, g.fetch.Close())
 	}
 	return err
 }

@@ -207,8 +207,8 @@ func TestMulti_NestedBeyondStagings(t *testing.T) {
 			t.Errorf("%s: %d stagings are idle", d.name, n)
 		}
 		for _, g := range s.stagings.idle {
-			if g.fetch.waiting() || len(g.fetch.free) != len(g.fetch.slots) {
-				t.Errorf("%s: %d slots of %d are free", d.name, len(g.fetch.free), len(g.fetch.slots))
+			if !g.fetch.Idle() {
+				t.Errorf("%s: a slot is not free", d.name)
 			}
 		}
 	}
@@ -249,8 +249,8 @@ func TestGather_ManyReadersAndClose(t *testing.T) {
 			})
 			within(t, "close", func() { must(t, s.Close()) })
 			within(t, "the readers", wg.Wait)
-			if g := s.log.singles; g.reading.Load() != 0 || g.waiting != 0 || g.reaping {
-				t.Errorf("%d reads are under way, %d waiting, reaping: %v", g.reading.Load(), g.waiting, g.reaping)
+			if n := s.log.SingleReads(); n != 0 {
+				t.Errorf("%d reads are under way", n)
 			}
 		})
 	}
@@ -334,10 +334,10 @@ func TestMulti_SpilledAllocatesNothing(t *testing.T) {
 func queuedByKernel(t testing.TB, s *Store, g *staging) bool {
 	t.Helper()
 	s.stagings.give(g)
-	seg, err := s.segments.forRead(s.log.begin.Load())
+	f, err := s.opts.FS.Open(s.versions.SegmentPath(s.log.Begin()/s.segments.Bytes()), fsx.Read|fsx.Direct)
 	must(t, err)
-	defer seg.release()
-	return seg.file.Direct()
+	defer f.Close()
+	return f.Direct()
 }
 
 // kernelQueues counts the queues for reads that the process has in the kernel, 0 where the system does not tell.

@@ -12,6 +12,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -26,7 +27,7 @@ type Store struct {
 
 	seed     uint64
 	table    atomic.Pointer[index.Index] // replaced by a restore to another branch, when nobody is inside
-	log      *hybridLog
+	log      *reclog.Log
 	epochs   *epoch.Manager
 	cache    *coldcache.Cache // nil when switched off
 	readOnly bool
@@ -37,7 +38,7 @@ type Store struct {
 	path     string
 	logger   *slog.Logger
 	versions *checkpoint.Dir
-	segments *segments
+	segments *reclog.Segments
 	memory   *budget
 	counters counters
 	events   notifier

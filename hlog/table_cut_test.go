@@ -48,7 +48,7 @@ func TestTable_FirstUpdateAfterACut(t *testing.T) {
 	round()
 	for n := uint64(2); n <= 5; n++ {
 		commit(t, s)
-		if at := s.log.tail.Load(); s.log.safeReadOnly.Load() < at {
+		if at := s.log.Tail(); s.log.SafeReadOnly() < at {
 			t.Fatalf("the version is still mutable below %#x", at)
 		}
 		calls = 0

@@ -62,7 +62,7 @@ func evict(t testing.TB, s *Store) {
 	t.Helper()
 	x := s.NewSession()
 	defer x.Close()
-	for tail := s.log.tail.Load(); s.log.head.Load() < tail; {
+	for tail := s.log.Tail(); s.log.Head() < tail; {
 		spill(t, x, MinPageBytes)
 	}
 }

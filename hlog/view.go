@@ -7,6 +7,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -56,7 +57,7 @@ func (w *View) isClosed() bool {
 // viewReader is what one call on a view uses.
 type viewReader struct {
 	guard *epoch.Guard
-	cold  *coldReader
+	cold  *reclog.Reader
 	rec   []byte
 }
 
@@ -87,7 +88,7 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 		return nil, err
 	}
 	w.begin = logBegin(m)
-	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: newColdReader(s.log)} }
+	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: s.log.NewReader()} }
 	if err := s.keepView(w); err != nil {
 		return nil, err
 	}
@@ -192,7 +193,7 @@ func (w *View) find(r *viewReader, key []byte) (record.Bytes, record.Shape, erro
 			return rec, sh, nil
 		}
 		if rec.Link().Prev() >= a {
-			return nil, record.Shape{}, w.s.segments.corrupt(uint64(a), "chain does not descend")
+			return nil, record.Shape{}, w.s.segments.Corrupt(uint64(a), "chain does not descend")
 		}
 		a = rec.Link().Prev()
 	}
@@ -221,7 +222,7 @@ func (w *View) read(r *viewReader, a word.Address) (record.Bytes, record.Shape, 
 		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}
-	rec, sh, err := r.cold.read(a)
+	rec, sh, err := r.cold.Read(a)
 	w.s.counters.coldReads.Add(1)
 	if err == nil {
 		w.s.cache.Put(a, rec)
@@ -269,8 +270,8 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	}
 	for _, e := range w.m.Extents {
 		skip := recordSkip(e)
-		walk := w.s.segments.newWalker()
-		err := walk.walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+		walk := w.s.segments.NewWalker()
+		err := walk.Walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if w.isClosed() {
 				return false, ErrClosed
 			}

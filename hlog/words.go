@@ -23,8 +23,8 @@ func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 	if control(s.store.control.Load())&extraordinary == 0 {
 		l := s.log
 		// Without an entry the address is None, which is below head.
-		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.head.Load() {
-			p := l.at(a)
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.Head() {
+			p := l.At(a)
 			if st := record.StateAt(p); record.IsPlainPair(p, st, key) {
 				value = mem.Load(record.ValueOfWord(p))
 				ok = record.StateAt(p) == st // W1
@@ -43,8 +43,8 @@ func (s *Session) setWord(key, value uint64) (ok bool) {
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
 		l := s.log
-		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.readOnly.Load() {
-			p := l.at(a)
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.ReadOnly() {
+			p := l.At(a)
 			if st := record.StateAt(p); record.IsPlainPair(p, st, key) && record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
 				mem.StorePlain(record.ValueOfWord(p), value)
 				record.StoreState(p, st.Bump())
@@ -64,7 +64,7 @@ func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok b
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
-		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= s.log.readOnly.Load() {
+		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= s.log.ReadOnly() {
 			return s.updateWordAt(c, a, key, fn)
 		}
 	}
@@ -76,7 +76,7 @@ func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok b
 // epoch under c. If it is alive and not sealed it is the newest of its key (H4).
 func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
 	l := s.log
-	p := l.at(a)
+	p := l.At(a)
 	st := record.StateAt(p)
 	value := mem.Load(record.ValueOfWord(p))
 	ok = record.IsPlainPair(p, st, key) && record.StateAt(p) == st // W1
@@ -91,7 +91,7 @@ func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v 
 	}
 	s.guard.Enter()
 	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-	ok = control(s.store.control.Load()) == c && uint64(a) >= l.readOnly.Load() &&
+	ok = control(s.store.control.Load()) == c && uint64(a) >= l.ReadOnly() &&
 		record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit)
 	if ok {
 		mem.StorePlain(record.ValueOfWord(p), s.word)

@@ -22,7 +22,7 @@ func (g *wordGroup) at(i int) word.Address { return word.Entry(g[i]).Address() }
 // memory, and for the buckets of the group that comes next. The session is inside the epoch.
 func (s *Session) seekGroup(g *wordGroup, hashes []uint64) {
 	group, next := ahead(hashes)
-	s.store.index().SeekAll(&s.log.ring, group, next, g[:len(group)])
+	s.store.index().SeekAll(s.log.Ring(), group, next, g[:len(group)])
 }
 
 // ahead divides what is left of a window into the group that comes first and the one after it.
@@ -120,13 +120,13 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 	var g wordGroup
 	s.seekGroup(&g, hashes)
 	l := s.log
-	head := l.head.Load()
+	head := l.Head()
 	for i, k := range keys {
 		a := g.at(i)
 		if uint64(a) < head {
 			continue
 		}
-		p := l.at(a)
+		p := l.At(a)
 		if st := record.StateAt(p); record.IsPlainPair(p, st, k) {
 			values[i] = mem.Load(record.ValueOfWord(p))
 			found[i] = record.StateAt(p) == st // W1
@@ -161,14 +161,14 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 	l := s.log
 	// Records that the group has found at or above readOnly may be updated as long as it stays in the epoch (H2), and if
 	// they are neither sealed nor dead they are still the newest of their keys (H4).
-	readOnly := l.readOnly.Load()
+	readOnly := l.ReadOnly()
 	n := 0
 	for i, k := range keys {
 		a := g.at(i)
 		if uint64(a) < readOnly {
 			break
 		}
-		p := l.at(a)
+		p := l.At(a)
 		st := record.StateAt(p)
 		if !record.IsPlainPair(p, st, k) || record.LinkAt(p).Version() != c.version() || !record.CompareAndSwapState(p, st, st|word.LockedBit) {
 			break
@@ -218,7 +218,7 @@ func (s *Session) updateFound(a word.Address, key uint64, fn func(v *uint64, exi
 	if !ok {
 		return false
 	}
-	if uint64(a) < s.log.readOnly.Load() {
+	if uint64(a) < s.log.ReadOnly() {
 		s.guard.Exit()
 		return false
 	}

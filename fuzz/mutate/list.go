@@ -21,23 +21,23 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestSet_SealsWhatItCopies"},
 	},
 	{
-		name: "drain-frames", rule: "H3", file: "hlog/pager.go",
+		name: "drain-frames", rule: "H3", file: "hlog/internal/reclog/pager.go",
 		what:   "wait until every operation that saw the old head has left before frames are used again",
 		old:    "\tl.head.Store(target)\n\tl.epochs.Synchronize()\n",
 		new:    "\tl.head.Store(target)\n",
-		caught: []string{"./hlog", "-run", "TestEpoch_IsDrainedBeforeTheSecondStep"},
+		caught: []string{"./hlog/internal/reclog", "-run", "TestRegions_DrainedBeforeTheSecondStep"},
 	},
 	{
-		name: "drain-read-only", rule: "H2", file: "hlog/pager.go",
+		name: "drain-read-only", rule: "H2", file: "hlog/internal/reclog/pager.go",
 		what:   "wait until every operation that saw the old readOnly has left before what lies below it is written",
 		old:    "\tl.epochs.Synchronize()\n\traise(&l.safeReadOnly, target)\n",
 		new:    "\traise(&l.safeReadOnly, target)\n",
-		caught: []string{"./hlog", "-run", "TestEpoch_IsDrainedBeforeTheSecondStep"},
+		caught: []string{"./hlog/internal/reclog", "-run", "TestRegions_DrainedBeforeTheSecondStep"},
 	},
 	{
-		name: "fresh-block", rule: "H8", file: "hlog/checkpoint.go",
+		name: "fresh-block", rule: "H8", file: "hlog/internal/reclog/log.go",
 		what:   "begin a new block behind a cut",
-		old:    "\t\tcut := alignBlock(t)\n",
+		old:    "\t\tcut := AlignBlock(t)\n",
 		new:    "\t\tcut := t\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
@@ -45,7 +45,7 @@ var mutations = []mutation{
 		name: "run-of-another-version", rule: "R4", file: "hlog/commitqueue.go",
 		what:   "end an index run where a checkpoint that is not committed began",
 		old:    `return q.busy.from`,
-		new:    `return tail.Load()`,
+		new:    `return tail()`,
 		caught: []string{"./hlog", "-run", "TestRun_EndsWhereAVersionBegan"},
 	},
 	{
@@ -72,14 +72,14 @@ var mutations = []mutation{
 	{
 		name: "update-changed-since", rule: "H4", file: "hlog/rmw.go",
 		what:   "notice that a record changed in place between the read and the write of a Table's update, and left memory",
-		old:    "settled := uint64(a) < l.safeReadOnly.Load() // before the value",
+		old:    "settled := uint64(a) < l.SafeReadOnly() // before the value",
 		new:    "settled := true",
 		caught: []string{"./hlog", "-run", "TestTable_FirstUpdateAfterACut"},
 	},
 	{
 		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
 		what: "make the log durable before the manifest that names it",
-		old: `	if err := s.log.syncTo(p.cut); err != nil {
+		old: `	if err := s.log.SyncTo(p.cut); err != nil {
 		return checkpoint.Info{}, err
 	}
 	s.commitMu.Lock()
@@ -95,7 +95,7 @@ var mutations = []mutation{
 	if err := s.versions.Commit(m); err != nil {
 		return checkpoint.Info{}, err
 	}
-	if err := s.log.syncTo(p.cut); err != nil {
+	if err := s.log.SyncTo(p.cut); err != nil {
 		return checkpoint.Info{}, err
 	}
 `,
@@ -109,7 +109,7 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "sync-segment-names", rule: "C5", file: "hlog/segment.go",
+		name: "sync-segment-names", rule: "C5", file: "hlog/internal/reclog/segment.go",
 		what:   "sync the directory of the segments",
 		old:    "if err := s.fs.SyncDir(s.dir); err != nil {",
 		new:    "if err := error(nil); err != nil {",
@@ -139,8 +139,8 @@ var mutations = []mutation{
 	{
 		name: "version-test", rule: "C2", file: "hlog/set.go",
 		what:   "update in place only what is of the operation's version",
-		old:    "return uint64(a) >= s.log.readOnly.Load() && k.Version() == c.version()",
-		new:    "return uint64(a) >= s.log.readOnly.Load()",
+		old:    "return uint64(a) >= s.log.ReadOnly() && k.Version() == c.version()",
+		new:    "return uint64(a) >= s.log.ReadOnly()",
 		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
 	},
 	{
@@ -223,7 +223,7 @@ var mutations = []mutation{
 	{
 		name: "tombstone", rule: "H1", file: "hlog/delete.go",
 		what:   "write a tombstone over values that are only on disk",
-		old:    "\t\tif uint64(a) < s.log.begin.Load() {\n\t\t\treturn done\n\t\t}\n",
+		old:    "\t\tif uint64(a) < s.log.Begin() {\n\t\t\treturn done\n\t\t}\n",
 		new:    "\t\treturn done\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
 	},
@@ -307,7 +307,7 @@ var mutations = []mutation{
 	{
 		name: "overtaken", rule: "C3", file: "hlog/set.go",
 		what:   "start over when a record of the next version is met",
-		old:    "return uint64(a) >= safe && record.LinkAt(s.log.at(a)).Version() == c.version().Next()",
+		old:    "return uint64(a) >= safe && record.LinkAt(s.log.At(a)).Version() == c.version().Next()",
 		new:    "return false && uint64(a) >= safe",
 		caught: []string{"./hlog", "-run", "TestCheckpoint_OvertakenOperationStartsOver"},
 	},
@@ -319,21 +319,21 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "laundered-sync", rule: "C5", file: "hlog/flush.go",
+		name: "laundered-sync", rule: "C5", file: "hlog/internal/reclog/flush.go",
 		what:   "write again what a failed sync has covered",
 		old:    "\t\tl.rewindFlush(err)\n",
 		new:    "",
 		caught: []string{"./fuzz", "-short", "-run", "TestFault_SyncDropsOnce"},
 	},
 	{
-		name: "lost-sync", rule: "C5", file: "hlog/flush.go",
+		name: "lost-sync", rule: "C5", file: "hlog/internal/reclog/flush.go",
 		what:   "remember that what a failed sync has covered has left memory",
 		old:    "\t\tl.lostTo = cause\n\t\tl.durable.Store(lostDurability)\n\t\treturn\n",
 		new:    "",
 		caught: []string{"./hlog", "-run", "TestCheckpoint_AfterALostSync"},
 	},
 	{
-		name: "lost-names", rule: "C5", file: "hlog/segment.go",
+		name: "lost-names", rule: "C5", file: "hlog/internal/reclog/segment.go",
 		what:   "give files their names again after the sync of their directory has failed",
 		old:    "\tif s.namesLost {\n",
 		new:    "\tif false {\n",
@@ -434,17 +434,17 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestEngines_Tapes"},
 	},
 	{
-		name: "flushed-in-order", rule: "S5", file: "hlog/flush.go",
+		name: "flushed-in-order", rule: "D4", file: "hlog/internal/reclog/flush.go",
 		what:   "count a piece of log as flushed only when all before it are",
 		old:    `if p.write.Err == nil && l.flushed.Load() == p.to-uint64(len(p.write.P)) {`,
 		new:    `if p.write.Err == nil {`,
-		caught: []string{"./hlog", "-run", "TestFlush_UpToThePieceThatFails"},
+		caught: []string{"./hlog/internal/reclog", "-run", "TestFlush_UpToThePieceThatFails"},
 	},
 	{
-		name: "read-ahead-above-head", rule: "S4", file: "hlog/readahead.go",
+		name: "read-ahead-above-head", rule: "D3", file: "hlog/internal/reclog/readahead.go",
 		what:   "take what was read ahead for complete, whatever the head was when it was read",
 		old:    "w.start == start && w.end >= need {",
 		new:    "w.start == start {",
-		caught: []string{"./hlog", "-run", "TestReadAhead_AsTheSegments"},
+		caught: []string{"./hlog/internal/reclog", "-run", "TestReadAhead_AsTheSegments"},
 	},
 }

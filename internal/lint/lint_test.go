@@ -44,6 +44,7 @@ var arrows = map[string][]string{
 var rooms = map[string][]string{
 	"coldcache": {},
 	"record":    {},
+	"reclog":    {"epoch", "hlog/internal/record"},
 }
 
 // library is what a user's program links.

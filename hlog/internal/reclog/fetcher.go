@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"errors"
@@ -9,15 +9,12 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// fetcher reads many records from the log on disk at a time. It belongs to one goroutine at a time.
+// Fetcher reads many records from the log on disk at a time. It belongs to one goroutine at a time.
 //
 // A read takes a slot, which has a buffer; what finds no free slot waits its turn. Memory is taken when the first read
 // needs it.
-//
-//	S1  A slot, with its buffer and a reference to its segment, is taken from submit until the queue has returned it.
-//	    A fetcher whose owner goes away early is drained before somebody else gets it.
-type fetcher struct {
-	log     *hybridLog
+type Fetcher struct {
+	log     *Log
 	queue   *fsx.Queue
 	region  *mem.Region
 	slots   []fetch
@@ -26,9 +23,9 @@ type fetcher struct {
 	next    int            // of backlog
 	batch   []*fsx.Request // prepared, not yet submitted
 	done    []*fsx.Request
-	under   int         // reads that the queue has
-	big     int         // bytes of buffers larger than a slot's
-	plain   *coldReader // for records that are too large for many at a time
+	under   int     // reads that the queue has
+	big     int     // bytes of buffers larger than a slot's
+	plain   *Reader // for records that are too large for many at a time
 }
 
 // wanted is a record to be read.
@@ -43,59 +40,65 @@ type fetch struct {
 	read fsx.Request
 	seg  *segment
 	need int    // bytes from the start of the block, whole blocks
-	buf  []byte // fetchBytes of the region
+	buf  []byte // FetchBytes of the region
 	wide []byte // for what is larger, on the heap
 }
 
 const (
-	// fetchBytes is the buffer of a slot: a block and the next one, for records that cross into it.
-	fetchBytes = 2 * blockBytes
+	// FetchBytes is the buffer of a slot: a block and the next one, for records that cross into it.
+	FetchBytes = 2 * BlockBytes
 	// maxWide bounds the buffer for a larger record, maxWideTotal those of all slots together. Beyond, records are
 	// read one at a time.
 	maxWide      = 256 << 10
 	maxWideTotal = 4 << 20
 )
 
-// taker is who a fetcher reads for.
-type taker interface {
-	// fetched is told about one record that was wanted with tag. The record is valid during the call, which may want
+// Taker is who a fetcher reads for.
+type Taker interface {
+	// Fetched is told about one record that was wanted with tag. The record is valid during the call, which may want
 	// more.
-	fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error)
+	Fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error)
 }
 
-func newFetcher(l *hybridLog, depth int) *fetcher {
-	return &fetcher{log: l, queue: fsx.NewQueue(depth), slots: make([]fetch, depth), plain: newColdReader(l)}
+// NewFetcher returns a fetcher with that many slots. It takes no memory for them yet.
+func (l *Log) NewFetcher(depth int) *Fetcher {
+	return &Fetcher{log: l, queue: fsx.NewQueue(depth), slots: make([]fetch, depth), plain: l.NewReader()}
 }
 
-// open takes the memory of the buffers.
-func (f *fetcher) open() error {
+// Open takes the memory of the buffers.
+func (f *Fetcher) Open() error {
 	if f.region != nil {
 		return nil
 	}
-	region, err := mem.Map(len(f.slots) * fetchBytes)
+	region, err := mem.Map(len(f.slots) * FetchBytes)
 	if err != nil {
 		return err
 	}
 	f.region = region
 	for i := range f.slots {
-		f.slots[i].buf = region.Bytes(i*fetchBytes, fetchBytes)
+		f.slots[i].buf = region.Bytes(i*FetchBytes, FetchBytes)
 		f.slots[i].read.Tag = i
 		f.free = append(f.free, i)
 	}
 	return nil
 }
 
-// want asks for the record at a, which is below head. It is read after the next flush.
-func (f *fetcher) want(a word.Address, tag int) { f.backlog = append(f.backlog, wanted{a, tag}) }
+// Want asks for the record at a, which is below head. It is read after the next flush.
+func (f *Fetcher) Want(a word.Address, tag int) { f.backlog = append(f.backlog, wanted{a, tag}) }
 
-// waiting reports whether records that were wanted have not been fetched.
-func (f *fetcher) waiting() bool { return f.under > 0 || f.next < len(f.backlog) }
+// Waiting reports whether records that were wanted have not been fetched.
+func (f *Fetcher) Waiting() bool { return f.under > 0 || f.next < len(f.backlog) }
 
-// full reports whether as much is wanted as can be read at a time.
-func (f *fetcher) full() bool { return f.under+len(f.backlog)-f.next >= len(f.slots) }
+// Idle reports whether every slot is free and nothing is wanted (D1).
+func (f *Fetcher) Idle() bool {
+	return !f.Waiting() && (f.region == nil || len(f.free) == len(f.slots))
+}
 
-// flush begins to read what is wanted, as far as there are slots.
-func (f *fetcher) flush(t taker) {
+// Full reports whether as much is wanted as can be read at a time.
+func (f *Fetcher) Full() bool { return f.under+len(f.backlog)-f.next >= len(f.slots) }
+
+// Flush begins to read what is wanted, as far as there are slots.
+func (f *Fetcher) Flush(t Taker) {
 	for f.next < len(f.backlog) && len(f.free) > 0 {
 		w := f.backlog[f.next]
 		f.next++
@@ -103,10 +106,10 @@ func (f *fetcher) flush(t taker) {
 		f.free = f.free[:len(f.free)-1]
 		s := &f.slots[slot]
 		s.wanted = w
-		skip := int(uint64(w.a) & (blockBytes - 1))
-		need := blockBytes
-		if skip+f.log.meanRecord() > need {
-			need = fetchBytes
+		skip := int(uint64(w.a) & (BlockBytes - 1))
+		need := BlockBytes
+		if skip+f.log.MeanRecord() > need {
+			need = FetchBytes
 		}
 		f.prepare(s, need, t)
 	}
@@ -117,7 +120,7 @@ func (f *fetcher) flush(t taker) {
 }
 
 // submit hands over what is prepared.
-func (f *fetcher) submit() {
+func (f *Fetcher) submit() {
 	if len(f.batch) > 0 {
 		f.under += len(f.batch)
 		f.queue.Submit(f.batch)
@@ -126,9 +129,9 @@ func (f *fetcher) submit() {
 }
 
 // prepare makes a slot ready to be read: need bytes from the block of its record on, or what the segment has.
-func (f *fetcher) prepare(s *fetch, need int, t taker) {
+func (f *Fetcher) prepare(s *fetch, need int, t Taker) {
 	segs := f.log.segments
-	start := uint64(s.a) &^ (blockBytes - 1)
+	start := uint64(s.a) &^ (BlockBytes - 1)
 	s.need = min(need, int(segs.size-start%segs.size))
 	buf := s.buf
 	if s.need > len(buf) {
@@ -150,39 +153,39 @@ func (f *fetcher) prepare(s *fetch, need int, t taker) {
 }
 
 // wideBuffer returns a buffer of s.need bytes, nil if it would be too large.
-func (f *fetcher) wideBuffer(s *fetch) []byte {
+func (f *Fetcher) wideBuffer(s *fetch) []byte {
 	if s.need > len(s.wide) {
 		if s.need > maxWide || f.big+s.need-len(s.wide) > maxWideTotal {
 			return nil
 		}
 		f.big += s.need - len(s.wide)
-		s.wide = mem.AlignedBytes(s.need, blockBytes)
+		s.wide = mem.AlignedBytes(s.need, BlockBytes)
 	}
 	return s.wide
 }
 
 // readPlain reads the record of a slot here and now.
-func (f *fetcher) readPlain(s *fetch, t taker) {
-	rec, sh, err := f.plain.read(s.a)
+func (f *Fetcher) readPlain(s *fetch, t Taker) {
+	rec, sh, err := f.plain.Read(s.a)
 	f.finish(s, t, rec, sh, err)
 }
 
 // finish frees the slot and tells the owner.
-func (f *fetcher) finish(s *fetch, t taker, rec record.Bytes, sh record.Shape, err error) {
+func (f *Fetcher) finish(s *fetch, t Taker, rec record.Bytes, sh record.Shape, err error) {
 	if s.seg != nil {
 		s.seg.release()
 		s.seg, s.read.File = nil, nil
 	}
 	if t != nil {
-		t.fetched(s.a, s.tag, rec, sh, err)
+		t.Fetched(s.a, s.tag, rec, sh, err)
 	}
 	f.free = append(f.free, s.read.Tag) // not before: the record is in its buffer
 }
 
-// wait waits until at least so many reads have ended, if there are so many, and begins others as slots become free.
+// Wait waits until at least so many reads have ended, if there are so many, and begins others as slots become free.
 // nil drops what is read.
-func (f *fetcher) wait(t taker, atLeast int) {
-	f.flush(t)
+func (f *Fetcher) Wait(t Taker, atLeast int) {
+	f.Flush(t)
 	if f.under == 0 {
 		return
 	}
@@ -191,11 +194,11 @@ func (f *fetcher) wait(t taker, atLeast int) {
 	for _, r := range f.done {
 		f.ended(&f.slots[r.Tag], t)
 	}
-	f.flush(t)
+	f.Flush(t)
 }
 
 // ended looks at what a read has brought.
-func (f *fetcher) ended(s *fetch, t taker) {
+func (f *Fetcher) ended(s *fetch, t Taker) {
 	if t == nil {
 		f.finish(s, nil, nil, record.Shape{}, nil)
 		return
@@ -218,17 +221,17 @@ func (f *fetcher) ended(s *fetch, t taker) {
 	}
 }
 
-// drain waits for what is under way and drops it (S1).
-func (f *fetcher) drain() {
+// Drain waits for what is under way and drops it (D1).
+func (f *Fetcher) Drain() {
 	f.backlog, f.next = f.backlog[:0], 0
 	for f.submit(); f.under > 0; {
-		f.wait(nil, f.under)
+		f.Wait(nil, f.under)
 	}
 }
 
-// rest drains the fetcher and gives its memory back. The queue stays: giving that back takes the kernel long.
-func (f *fetcher) rest() error {
-	f.drain()
+// Rest drains the fetcher and gives its memory back. The queue stays: giving that back takes the kernel long.
+func (f *Fetcher) Rest() error {
+	f.Drain()
 	if f.region == nil {
 		return nil
 	}
@@ -240,5 +243,5 @@ func (f *fetcher) rest() error {
 	return err
 }
 
-// close drains the fetcher and gives everything back.
-func (f *fetcher) close() error { return errors.Join(f.rest(), f.queue.Close()) }
+// Close drains the fetcher and gives everything back.
+func (f *Fetcher) Close() error { return errors.Join(f.Rest(), f.queue.Close()) }

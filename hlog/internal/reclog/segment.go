@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"cmp"
@@ -17,14 +17,14 @@ import (
 // Allocate and not in the middle of a write.
 const allocateStep = 4 << 20
 
-// segments are the files that hold the log on disk: segment n holds bytes [n*size, (n+1)*size). Safe for concurrent
+// Segments are the files that hold the log on disk: segment n holds bytes [n*size, (n+1)*size). Safe for concurrent
 // use.
-type segments struct {
+type Segments struct {
 	fs       fsx.FS
 	dir      string
 	path     func(n uint64) string
 	size     uint64
-	readOnly bool
+	writable bool
 	created  func(path string) // is told of files that were created; it must not wait
 
 	mu     sync.RWMutex
@@ -46,13 +46,28 @@ type segment struct {
 	dirty atomic.Bool   // written since the last sync
 }
 
-func newSegments(fsys fsx.FS, dir string, path func(uint64) string, size int64, readOnly bool, created func(path string)) *segments {
-	// A process that was killed may have created files without having synced their directory.
-	return &segments{fs: fsys, dir: dir, path: path, size: uint64(size), readOnly: readOnly, created: created, open: map[uint64]*segment{}, dirDirty: !readOnly}
+// SegmentsConfig says where segments are and how they are opened.
+type SegmentsConfig struct {
+	FS       fsx.FS
+	Dir      string                // the directory that the files are in
+	Path     func(n uint64) string // of segment n, in Dir
+	Bytes    int64                 // of log in a segment, a power of two
+	Writable bool                  // else files are opened for reading, and none is made
+	Created  func(path string)     // is told of files that were created; it must not wait
 }
 
+// NewSegments returns the segments of a log. None is opened before it is used.
+func NewSegments(c SegmentsConfig) *Segments {
+	// A process that was killed may have created files without having synced their directory.
+	return &Segments{fs: c.FS, dir: c.Dir, path: c.Path, size: uint64(c.Bytes), writable: c.Writable, created: c.Created,
+		open: map[uint64]*segment{}, dirDirty: c.Writable}
+}
+
+// Bytes returns how many bytes of log a segment holds, a power of two.
+func (s *Segments) Bytes() uint64 { return s.size }
+
 // acquire returns segment n with a reference. It creates the file if create is set.
-func (s *segments) acquire(n uint64, create bool) (*segment, error) {
+func (s *Segments) acquire(n uint64, create bool) (*segment, error) {
 	s.mu.RLock()
 	g := s.open[n]
 	if g != nil {
@@ -65,7 +80,7 @@ func (s *segments) acquire(n uint64, create bool) (*segment, error) {
 	return s.openSegment(n, create)
 }
 
-func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
+func (s *Segments) openSegment(n uint64, create bool) (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -77,7 +92,7 @@ func (s *segments) openSegment(n uint64, create bool) (*segment, error) {
 	}
 	name := s.path(n)
 	flag := fsx.Direct
-	if !s.readOnly {
+	if s.writable {
 		flag |= fsx.Write
 	}
 	f, err := s.fs.Open(name, flag)
@@ -108,7 +123,7 @@ const maxOpen = 1024
 
 // closeSome closes files that nobody is using when many are open. Those that were written wait for their sync. The
 // caller holds mu: nobody else takes a reference.
-func (s *segments) closeSome() {
+func (s *Segments) closeSome() {
 	for n, g := range s.open {
 		if len(s.open) < maxOpen {
 			return
@@ -126,8 +141,8 @@ func (g *segment) release() {
 	}
 }
 
-// write writes b, a multiple of blockBytes, at log offset a; the bytes lie in one segment.
-func (s *segments) write(b []byte, a uint64) error {
+// write writes b, a multiple of BlockBytes, at log offset a; the bytes lie in one segment.
+func (s *Segments) write(b []byte, a uint64) error {
 	g, err := s.forWrite(a, uint64(len(b)))
 	if err != nil {
 		return err
@@ -139,7 +154,7 @@ func (s *segments) write(b []byte, a uint64) error {
 
 // forWrite returns the segment of n bytes at log offset a, which are about to be written, with a reference and with room
 // for them.
-func (s *segments) forWrite(a, n uint64) (*segment, error) {
+func (s *Segments) forWrite(a, n uint64) (*segment, error) {
 	g, err := s.acquire(a/s.size, true)
 	if err != nil {
 		return nil, err
@@ -153,7 +168,7 @@ func (s *segments) forWrite(a, n uint64) (*segment, error) {
 }
 
 // grow allocates g up to end, and a step further.
-func (s *segments) grow(g *segment, end uint64) error {
+func (s *Segments) grow(g *segment, end uint64) error {
 	if end <= g.size.Load() {
 		return nil
 	}
@@ -176,7 +191,7 @@ func (s *segments) grow(g *segment, end uint64) error {
 }
 
 // sync makes all that was written durable.
-func (s *segments) sync() error {
+func (s *Segments) sync() error {
 	s.mu.RLock()
 	var dirty []*segment
 	for _, g := range s.open {
@@ -202,7 +217,7 @@ func (s *segments) sync() error {
 	return s.syncDir()
 }
 
-func (s *segments) syncDir() error {
+func (s *Segments) syncDir() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if !s.dirDirty {
@@ -222,7 +237,7 @@ func (s *segments) syncDir() error {
 }
 
 // renameFresh gives the new files their names once more. No version refers to them yet. The caller holds mu.
-func (s *segments) renameFresh() error {
+func (s *Segments) renameFresh() error {
 	for _, n := range s.fresh {
 		name := s.path(n)
 		err := s.fs.Rename(name, name+fsx.TempSuffix)
@@ -236,9 +251,9 @@ func (s *segments) renameFresh() error {
 	return nil
 }
 
-// readAt fills b from log offset a; both are multiples of blockBytes and b is aligned in memory. It returns the
+// readAt fills b from log offset a; both are multiples of BlockBytes and b is aligned in memory. It returns the
 // number of bytes that the segment has, fewer than asked for at its end; the bytes lie in one segment.
-func (s *segments) readAt(b []byte, a uint64) (int, error) {
+func (s *Segments) readAt(b []byte, a uint64) (int, error) {
 	g, err := s.forRead(a)
 	if err != nil {
 		return 0, err
@@ -248,10 +263,10 @@ func (s *segments) readAt(b []byte, a uint64) (int, error) {
 }
 
 // forRead returns the segment of log offset a, with a reference.
-func (s *segments) forRead(a uint64) (*segment, error) {
+func (s *Segments) forRead(a uint64) (*segment, error) {
 	g, err := s.acquire(a/s.size, false)
 	if errors.Is(err, fs.ErrNotExist) {
-		err = &CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
+		err = &fsx.CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
 	}
 	return g, err
 }
@@ -264,8 +279,8 @@ func ofSegment(n int, err error) (int, error) {
 	return n, err
 }
 
-// forget closes segment n, whose file is about to be removed. Users that hold it go on reading.
-func (s *segments) forget(n uint64) {
+// Forget closes segment n, whose file is about to be removed. Users that hold it go on reading.
+func (s *Segments) Forget(n uint64) {
 	s.mu.Lock()
 	g := s.open[n]
 	delete(s.open, n)
@@ -275,7 +290,8 @@ func (s *segments) forget(n uint64) {
 	}
 }
 
-func (s *segments) close() error {
+// Close closes the files that nobody is using, and the others when they are returned. Later uses are ErrClosed.
+func (s *Segments) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.closed = true
@@ -286,7 +302,7 @@ func (s *segments) close() error {
 	return nil
 }
 
-// corrupt returns the error for damage at log offset a.
-func (s *segments) corrupt(a uint64, format string, args ...any) error {
-	return &CorruptionError{File: s.path(a / s.size), Offset: int64(a % s.size), Reason: fmt.Sprintf(format, args...)}
+// Corrupt returns the error for damage at address a: a *fsx.CorruptionError that names the file and the offset in it.
+func (s *Segments) Corrupt(a uint64, format string, args ...any) error {
+	return &fsx.CorruptionError{File: s.path(a / s.size), Offset: int64(a % s.size), Reason: fmt.Sprintf(format, args...)}
 }

@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"sync/atomic"
@@ -29,22 +29,22 @@ const (
 
 	// lastLimit is where pages are no longer opened: far enough below the last address for the cuts of versions and for
 	// the log of a restore.
-	lastLimit = uint64(word.MaxAddress) - 16*MaxPageBytes
+	lastLimit = uint64(word.MaxAddress) - 16*maxPageBytes
 )
 
 // windowPages returns how many pages may be resident.
-func (l *hybridLog) windowPages() uint64 {
-	w := max(l.frameBudget()/int64(l.pageBytes), minWindow)
+func (l *Log) windowPages() uint64 {
+	w := max(l.hooks.FrameBytes()/int64(l.pageBytes), minWindow)
 	return min(uint64(w), (l.ring.Mask+1)>>l.pageBits)
 }
 
 // aheadPages returns how many pages are kept open beyond the one at the tail.
-func (l *hybridLog) aheadPages(window uint64) uint64 {
+func (l *Log) aheadPages(window uint64) uint64 {
 	return min(max(window/16, minAheadPages), max(uint64(aheadBytes)>>l.pageBits, maxAheadPages))
 }
 
-// run is the pager's loop.
-func (l *hybridLog) run() {
+// Run is the pager's loop, which ends with StopPager.
+func (l *Log) Run() {
 	defer close(l.done)
 	for {
 		select {
@@ -57,7 +57,7 @@ func (l *hybridLog) run() {
 }
 
 // stepPager is one turn of a pager without a goroutine.
-func (l *hybridLog) stepPager() {
+func (l *Log) stepPager() {
 	l.waitMu.Lock()
 	closed := l.closed
 	l.waitMu.Unlock()
@@ -67,8 +67,8 @@ func (l *hybridLog) stepPager() {
 }
 
 // turn makes passes until the pages ahead of the tail are open, and what is read-only is written.
-func (l *hybridLog) turn() error {
-	l.grown()
+func (l *Log) turn() error {
+	l.hooks.Grown()
 	for {
 		moved, err := l.pass()
 		if err != nil || !moved {
@@ -80,7 +80,7 @@ func (l *hybridLog) turn() error {
 
 // pass opens pages or, if none can or need be opened, makes older ones read-only and writes some; moved reports whether
 // it did either.
-func (l *hybridLog) pass() (moved bool, err error) {
+func (l *Log) pass() (moved bool, err error) {
 	window := l.windowPages()
 	ahead := l.aheadPages(window)
 	tail := l.tail.Load()
@@ -92,13 +92,13 @@ func (l *hybridLog) pass() (moved bool, err error) {
 	if moved, err = l.openPages(wantLimit, wantHead, window); moved || err != nil {
 		return moved, err
 	}
-	l.shiftReadOnly(max(l.readOnlyTarget(tail, window, ahead), min(wantHead, l.pageStart(tail))))
+	l.ShiftReadOnly(max(l.readOnlyTarget(tail, window, ahead), min(wantHead, l.pageStart(tail))))
 	return l.flushSome(wantHead)
 }
 
 // openPages drops what is written below wantHead from memory and opens pages up to wantLimit, as far as there is room
 // for them.
-func (l *hybridLog) openPages(wantLimit, wantHead, window uint64) (opened bool, err error) {
+func (l *Log) openPages(wantLimit, wantHead, window uint64) (opened bool, err error) {
 	l.pageMu.Lock()
 	defer l.pageMu.Unlock()
 	l.evict(min(wantHead, l.pageStart(l.flushed.Load())), window)
@@ -120,7 +120,7 @@ func (l *hybridLog) openPages(wantLimit, wantHead, window uint64) (opened bool, 
 
 // flushSome writes read-only pages: those below need, and a few more, so that pages can be opened in between. What is
 // not needed yet can wait for a flush or a sync that is under way; the next page asks again.
-func (l *hybridLog) flushSome(need uint64) (moved bool, err error) {
+func (l *Log) flushSome(need uint64) (moved bool, err error) {
 	if l.flushed.Load() < need {
 		l.flushMu.Lock()
 	} else if !l.flushMu.TryLock() {
@@ -128,7 +128,7 @@ func (l *hybridLog) flushSome(need uint64) (moved bool, err error) {
 	}
 	defer l.flushMu.Unlock()
 	from := l.flushed.Load()
-	to := min(l.pageStart(l.safeReadOnly.Load()), max(need, l.pageStart(from)+2*flushPieces*l.pageBytes))
+	to := min(l.pageStart(l.safeReadOnly.Load()), max(need, l.pageStart(from)+2*FlushPieces*l.pageBytes))
 	if to <= from {
 		return false, nil
 	}
@@ -136,7 +136,7 @@ func (l *hybridLog) flushSome(need uint64) (moved bool, err error) {
 }
 
 // readOnlyTarget returns the read-only offset that the mutable fraction asks for.
-func (l *hybridLog) readOnlyTarget(tail, window, ahead uint64) uint64 {
+func (l *Log) readOnlyTarget(tail, window, ahead uint64) uint64 {
 	lag := min(uint64(l.mutableFraction*float64(window)), window-ahead-1)
 	lag = max(lag, 1) * l.pageBytes
 	if ts := l.pageStart(tail); ts > lag {
@@ -145,8 +145,8 @@ func (l *hybridLog) readOnlyTarget(tail, window, ahead uint64) uint64 {
 	return 0
 }
 
-// shiftReadOnly makes everything below target immutable and returns when it is (H2).
-func (l *hybridLog) shiftReadOnly(target uint64) {
+// ShiftReadOnly makes everything below target immutable and returns when it is (H2).
+func (l *Log) ShiftReadOnly(target uint64) {
 	raise(&l.readOnly, target)
 	if l.safeReadOnly.Load() >= target {
 		return
@@ -156,14 +156,14 @@ func (l *hybridLog) shiftReadOnly(target uint64) {
 }
 
 // evict drops the pages below target from memory. The caller holds pageMu.
-func (l *hybridLog) evict(target, window uint64) {
+func (l *Log) evict(target, window uint64) {
 	old := l.head.Load()
 	if target <= old {
 		return
 	}
 	l.head.Store(target)
 	l.epochs.Synchronize()
-	l.spilling()
+	l.hooks.Spilled()
 	if (l.ring.Mask+1)>>l.pageBits == window {
 		return // the ring is no larger than the window: every frame is reused at once
 	}

@@ -1,7 +1,6 @@
-package hlog
+package reclog
 
 import (
-	"errors"
 	"fmt"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
@@ -11,18 +10,15 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// flushPieces is how many pieces of log, of a page at most, are on their way to the disk at a time: while they travel the
-// next is checksummed. A checkpoint beside operations must not keep a processor while it waits for the disk, as readAhead
+// FlushPieces is how many pieces of log, of a page at most, are on their way to the disk at a time: while they travel the
+// next is checksummed. A checkpoint beside operations must not keep a processor while it waits for the disk, as ReadAhead
 // does not.
-const flushPieces = 4
+const FlushPieces = 4
 
-// flusher writes pieces of the log. It belongs to flushMu.
-//
-//	S5  Pieces are counted as flushed in the order of the log, each when it and all before it have been written. When
-//	    flush returns none is on its way: neither a buffer nor a frame is in use.
+// flusher writes pieces of the log (D4). It belongs to flushMu.
 type flusher struct {
 	queue  *fsx.Queue
-	pieces [flushPieces]piece // a ring: the oldest on its way, and those behind it
+	pieces [FlushPieces]piece // a ring: the oldest on its way, and those behind it
 	oldest int
 	under  int // on their way, or ended and not yet counted
 	done   []*fsx.Request
@@ -38,18 +34,14 @@ type piece struct {
 	ended bool
 }
 
-// errNotDurable is why no version can be committed after a sync failed whose pages had left memory. It comes with the
-// error of that sync.
-var errNotDurable = errors.New("hlog: an earlier sync failed after its pages had been dropped from memory; the log can no longer be made durable")
-
 // flush writes the log up to target, which lies at or below safeReadOnly and on a page or block boundary. The caller
-// holds flushMu.
-func (l *hybridLog) flush(target uint64) error {
+// Holds flushMu.
+func (l *Log) flush(target uint64) error {
 	f := &l.flusher
 	from := l.flushed.Load()
 	var failed error
 	for a := from; a < target && failed == nil; {
-		if f.under == flushPieces {
+		if f.under == FlushPieces {
 			failed = l.endPiece()
 			continue
 		}
@@ -73,9 +65,9 @@ func (l *hybridLog) flush(target uint64) error {
 }
 
 // beginPiece begins to write [from, to) of one page, of a flush to target. One of the pieces is free.
-func (l *hybridLog) beginPiece(from, to, target uint64) error {
+func (l *Log) beginPiece(from, to, target uint64) error {
 	f := &l.flusher
-	p := &f.pieces[(f.oldest+f.under)%flushPieces]
+	p := &f.pieces[(f.oldest+f.under)%FlushPieces]
 	buf, err := l.copyPiece(p, from, to)
 	if err != nil {
 		return err
@@ -94,7 +86,7 @@ func (l *hybridLog) beginPiece(from, to, target uint64) error {
 }
 
 // endPiece waits until the oldest piece is written, and counts it as flushed, unless one before it has failed.
-func (l *hybridLog) endPiece() error {
+func (l *Log) endPiece() error {
 	f := &l.flusher
 	p := &f.pieces[f.oldest]
 	for tries := 0; !p.ended; tries++ {
@@ -105,7 +97,7 @@ func (l *hybridLog) endPiece() error {
 	}
 	p.seg.release()
 	p.seg, p.write.File = nil, nil
-	f.oldest = (f.oldest + 1) % flushPieces
+	f.oldest = (f.oldest + 1) % FlushPieces
 	f.under--
 	if p.write.Err == nil && l.flushed.Load() == p.to-uint64(len(p.write.P)) {
 		l.flushed.Store(p.to)
@@ -114,7 +106,7 @@ func (l *hybridLog) endPiece() error {
 }
 
 // writePiece writes [from, to) of one page, while no other piece is on its way.
-func (l *hybridLog) writePiece(from, to uint64) error {
+func (l *Log) writePiece(from, to uint64) error {
 	buf, err := l.copyPiece(&l.flusher.pieces[0], from, to)
 	if err == nil {
 		err = l.segments.write(buf, from)
@@ -126,17 +118,17 @@ func (l *hybridLog) writePiece(from, to uint64) error {
 }
 
 // copyPiece returns [from, to) of one page as it is to stand on disk, in the buffer of p.
-func (l *hybridLog) copyPiece(p *piece, from, to uint64) ([]byte, error) {
+func (l *Log) copyPiece(p *piece, from, to uint64) ([]byte, error) {
 	if p.buf == nil {
-		p.buf = mem.AlignedBytes(int(l.pageBytes), blockBytes)
+		p.buf = mem.AlignedBytes(int(l.pageBytes), BlockBytes)
 	}
 	buf := p.buf[:to-from]
-	mem.CopyOut(buf, l.at(word.Address(from)))
+	mem.CopyOut(buf, l.At(word.Address(from)))
 	return buf, l.sealPiece(buf, from)
 }
 
 // sealPiece gives every record of a copied piece of log its checksum and clears what fillers cover.
-func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
+func (l *Log) sealPiece(buf []byte, from uint64) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
 	for off := 0; off < len(buf); {
 		m := record.Bytes(buf[off:])
@@ -169,8 +161,8 @@ func (l *hybridLog) sealPiece(buf []byte, from uint64) error {
 	return nil
 }
 
-// syncTo writes the log up to target and makes it durable.
-func (l *hybridLog) syncTo(target uint64) error {
+// SyncTo writes the log up to target and makes it durable.
+func (l *Log) SyncTo(target uint64) error {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
 	if err := l.flush(target); err != nil {
@@ -181,7 +173,7 @@ func (l *hybridLog) syncTo(target uint64) error {
 	}
 	upTo := l.flushed.Load()
 	if l.durable.Load() == lostDurability {
-		return fmt.Errorf("%w: %w", errNotDurable, l.lostTo)
+		return fmt.Errorf("%w: %w", ErrNotDurable, l.lostTo)
 	}
 	if err := l.segments.sync(); err != nil {
 		l.rewindFlush(err)
@@ -197,7 +189,7 @@ const lostDurability = 1
 // rewindFlush forgets what was written since the last sync that succeeded: the system may have dropped it, and a
 // later sync would not tell (G8). What is still in memory is written again; if some of it is not, the log can never
 // be durable again. cause is what the sync failed with. The caller holds flushMu.
-func (l *hybridLog) rewindFlush(cause error) {
+func (l *Log) rewindFlush(cause error) {
 	l.pageMu.Lock()
 	defer l.pageMu.Unlock()
 	d := l.durable.Load()
@@ -207,4 +199,14 @@ func (l *hybridLog) rewindFlush(cause error) {
 		return
 	}
 	l.flushed.Store(d)
+}
+
+// Abandon gives up what was written since the last sync, also what is only in memory: it never has to reach the disk. The
+// owner goes back to what was committed, and no operation runs.
+func (l *Log) Abandon() {
+	l.flushMu.Lock()
+	defer l.flushMu.Unlock()
+	tail := l.tail.Load()
+	l.flushed.Store(tail)
+	l.durable.Store(tail)
 }

@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"errors"
@@ -9,19 +9,21 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// coldReader reads records from the log on disk. It belongs to one goroutine at a time and is made on first use.
-type coldReader struct {
-	log *hybridLog
+// Reader reads records from the log on disk. It belongs to one goroutine at a time and is made on first use.
+type Reader struct {
+	log *Log
 	buf []byte // aligned
 
 	request fsx.Request   // see gather
 	ended   chan struct{} // a message when request has
 }
 
-func newColdReader(l *hybridLog) *coldReader { return &coldReader{log: l} }
+// NewReader returns a reader.
+func (l *Log) NewReader() *Reader { return &Reader{log: l} }
 
-// read returns the record at a, below head, verified (W3). The record is valid until the next call.
-func (r *coldReader) read(a word.Address) (record.Bytes, record.Shape, error) {
+// Read returns the record at a, which is below head, verified (W3). It is valid until the next call. A *fsx.CorruptionError
+// when it is damaged; ErrClosed when the segments are closed.
+func (r *Reader) Read(a word.Address) (record.Bytes, record.Shape, error) {
 	sp, rec, err := r.readSpan(a)
 	if err != nil {
 		return nil, record.Shape{}, err
@@ -33,14 +35,14 @@ func (r *coldReader) read(a word.Address) (record.Bytes, record.Shape, error) {
 }
 
 // readSpan returns whatever begins at a.
-func (r *coldReader) readSpan(a word.Address) (record.Parsed, record.Bytes, error) {
+func (r *Reader) readSpan(a word.Address) (record.Parsed, record.Bytes, error) {
 	segs := r.log.segments
-	start := uint64(a) &^ (blockBytes - 1)
-	need := blockBytes
+	start := uint64(a) &^ (BlockBytes - 1)
+	need := BlockBytes
 	for {
 		need = min(need, int(segs.size-start%segs.size))
 		if cap(r.buf) < need {
-			r.buf = mem.AlignedBytes(need, blockBytes)
+			r.buf = mem.AlignedBytes(need, BlockBytes)
 		}
 		b := r.buf[:need]
 		n, err := r.readAt(b, start)
@@ -56,7 +58,7 @@ func (r *coldReader) readSpan(a word.Address) (record.Parsed, record.Bytes, erro
 }
 
 // readAt is segments.readAt, together with the reads of other goroutines.
-func (r *coldReader) readAt(b []byte, a uint64) (int, error) {
+func (r *Reader) readAt(b []byte, a uint64) (int, error) {
 	segs := r.log.segments
 	g, err := segs.forRead(a)
 	if err != nil {
@@ -68,32 +70,32 @@ func (r *coldReader) readAt(b []byte, a uint64) (int, error) {
 
 // parseRead returns what begins at a, verified, where b is what a read of need bytes from the start of a's block on
 // has brought; or how many bytes it takes instead.
-func (s *segments) parseRead(b []byte, a word.Address, need int) (sp record.Parsed, rec record.Bytes, more int, err error) {
-	skip := int(uint64(a) & (blockBytes - 1))
+func (s *Segments) parseRead(b []byte, a word.Address, need int) (sp record.Parsed, rec record.Bytes, more int, err error) {
+	skip := int(uint64(a) & (BlockBytes - 1))
 	if len(b) < skip {
-		return record.Parsed{}, nil, 0, s.corrupt(uint64(a), "segment ends at %d", (uint64(a)-uint64(skip))%s.size+uint64(len(b)))
+		return record.Parsed{}, nil, 0, s.Corrupt(uint64(a), "segment ends at %d", (uint64(a)-uint64(skip))%s.size+uint64(len(b)))
 	}
 	whole := len(b) == need
 	b = b[skip:]
 	short, reason := record.Parse(&sp, b, a, int(s.size-uint64(a)%s.size), true)
 	switch {
 	case reason != "":
-		return record.Parsed{}, nil, 0, s.corrupt(uint64(a), "%s", reason)
+		return record.Parsed{}, nil, 0, s.Corrupt(uint64(a), "%s", reason)
 	case !short:
 		return sp, record.Bytes(b[:min(sp.Size, len(b))]), 0, nil
 	case !whole || skip+sp.Size <= need:
-		return record.Parsed{}, nil, 0, s.corrupt(uint64(a), "segment ends within a record")
+		return record.Parsed{}, nil, 0, s.Corrupt(uint64(a), "segment ends within a record")
 	}
-	return record.Parsed{}, nil, (skip + sp.Size + blockBytes - 1) &^ (blockBytes - 1), nil
+	return record.Parsed{}, nil, (skip + sp.Size + BlockBytes - 1) &^ (BlockBytes - 1), nil
 }
 
-func (s *segments) fillerInChain(a word.Address) error {
-	return s.corrupt(uint64(a), "a filler where a chain expects a record")
+func (s *Segments) fillerInChain(a word.Address) error {
+	return s.Corrupt(uint64(a), "a filler where a chain expects a record")
 }
 
 // place adds the offset to an error that names a file only.
-func (r *coldReader) place(err error, a uint64) error {
-	var c *CorruptionError
+func (r *Reader) place(err error, a uint64) error {
+	var c *fsx.CorruptionError
 	if errors.As(err, &c) && c.Offset == 0 {
 		c.Offset = int64(a % r.log.segments.size)
 	}

@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
@@ -6,14 +6,14 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// find follows a chain from a down to the newest record of key at or above stop, which is at or above head. When
+// Find follows a chain from a down to the newest record of key at or above stop, which is at or above head. When
 // there is none it returns the first address below stop, None at the end of the chain.
-func (l *hybridLog) find(a word.Address, key []byte, stop uint64) (word.Address, mem.Ptr, bool) {
+func (l *Log) Find(a word.Address, key []byte, stop uint64) (word.Address, mem.Ptr, bool) {
 	if len(key) == word.Align {
 		return l.findWord(a, mem.Load64(key), stop)
 	}
 	for uint64(a) >= stop {
-		p := l.at(a)
+		p := l.At(a)
 		k := record.LinkAt(p)
 		l.checkRecord(a, k)
 		if record.HasKey(p, k, key) {
@@ -24,10 +24,10 @@ func (l *hybridLog) find(a word.Address, key []byte, stop uint64) (word.Address,
 	return a, nil, false
 }
 
-// findWord is find for a key of 8 bytes, the commonest.
-func (l *hybridLog) findWord(a word.Address, key uint64, stop uint64) (word.Address, mem.Ptr, bool) {
+// findWord is Find for a key of 8 bytes, the commonest.
+func (l *Log) findWord(a word.Address, key uint64, stop uint64) (word.Address, mem.Ptr, bool) {
 	for uint64(a) >= stop {
-		p := l.at(a)
+		p := l.At(a)
 		if record.IsSmallOfWord(p, key) {
 			return a, p, true
 		}

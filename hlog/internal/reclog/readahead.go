@@ -1,20 +1,17 @@
-package hlog
+package reclog
 
 import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 )
 
-// readAhead reads the log on disk for a walk, some windows ahead of it. A walk beside operations must not wait for the
+// ReadAhead reads the log on disk for a walk, some windows ahead of it. A walk beside operations must not wait for the
 // disk: a goroutine that blocks in a system call keeps its processor from running others until the scheduler notices,
 // which under load takes about as long as the read does.
 //
 // It belongs to one goroutine, and may be used for one walk after the other.
-//
-//	S4  A window has what was on disk below the head when its read began, and nothing else: what lies above may not
-//	    have been written yet. Between stop and the next read no window has anything.
-type readAhead struct {
-	log     *hybridLog
+type ReadAhead struct {
+	log     *Log
 	queue   *fsx.Queue
 	windows [readAheadWindows]window
 	done    []*fsx.Request
@@ -36,15 +33,16 @@ const (
 	windowBytes      = 256 << 10 // or a segment, if that is smaller
 )
 
-func newReadAhead(l *hybridLog) *readAhead {
-	return &readAhead{log: l, queue: fsx.NewQueue(readAheadWindows)}
+// NewReadAhead returns a ReadAhead. The caller closes it.
+func (l *Log) NewReadAhead() *ReadAhead {
+	return &ReadAhead{log: l, queue: fsx.NewQueue(readAheadWindows)}
 }
 
 // readAt is segments.readAt for a walk that ends at to. b ends where the head was when the caller looked, or below: it may
 // be lower by now.
-func (r *readAhead) readAt(b []byte, a, to uint64) (int, error) {
+func (r *ReadAhead) readAt(b []byte, a, to uint64) (int, error) {
 	size := min(windowBytes, r.log.segments.size)
-	last := max(a+uint64(len(b)), min((to+blockBytes-1)&^(blockBytes-1), r.log.head.Load()))
+	last := max(a+uint64(len(b)), min((to+BlockBytes-1)&^(BlockBytes-1), r.log.head.Load()))
 	for got := 0; ; {
 		at := a + uint64(got)
 		start := at &^ (size - 1)
@@ -78,12 +76,12 @@ func (r *readAhead) readAt(b []byte, a, to uint64) (int, error) {
 }
 
 // at returns the window that start falls to.
-func (r *readAhead) at(start uint64) *window {
+func (r *ReadAhead) at(start uint64) *window {
 	return &r.windows[start/min(windowBytes, r.log.segments.size)%readAheadWindows]
 }
 
 // begin begins to read [start, end), unless that has been done up to need.
-func (r *readAhead) begin(start, need, end uint64) {
+func (r *ReadAhead) begin(start, need, end uint64) {
 	w := r.at(start)
 	if w.used && w.start == start && w.end >= need {
 		return
@@ -95,7 +93,7 @@ func (r *readAhead) begin(start, need, end uint64) {
 		return
 	}
 	if cap(w.read.P) == 0 {
-		w.read.P = mem.AlignedBytes(int(min(windowBytes, segs.size)), blockBytes)
+		w.read.P = mem.AlignedBytes(int(min(windowBytes, segs.size)), BlockBytes)
 	}
 	w.read.File, w.read.P, w.read.Off, w.read.Owner = w.seg.file, w.read.P[:end-start], int64(start%segs.size), w
 	w.under = true
@@ -103,7 +101,7 @@ func (r *readAhead) begin(start, need, end uint64) {
 }
 
 // wait waits until w is not being read any more.
-func (r *readAhead) wait(w *window) {
+func (r *ReadAhead) wait(w *window) {
 	for tries := 0; w.under; tries++ {
 		r.done = r.queue.Wait(r.done[:0], patientWait(tries))
 		for _, q := range r.done {
@@ -114,8 +112,8 @@ func (r *readAhead) wait(w *window) {
 	}
 }
 
-// stop ends a walk.
-func (r *readAhead) stop() {
+// Stop ends a walk.
+func (r *ReadAhead) Stop() {
 	for i := range r.windows {
 		w := &r.windows[i]
 		r.wait(w)
@@ -123,8 +121,8 @@ func (r *readAhead) stop() {
 	}
 }
 
-// close ends the walk and gives everything back.
-func (r *readAhead) close() error {
-	r.stop()
+// Close ends the walk and gives everything back.
+func (r *ReadAhead) Close() error {
+	r.Stop()
 	return r.queue.Close()
 }

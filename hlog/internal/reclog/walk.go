@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"cmp"
@@ -13,44 +13,44 @@ import (
 // walkChunk is how much of the log a walk takes at a time, in bytes.
 const walkChunk = 256 << 10
 
-// walker goes over a stretch of the log record by record, in ascending order, from disk and from memory. It belongs to
+// Walker goes over a stretch of the log record by record, in ascending order, from disk and from memory. It belongs to
 // one goroutine.
-type walker struct {
-	segments *segments
-	log      *hybridLog   // whose frames are read, too; nil: the stretch is on disk
+type Walker struct {
+	segments *Segments
+	log      *Log         // whose frames are read, too; nil: the stretch is on disk
 	guard    *epoch.Guard // to read the frames with
 
-	chunk int        // bytes to take at a time; 0 = walkChunk
-	reads *readAhead // to read the disk with; nil: one chunk at a time
-	// prepare is told of the records of a group before the first of them is visited, so that it can have what their visits
+	Chunk int        // bytes to take at a time; 0 = walkChunk
+	Reads *ReadAhead // to read the disk with; nil: one chunk at a time
+	// Prepare is told of the records of a group before the first of them is visited, so that it can have what their visits
 	// look up on its way to the cache. nil: every record is visited at once.
-	prepare func(group []found) error
+	Prepare func(group []Found) error
 
 	buf   []byte
-	group [walkGroup]found
+	group [walkGroup]Found
 	n     int // of group: records whose visits have been put off
 }
 
 // walkGroup is how many visits are prepared together.
 const walkGroup = 16
 
-// found is a record that a walk has come upon.
-type found struct {
-	at  word.Address
-	rec record.Bytes
-	sh  record.Shape
+// Found is a record that a walk has come upon.
+type Found struct {
+	At    word.Address
+	Rec   record.Bytes
+	Shape record.Shape
 }
 
-// newWalker returns a walker over what is on disk.
-func (s *segments) newWalker() *walker { return &walker{segments: s} }
+// NewWalker returns a walker over what is on disk.
+func (s *Segments) NewWalker() *Walker { return &Walker{segments: s} }
 
-// newWalker returns a walker over what is on disk or in memory. The caller closes it.
-func (l *hybridLog) newWalker() *walker {
-	return &walker{segments: l.segments, log: l, guard: l.epochs.Register()}
+// NewWalker returns a walker over what is on disk or in memory. The caller closes it.
+func (l *Log) NewWalker() *Walker {
+	return &Walker{segments: l.segments, log: l, guard: l.epochs.Register()}
 }
 
-// close gives the walker's guard back. A second close does nothing.
-func (w *walker) close() {
+// Close gives the walker's guard back. A second close does nothing.
+func (w *Walker) Close() {
 	if w.guard != nil {
 		w.guard.Release()
 		w.guard = nil
@@ -65,31 +65,31 @@ type chunk struct {
 	err    error
 }
 
-// visit is called for each record of a walk. rec is valid during the call; a record from memory (memory true) may
+// Visit is called for each record of a walk. rec is valid during the call; a record from memory (memory true) may
 // have been copied while its value was being changed. Returning false ends the walk.
-type visit func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (more bool, err error)
+type Visit func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (more bool, err error)
 
-// walk calls fn for every record in [from, to), abandoned ones left out. Both ends are boundaries of records or
+// Walk calls fn for every record in [from, to), abandoned ones left out. Both ends are boundaries of records or
 // fillers, and every record in between is complete: the caller has waited for the operations that were allocating.
-func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
+func (w *Walker) Walk(ctx context.Context, from, to uint64, fn Visit) error {
 	for from < to {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		c := w.fetch(from, to, cmp.Or(w.chunk, walkChunk))
+		c := w.fetch(from, to, cmp.Or(w.Chunk, walkChunk))
 		next, more, err := w.visitChunk(c, to, fn)
 		if err != nil || !more {
 			return err
 		}
 		if next == from { // a record larger than a chunk
-			if c = w.fetch(from, to, 2*MaxPageBytes); c.err != nil {
+			if c = w.fetch(from, to, 2*maxPageBytes); c.err != nil {
 				return c.err
 			}
 			if next, more, err = w.visitChunk(c, to, fn); err != nil || !more {
 				return err
 			}
 			if next == from {
-				return w.segments.corrupt(from, "record does not end")
+				return w.segments.Corrupt(from, "record does not end")
 			}
 		}
 		from = next
@@ -98,12 +98,12 @@ func (w *walker) walk(ctx context.Context, from, to uint64, fn visit) error {
 }
 
 // visitChunk visits the records that lie wholly in c and returns where it stopped.
-func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more bool, err error) {
-	if w.prepare == nil {
+func (w *Walker) visitChunk(c chunk, to uint64, fn Visit) (next uint64, more bool, err error) {
+	if w.Prepare == nil {
 		return w.parseChunk(c, to, fn)
 	}
 	next, more, err = w.parseChunk(c, to, func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
-		w.group[w.n] = found{a, rec, sh}
+		w.group[w.n] = Found{a, rec, sh}
 		if w.n++; w.n < len(w.group) {
 			return true, nil
 		}
@@ -118,15 +118,15 @@ func (w *walker) visitChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 }
 
 // visitGroup visits the records that were put off. Those that are left when a visit ends the walk are dropped.
-func (w *walker) visitGroup(fn visit, memory bool) (more bool, err error) {
+func (w *Walker) visitGroup(fn Visit, memory bool) (more bool, err error) {
 	group := w.group[:w.n]
 	w.n = 0
-	if err := w.prepare(group); err != nil {
+	if err := w.Prepare(group); err != nil {
 		return false, err
 	}
 	for i := range group {
 		r := &group[i]
-		if more, err := fn(r.at, r.rec, r.sh, memory); err != nil || !more {
+		if more, err := fn(r.At, r.Rec, r.Shape, memory); err != nil || !more {
 			return more, err
 		}
 	}
@@ -134,7 +134,7 @@ func (w *walker) visitGroup(fn visit, memory bool) (more bool, err error) {
 }
 
 // parseChunk is visitChunk without putting off.
-func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more bool, err error) {
+func (w *Walker) parseChunk(c chunk, to uint64, fn Visit) (next uint64, more bool, err error) {
 	if c.err != nil {
 		return c.from, false, c.err
 	}
@@ -146,10 +146,10 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 		short, reason := record.Parse(&sp, c.b[off:], word.Address(a), int(room), !c.memory)
 		switch {
 		case reason != "":
-			return a, false, w.segments.corrupt(a, "%s", reason)
+			return a, false, w.segments.Corrupt(a, "%s", reason)
 		case short:
 			if off == 0 && uint64(len(c.b)) >= room {
-				return a, false, w.segments.corrupt(a, "log ends within a record")
+				return a, false, w.segments.Corrupt(a, "log ends within a record")
 			}
 			return a, true, nil
 		}
@@ -167,7 +167,7 @@ func (w *walker) parseChunk(c chunk, to uint64, fn visit) (next uint64, more boo
 }
 
 // fetch copies up to n bytes of the log at from, not beyond to nor the segment's end.
-func (w *walker) fetch(from, to uint64, n int) chunk {
+func (w *Walker) fetch(from, to uint64, n int) chunk {
 	size := w.segments.size
 	end := min(from+uint64(n), to, (from/size+1)*size)
 	if w.log != nil {
@@ -182,7 +182,7 @@ func (w *walker) fetch(from, to uint64, n int) chunk {
 
 // fetchMemory copies [from, end), or what the page of from holds of it, out of the frames, if from is not below head,
 // which it returns.
-func (w *walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
+func (w *Walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
 	l := w.log
 	end = min(end, l.pageEnd(from))
 	w.grow(int(end - from))
@@ -195,19 +195,19 @@ func (w *walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
 	if head = l.head.Load(); from < head {
 		return chunk{}, head
 	}
-	mem.CopyOut(b, l.at(word.Address(from)))
+	mem.CopyOut(b, l.At(word.Address(from)))
 	return chunk{b: b, from: from, memory: true}, head
 }
 
 // fetchDisk reads [from, end) of a walk to to.
-func (w *walker) fetchDisk(from, end, to uint64) chunk {
-	start := from &^ (blockBytes - 1)
-	n := int(end-start+blockBytes-1) &^ (blockBytes - 1)
+func (w *Walker) fetchDisk(from, end, to uint64) chunk {
+	start := from &^ (BlockBytes - 1)
+	n := int(end-start+BlockBytes-1) &^ (BlockBytes - 1)
 	w.grow(n)
 	var got int
 	var err error
-	if w.reads != nil {
-		got, err = w.reads.readAt(w.buf[:n], start, to)
+	if w.Reads != nil {
+		got, err = w.Reads.readAt(w.buf[:n], start, to)
 	} else {
 		got, err = w.segments.readAt(w.buf[:n], start)
 	}
@@ -216,13 +216,13 @@ func (w *walker) fetchDisk(from, end, to uint64) chunk {
 	}
 	skip := int(from - start)
 	if got < int(end-start) {
-		return chunk{from: from, err: w.segments.corrupt(start+uint64(got), "segment ends here, the log goes on to %#x", end)}
+		return chunk{from: from, err: w.segments.Corrupt(start+uint64(got), "segment ends here, the log goes on to %#x", end)}
 	}
 	return chunk{b: w.buf[skip : skip+int(end-from)], from: from}
 }
 
-func (w *walker) grow(n int) {
+func (w *Walker) grow(n int) {
 	if cap(w.buf) < n {
-		w.buf = mem.AlignedBytes(max(n, walkChunk+2*blockBytes), blockBytes)
+		w.buf = mem.AlignedBytes(max(n, walkChunk+2*BlockBytes), BlockBytes)
 	}
 }

@@ -1,4 +1,4 @@
-package hlog
+package reclog
 
 import (
 	"runtime"
@@ -18,9 +18,6 @@ import (
 //
 // The reaper exists while reads are under way. A read that is alone, and one of a file that does not gain, is a plain
 // call.
-//
-//	S2  A read that has been queued has a leader that will submit it, and a read that was submitted has a reaper: who
-//	    takes a role over sees under mu whether somebody has it.
 type gather struct {
 	queue   *fsx.Queue
 	reading atomic.Int64 // reads of either kind under way
@@ -51,7 +48,7 @@ func newGather() *gather {
 }
 
 // readAt is f.ReadAt for the goroutine that r belongs to.
-func (g *gather) readAt(r *coldReader, f fsx.File, b []byte, off int64) (int, error) {
+func (g *gather) readAt(r *Reader, f fsx.File, b []byte, off int64) (int, error) {
 	n := g.reading.Add(1)
 	defer g.reading.Add(-1)
 	if n <= plainReads || !fsx.Queued(f) || !f.Direct() {
@@ -103,7 +100,7 @@ func (g *gather) reap() {
 	for {
 		g.done = g.queue.Wait(g.done[:0], 1)
 		for _, q := range g.done {
-			q.Owner.(*coldReader).ended <- struct{}{}
+			q.Owner.(*Reader).ended <- struct{}{}
 		}
 		g.mu.Lock()
 		g.waiting -= len(g.done)

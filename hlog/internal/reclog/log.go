@@ -1,0 +1,343 @@
+package reclog
+
+import (
+	"errors"
+	"math/bits"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/invariant"
+	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Log is the circular log: addresses, frames, allocation. Its pager (pager.go) moves the regions, flush.go writes them
+// out, reader.go reads them back. It is safe for concurrent use, as far as its methods do not say otherwise.
+//
+// The frames are a ring of virtual memory, larger than what may be resident: the frame of an address is its low
+// bits, without a table; how many pages are resident at once is the pager's business.
+type Log struct {
+	pageBits  uint
+	pageBytes uint64
+	ring      mem.Ring
+	region    *mem.Region
+	epochs    *epoch.Manager
+	segments  *Segments
+	singles   *gather // reads of one record at a time
+
+	// Every allocation changes tail: it has a line for itself.
+	_    [64]byte
+	tail atomic.Uint64 // next address to be allocated
+	_    [56]byte
+
+	// These change once per page; operations read them from a line that stays in every core's cache.
+	limit        atomic.Uint64 // end of the pages that are open for allocation
+	readOnly     atomic.Uint64 // records at or above it are updated in place
+	safeReadOnly atomic.Uint64 // nothing below it changes any more (H2)
+	head         atomic.Uint64 // records at or above it are in memory
+	begin        atomic.Uint64 // the log begins here
+	_            [24]byte
+
+	mutableFraction float64
+	hooks           Hooks
+
+	flushed atomic.Uint64 // [.., flushed) is written to segments
+	durable atomic.Uint64 // [.., durable) is synced
+
+	flushMu sync.Mutex // one flush, or sync, at a time
+	pageMu  sync.Mutex // one change of regions at a time
+	flusher flusher    // of flushMu
+	lostTo  error      // of flushMu: the sync after which durable is lostDurability
+
+	waitMu   sync.Mutex
+	waitCond sync.Cond
+	failures uint64 // of waitMu: how often the pager has failed
+	lastErr  error  // of waitMu: the last failure
+	closed   bool   // of waitMu
+
+	gone   atomic.Bool // the store closes: walks, which do not ask it, must not touch the frames any more
+	kicks  chan struct{}
+	stop   chan struct{}
+	done   chan struct{}
+	stalls atomic.Uint64 // operations that waited for a page
+	waited atomic.Int64  // nanoseconds that those took which are over
+
+	steps *step.Work // see Config; the pager has no goroutine then
+
+	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
+	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
+}
+
+// Config is what a log is made of. All of it but Steps is needed.
+type Config struct {
+	PageBytes       int     // size of a page, a power of two of at least BlockBytes and at most 1 << word.MaxPageBits
+	RingBytes       int64   // virtual memory for the frames; rounded up to a power of two
+	MutableFraction float64 // of the resident pages: how much of the log is updated in place
+	Begin, Tail     uint64  // where the log begins and ends; Tail is a multiple of BlockBytes, and all below it is on disk
+	Segments        *Segments
+	Epochs          *epoch.Manager
+	Hooks           Hooks
+	// Steps does the pager's work in the goroutine that uses the log. nil: Run does it.
+	Steps *step.Work
+}
+
+// Hooks are what the log asks and tells its owner. They are called from any goroutine, outside the epoch, and must not
+// wait for the log.
+type Hooks struct {
+	// FrameBytes returns how many bytes of frames may be resident now. It may change from call to call; Kick makes the log
+	// look again.
+	FrameBytes func() int64
+	// Spilled says that pages have left memory.
+	Spilled func()
+	// Stalled says how long an operation has waited for a page.
+	Stalled func(time.Duration)
+	// Grown says that the log has grown by a page or so. It is called without a lock, by the pager.
+	Grown func()
+}
+
+// BlockBytes is the unit of disk writes. A committed version ends on a multiple of it, so that no block that a
+// version covers is written again (H8).
+const BlockBytes = 4096
+
+const maxPageBytes = 1 << word.MaxPageBits
+
+// AlignBlock returns the first block boundary at or above a.
+func AlignBlock(a uint64) uint64 { return (a + BlockBytes - 1) &^ (BlockBytes - 1) }
+
+// New returns a log whose memory is empty. Nothing runs yet: see Run. The caller closes it with CloseQueues and Free.
+func New(c Config) (*Log, error) {
+	ring := uint64(1) << bits.Len64(uint64(c.RingBytes-1))
+	region, err := mem.Map(int(ring))
+	if err != nil {
+		return nil, err
+	}
+	l := &Log{
+		pageBits:        uint(bits.TrailingZeros(uint(c.PageBytes))),
+		pageBytes:       uint64(c.PageBytes),
+		ring:            mem.Ring{Base: region.At(0), Mask: ring - 1},
+		region:          region,
+		epochs:          c.Epochs,
+		segments:        c.Segments,
+		singles:         newGather(),
+		flusher:         flusher{queue: fsx.NewQueue(FlushPieces)},
+		hooks:           c.Hooks,
+		steps:           c.Steps,
+		mutableFraction: c.MutableFraction,
+		kicks:           make(chan struct{}, 1),
+		stop:            make(chan struct{}),
+		done:            make(chan struct{}),
+	}
+	l.waitCond.L = &l.waitMu
+	if l.steps != nil {
+		close(l.done)
+	}
+	l.begin.Store(c.Begin)
+	l.place(c.Tail)
+	return l, nil
+}
+
+// place sets an empty memory at tail: everything below it is on disk. Nobody else may use the log.
+func (l *Log) place(tail uint64) {
+	l.head.Store(tail)
+	l.safeReadOnly.Store(tail)
+	l.readOnly.Store(tail)
+	l.flushed.Store(tail)
+	l.durable.Store(tail)
+	l.tail.Store(tail)
+	l.limit.Store(l.pageStart(tail) + l.aheadPages(l.windowPages())*l.pageBytes)
+}
+
+func (l *Log) pageStart(a uint64) uint64 { return a &^ (l.pageBytes - 1) }
+func (l *Log) pageEnd(a uint64) uint64   { return l.pageStart(a) + l.pageBytes }
+
+// At returns where address a is in memory. The caller is inside the epoch in which it saw a at or above head, or
+// allocated it (H3).
+func (l *Log) At(a word.Address) mem.Ptr {
+	return mem.Add(l.ring.Base, uintptr(uint64(a)&l.ring.Mask))
+}
+
+// frame returns the memory of n bytes of log from a, which do not cross a page end.
+func (l *Log) frame(a uint64, n int) []byte {
+	return l.region.Bytes(int(a&l.ring.Mask), n)
+}
+
+// Fits reports whether a record with such a key and value fits into a page.
+func (l *Log) Fits(keyLen, valueLen int) bool {
+	return valueLen < maxPageBytes && record.MaxSize(keyLen, valueLen) <= int(l.pageBytes)
+}
+
+// Holds reports whether a page has room for a record of the same key and value as one of shape sh.
+func (l *Log) Holds(sh record.Shape) bool {
+	return record.ShapeFor(sh.KeyLen, sh.ValueLen, 0).Size <= int(l.pageBytes)
+}
+
+// MeanRecord returns the mean size of the records that were written to disk, in bytes, 0 if there are none.
+func (l *Log) MeanRecord() int {
+	n := l.flushedRecords.Load()
+	if n <= 0 {
+		return 0
+	}
+	return int(l.flushedBytes.Load() / n)
+}
+
+// Allocate takes n bytes at the tail, which do not cross a page end. ok is false when no page is open: the caller
+// leaves the epoch, waits in WaitForSpace and starts over (H6).
+func (l *Log) Allocate(n int) (a word.Address, ok bool) {
+	for {
+		t := l.tail.Load()
+		end := t + uint64(n)
+		if end > l.limit.Load() {
+			return 0, false
+		}
+		if (t^(end-1))>>l.pageBits == 0 {
+			if l.tail.CompareAndSwap(t, end) {
+				if t&(l.pageBytes-1) == 0 {
+					l.Kick()
+				}
+				return word.Address(t), true
+			}
+			continue
+		}
+		l.closePage(t)
+	}
+}
+
+// closePage covers the rest of the page at tail t with a filler, unless somebody was faster.
+func (l *Log) closePage(t uint64) {
+	pe := l.pageEnd(t)
+	if l.tail.CompareAndSwap(t, pe) {
+		record.WriteFiller(l.At(word.Address(t)), word.Address(t), int(pe-t))
+		l.Kick()
+	}
+}
+
+// AlignTail moves the tail to a block boundary, filling the gap, and returns it. moved reports whether anything was
+// allocated above from before. It does so inside the epoch, as every allocation: the pager flushes no page, and no
+// walk reads one, before what was allocated in it is written.
+func (l *Log) AlignTail(from uint64) (cut uint64, moved bool) {
+	g := l.epochs.Register()
+	defer g.Release()
+	g.Enter()
+	defer g.Exit()
+	for {
+		t := l.tail.Load()
+		cut := AlignBlock(t)
+		if cut == t {
+			return cut, t != from
+		}
+		if l.tail.CompareAndSwap(t, cut) {
+			record.WriteFiller(l.At(word.Address(t)), word.Address(t), int(cut-t))
+			return cut, t != from
+		}
+	}
+}
+
+// Kick asks the pager to look at the regions.
+func (l *Log) Kick() {
+	if l.steps != nil {
+		l.steps.Once(step.Pager, l.stepPager)
+		return
+	}
+	select {
+	case l.kicks <- struct{}{}:
+	default:
+	}
+}
+
+// WaitForSpace returns when pages have been opened since the caller saw no room for n bytes, or when the pager
+// failed, with its error. The caller is outside the epoch.
+func (l *Log) WaitForSpace(n int) error {
+	l.stalls.Add(1)
+	began := time.Now()
+	defer func() {
+		d := time.Since(began)
+		l.waited.Add(int64(d))
+		l.hooks.Stalled(d)
+	}()
+	l.waitMu.Lock()
+	defer l.waitMu.Unlock()
+	seen := l.failures
+	for {
+		t := l.tail.Load()
+		need := t + uint64(n)
+		if (t^(need-1))>>l.pageBits != 0 {
+			need = l.pageEnd(t) + uint64(n)
+		}
+		switch {
+		case l.closed:
+			return ErrClosed
+		case need <= l.limit.Load():
+			return nil
+		case l.failures != seen:
+			return l.lastErr
+		}
+		l.Kick()
+		l.waitForPager()
+	}
+}
+
+// waitForPager returns when the pager has announced something. The caller holds waitMu, which is free meanwhile.
+func (l *Log) waitForPager() {
+	if l.steps == nil {
+		l.waitCond.Wait()
+		return
+	}
+	l.waitMu.Unlock()
+	defer l.waitMu.Lock()
+	l.steps.One(step.Pager)
+}
+
+// announce wakes all who wait in WaitForSpace; err is what the pager failed with, or nil.
+func (l *Log) announce(err error) {
+	l.waitMu.Lock()
+	if err != nil {
+		l.failures++
+		l.lastErr = err
+	}
+	l.waitMu.Unlock()
+	l.waitCond.Broadcast()
+}
+
+// checkRecord verifies that a record is where an address in memory says it is.
+func (l *Log) checkRecord(a word.Address, k word.Link) {
+	if invariant.Enabled {
+		invariant.Check(a.Valid(), "H1: address %#x is not of a record", uint64(a))
+		invariant.Check(k.Written() && !k.Filler(), "H3: no record at %#x (head %#x, tail %#x): its frame was reused",
+			uint64(a), l.head.Load(), l.tail.Load())
+		invariant.Check(k.Prev() < a, "H1: the chain ascends from %#x to %#x", uint64(a), uint64(k.Prev()))
+	}
+}
+
+// Shut says that the owner of the log closes: walks, which do not ask it, do not touch the frames any more.
+func (l *Log) Shut() { l.gone.Store(true) }
+
+// IsShut reports whether Shut was called.
+func (l *Log) IsShut() bool { return l.gone.Load() }
+
+// StopPager stops the pager and wakes all who wait for it, with ErrClosed.
+func (l *Log) StopPager() {
+	l.waitMu.Lock()
+	l.closed = true
+	l.waitMu.Unlock()
+	l.waitCond.Broadcast()
+	close(l.stop)
+	<-l.done
+}
+
+// CloseQueues gives back what the log reads and writes with. Later reads are plain calls; nothing is flushed any more.
+func (l *Log) CloseQueues() error {
+	var reads, writes error
+	var wg sync.WaitGroup
+	wg.Go(func() { reads = l.singles.close() }) // the kernel takes its time over each
+	wg.Go(func() { writes = l.flusher.queue.Close() })
+	wg.Wait()
+	return errors.Join(reads, writes)
+}
+
+// Free gives the frames back. Nobody may use them any more.
+func (l *Log) Free() error { return l.region.Unmap() }
