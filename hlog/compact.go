@@ -3,7 +3,6 @@ package hlog
 import (
 	"context"
 	"slices"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -11,6 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -33,7 +33,7 @@ type compactState struct {
 	reads *reclog.ReadAhead // of Store.compacting, as fetch is: made when they are first needed
 	fetch *reclog.Fetcher
 
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Leaf]
 	dropped []droppedTombstone // of mu: their entries may go once the log begins above them
 	cleared uint64             // of mu: entries that led to log below it are missing in the index
 }

@@ -5,6 +5,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // Events are optional callbacks about what the store does. They are called by a goroutine of their own, one at a time,
@@ -48,7 +49,7 @@ type Events struct {
 type notifier struct {
 	Events
 
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Leaf]
 	idle    sync.Cond // of mu: signalled when running becomes false
 	waiting []func()  // of mu
 	running bool      // of mu: the calling goroutine exists, or waiting is not to be looked at yet

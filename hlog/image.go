@@ -13,6 +13,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // An index image is the index as it was at one version. It is written after a version has been committed, when the
@@ -29,9 +30,9 @@ const (
 
 // imageWriter knows the newest index image and the runs behind it, and what is written next.
 type imageWriter struct {
-	amending sync.Mutex // held while a manifest gets image and runs, so that none of two undoes the other
+	amending lock.Mutex[lock.Amending] // held while a manifest gets image and runs, so that none of two undoes the other
 
-	mu          sync.Mutex
+	mu          lock.Mutex[lock.Leaf]
 	idle        sync.Cond // of mu: nothing is being written
 	minLog      uint64    // least log that is worth an image or a run
 	newest      *checkpoint.ImageRef

@@ -1,15 +1,15 @@
 package hlog
 
 import (
-	"sync"
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // patientSync syncs files that nobody waits for.
 type patientSync struct {
-	mu    sync.Mutex // one at a time
+	mu    lock.Mutex[lock.SyncAside] // one at a time
 	queue *fsx.Queue
 	done  []*fsx.Request // of mu
 }

@@ -3,8 +3,9 @@ package hlog
 import (
 	"math/rand/v2"
 	"runtime"
-	"sync"
 	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // sessionPool lends sessions to the methods of Store. A slot is taken by one compare-and-swap; slots are spread over
@@ -13,7 +14,7 @@ type sessionPool struct {
 	slots []poolSlot
 	mask  uint32
 
-	mu    sync.Mutex
+	mu    lock.Mutex[lock.Leaf]
 	spare []*Session // for when every slot is taken
 }
 

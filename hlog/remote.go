@@ -5,10 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"sync"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // With a remote, each version is copied there after it has been committed, in order, by one goroutine. A failure is
@@ -24,7 +24,7 @@ type copier struct {
 	mirror  *checkpoint.Mirror
 	ctx     context.Context // ends some time after the store is closed
 	cancel  context.CancelFunc
-	mu      sync.Mutex
+	mu      lock.Mutex[lock.Leaf]
 	waiting []*PendingCheckpoint // of mu: committed, to be finished once they are copied
 	kick    chan struct{}
 	done    chan struct{}

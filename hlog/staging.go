@@ -2,11 +2,11 @@ package hlog
 
 import (
 	"errors"
-	"sync"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -301,7 +301,7 @@ func (s *Session) unstage() {
 // stagings lends the means to read ahead. There are so few that their buffers fit into the memory set aside for them; a
 // call that finds none goes without, and never waits for another call, whose callback may take its time.
 type stagings struct {
-	mu     sync.Mutex
+	mu     lock.Mutex[lock.Leaf]
 	idle   []*staging
 	left   int // that may still be made
 	depth  int

@@ -15,11 +15,13 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // Store is an open store: a hash index over a hybrid log in one directory. All methods are safe for concurrent use.
+// Package lock has the order in which its locks are taken.
 type Store struct {
 	_       [64]byte
 	control atomic.Uint64 // a control word; every operation reads it
@@ -44,19 +46,19 @@ type Store struct {
 	events   notifier
 	unlock   func() error
 
-	tableMu    sync.RWMutex // held by those who use the index outside the epoch
-	tableShut  bool         // of tableMu: the store closes
-	indexFiles []fsx.File   // of tableMu: what the index may still have to read from
+	tableMu    lock.RWMutex[lock.Table] // held by those who use the index outside the epoch
+	tableShut  bool                     // of tableMu: the store closes
+	indexFiles []fsx.File               // of tableMu: what the index may still have to read from
 	precedence precedence
-	gateMu     sync.Mutex // of the paused and closed bits
+	gateMu     lock.Mutex[lock.Leaf] // of the paused and closed bits
 	gateCond   sync.Cond
 
 	indexWork    context.Context // of gateMu: see longIndexWork
 	endIndexWork context.CancelFunc
 
-	cutMu  sync.Mutex         // one cut, restore or close at a time
-	lastID checkpoint.Version // of cutMu: the highest id given out
-	newest *PendingCheckpoint // of cutMu: the last one begun, whose cut may still be outstanding
+	cutMu  lock.Mutex[lock.Cut] // one cut, restore or close at a time
+	lastID checkpoint.Version   // of cutMu: the highest id given out
+	newest *PendingCheckpoint   // of cutMu: the last one begun, whose cut may still be outstanding
 
 	commits   commitQueue
 	commitMu  sync.Mutex
@@ -72,13 +74,13 @@ type Store struct {
 	copies     copier
 	chores     chan struct{} // asks for a round of housekeeping
 	grown      chan struct{} // asks for runs, if they are due
-	viewMu     sync.Mutex
+	viewMu     lock.Mutex[lock.Leaf]
 	views      map[*View]struct{} // of viewMu: the open ones
 	purgeMu    sync.Mutex         // one collection of garbage at a time
 	filesMu    sync.Mutex         // of purgeMu: held while files are removed, and by a restore
 	holdMu     sync.Mutex
 	holds      map[uint64]int // of holdMu: log addresses that scans, restores and the like read from, with counts
-	compacting sync.Mutex
+	compacting lock.Mutex[lock.Compacting]
 	compactor  compactState
 }
 

@@ -10,6 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -24,7 +25,7 @@ type View struct {
 	begin   word.Address
 	readers sync.Pool // of *viewReader
 
-	mu     sync.Mutex
+	mu     lock.Mutex[lock.View]
 	idle   sync.Cond // of mu
 	active int       // of mu: calls under way
 	closed bool      // of mu

@@ -51,5 +51,6 @@
 //
 // # Locks
 //
-// flushMu (one flush or sync at a time) comes before pageMu (one change of regions at a time); waitMu is taken alone.
+// flushMu (one flush or sync at a time) comes before pageMu (one change of regions at a time); package lock has the whole
+// order.
 package reclog

@@ -6,6 +6,7 @@ import (
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // gather does the single reads of many goroutines together: those that ask at about the same time go to the kernel in
@@ -22,9 +23,9 @@ type gather struct {
 	queue   *fsx.Queue
 	reading atomic.Int64 // reads of either kind under way
 
-	submitMu sync.Mutex
+	submitMu lock.Mutex[lock.Submit]
 	batch    []*fsx.Request // of submitMu
-	mu       sync.Mutex
+	mu       lock.Mutex[lock.Leaf]
 	change   sync.Cond
 	queued   []*fsx.Request // of mu: not yet submitted
 	leading  bool           // of mu: somebody is going to submit them

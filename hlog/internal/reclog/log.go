@@ -11,6 +11,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
+	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -49,12 +50,12 @@ type Log struct {
 	flushed atomic.Uint64 // [.., flushed) is written to segments
 	durable atomic.Uint64 // [.., durable) is synced
 
-	flushMu sync.Mutex // one flush, or sync, at a time
-	pageMu  sync.Mutex // one change of regions at a time
-	flusher flusher    // of flushMu
-	lostTo  error      // of flushMu: the sync after which durable is lostDurability
+	flushMu lock.Mutex[lock.Flush] // one flush, or sync, at a time
+	pageMu  lock.Mutex[lock.Page]  // one change of regions at a time
+	flusher flusher                // of flushMu
+	lostTo  error                  // of flushMu: the sync after which durable is lostDurability
 
-	waitMu   sync.Mutex
+	waitMu   lock.Mutex[lock.Leaf]
 	waitCond sync.Cond
 	failures uint64 // of waitMu: how often the pager has failed
 	lastErr  error  // of waitMu: the last failure

@@ -7,10 +7,10 @@ import (
 	"io"
 	"io/fs"
 	"slices"
-	"sync"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // allocateStep is how far ahead of the written end a segment file is allocated, so that a full disk shows in
@@ -27,7 +27,7 @@ type Segments struct {
 	writable bool
 	created  func(path string) // is told of files that were created; it must not wait
 
-	mu     sync.RWMutex
+	mu     lock.RWMutex[lock.Segments]
 	open   map[uint64]*segment
 	closed bool
 	// dirDirty tells that a file was created and its directory not yet synced; fresh are those that were.

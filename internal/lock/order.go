@@ -1,0 +1,50 @@
+package lock
+
+// Rank is one of the types of this file.
+type Rank interface{ comparable }
+
+// The ranks, each with the package it belongs to and what its lock guards.
+type (
+	// Compacting (hlog): one compaction, restore or clearing of entries at a time.
+	Compacting struct{}
+	// Cut (hlog): one cut, restore or close at a time.
+	Cut struct{}
+	// Purge (hlog): one collection of garbage at a time.
+	Purge struct{}
+	// Files (hlog): held while files are removed, and by a restore.
+	Files struct{}
+	// DirCollecting (checkpoint): no fetch finds a file there that a collection is about to remove.
+	DirCollecting struct{}
+	// Amending (hlog): one manifest at a time gets another image and runs.
+	Amending struct{}
+	// Commit (hlog): what the next version is made from.
+	Commit struct{}
+	// DirWriting (checkpoint): one call at a time changes the directory's manifests.
+	DirWriting struct{}
+	// Mirror (checkpoint): what is known of the versions on a remote.
+	Mirror struct{}
+	// Table (hlog): held, shared, by those who use the index outside the epoch.
+	Table struct{}
+	// Flush (the log): one flush, or sync, at a time.
+	Flush struct{}
+	// Page (the log): one change of regions at a time.
+	Page struct{}
+	// Commits (hlog): the queue of checkpoints that have begun.
+	Commits struct{}
+	// SyncAside (hlog): one sync at a time of an image or a run.
+	SyncAside struct{}
+	// View (hlog): the calls under way on a view.
+	View struct{}
+	// Segments (the log): which segment files are open.
+	Segments struct{}
+	// Submit (the log): one batch of single reads at a time goes to the kernel.
+	Submit struct{}
+	// Leaf: everything under which no lock is taken.
+	Leaf struct{}
+)
+
+// order is that of O1: the outermost first.
+var order = [...]any{
+	Compacting{}, Cut{}, Purge{}, Files{}, DirCollecting{}, Amending{}, Commit{}, DirWriting{}, Mirror{}, Table{},
+	Flush{}, Page{}, Commits{}, SyncAside{}, View{}, Segments{}, Submit{}, Leaf{},
+}
