@@ -26,6 +26,15 @@ type Region struct {
 // that large.
 // Memory is taken from the system when it is first touched.
 func Map(size int) (*Region, error) {
+	r, err := MapSparse(size)
+	if err == nil {
+		r.WantHuge()
+	}
+	return r, err
+}
+
+// MapSparse is Map for a region of which little may ever be touched: the system gives it small pages, until WantHuge.
+func MapSparse(size int) (*Region, error) {
 	if size <= 0 {
 		return nil, fmt.Errorf("mem: cannot map a region of %d bytes", size)
 	}

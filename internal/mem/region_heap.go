@@ -13,3 +13,6 @@ func (r *Region) release(b []byte) { clear(b) }
 func (r *Region) prefault([]byte) {}
 
 func (r *Region) unmapMemory() error { return nil }
+
+// WantHuge does nothing: the heap is the runtime's.
+func (r *Region) WantHuge() {}

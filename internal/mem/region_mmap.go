@@ -27,7 +27,6 @@ func (r *Region) mapMemory(size int) error {
 	at := 0
 	if size >= hugePage {
 		at = int(-uintptr(unsafe.Pointer(unsafe.SliceData(r.whole))) & (hugePage - 1))
-		adviseHuge(r.whole)
 	}
 	r.b = r.whole[at : at+size : at+size]
 	return nil
@@ -36,4 +35,12 @@ func (r *Region) mapMemory(size int) error {
 func (r *Region) unmapMemory() error {
 	m := mmap.MMap(r.whole)
 	return m.Unmap()
+}
+
+// WantHuge asks the system for huge pages wherever the region has not been touched yet, if it has a huge page's size. Best
+// effort: it changes nothing but speed.
+func (r *Region) WantHuge() {
+	if len(r.b) >= hugePage {
+		adviseHuge(r.b)
+	}
 }

@@ -52,6 +52,8 @@ type Log struct {
 
 	flushMu lock.Mutex[lock.Flush] // one flush, or sync, at a time
 	pageMu  lock.Mutex[lock.Page]  // one change of regions at a time
+	quiet   uint64                 // end of the page that the log began in: until the tail leaves it, no more pages are opened
+	huge    bool                   // of pageMu: huge pages have been asked for
 	flusher flusher                // of flushMu
 	lostTo  error                  // of flushMu: the sync after which durable is lostDurability
 
@@ -113,7 +115,7 @@ func AlignBlock(a uint64) uint64 { return (a + BlockBytes - 1) &^ (BlockBytes - 
 // New returns a log whose memory is empty. Nothing runs yet: see Run. The caller closes it with CloseQueues and Free.
 func New(c Config) (*Log, error) {
 	ring := uint64(1) << bits.Len64(uint64(c.RingBytes-1))
-	region, err := mem.Map(int(ring))
+	region, err := mem.MapSparse(int(ring))
 	if err != nil {
 		return nil, err
 	}
@@ -151,6 +153,7 @@ func (l *Log) place(tail uint64) {
 	l.durable.Store(tail)
 	l.tail.Store(tail)
 	l.limit.Store(l.pageStart(tail) + l.aheadPages(l.windowPages())*l.pageBytes)
+	l.quiet = l.pageEnd(tail)
 }
 
 func (l *Log) pageStart(a uint64) uint64 { return a &^ (l.pageBytes - 1) }

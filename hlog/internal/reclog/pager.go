@@ -108,14 +108,24 @@ func (l *Log) openPages(wantLimit, wantHead, window uint64) (opened bool, err er
 		return false, ErrLogFull
 	}
 	old := l.limit.Load()
-	if limit <= old {
-		return false, nil
+	if limit <= old || l.tail.Load() < l.quiet {
+		return false, nil // as long as the log is in its first page, what place has opened will do
 	}
+	l.wantHuge()
 	for a := old; a < limit; a += l.pageBytes {
 		l.region.Prefault(int(a&l.ring.Mask), int(l.pageBytes))
 	}
 	l.limit.Store(limit)
 	return true, nil
+}
+
+// wantHuge asks for huge pages, once the log has left the page that it began in: a store that hardly writes takes little
+// memory. The caller holds pageMu.
+func (l *Log) wantHuge() {
+	if !l.huge {
+		l.huge = true
+		l.region.WantHuge()
+	}
 }
 
 // flushSome writes read-only pages: those below need, and a few more, so that pages can be opened in between. What is

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"math/bits"
 	"slices"
 	"sync/atomic"
 
@@ -13,9 +14,17 @@ import (
 	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
-// allocateStep is how far ahead of the written end a segment file is allocated, so that a full disk shows in
-// Allocate and not in the middle of a write.
-const allocateStep = 4 << 20
+// A segment file is allocated ahead of the written end, so that a full disk shows in Allocate and not in the middle of a
+// write: by a quarter of what the log has come to, within these bounds, so that a small store takes little disk.
+const (
+	minAllocate = 16 << 10
+	maxAllocate = 4 << 20
+)
+
+// allocateStep returns the unit in which the segments of a log that ends at end are allocated.
+func allocateStep(end uint64) uint64 {
+	return min(max(uint64(1)<<bits.Len64(end/8), minAllocate), maxAllocate)
+}
 
 // Segments are the files that hold the log on disk: segment n holds bytes [n*size, (n+1)*size). Safe for concurrent
 // use.
@@ -159,7 +168,7 @@ func (s *Segments) forWrite(a, n uint64) (*segment, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := s.grow(g, a%s.size+n); err != nil {
+	if err := s.grow(g, a, n); err != nil {
 		g.release()
 		return nil, err
 	}
@@ -167,8 +176,9 @@ func (s *Segments) forWrite(a, n uint64) (*segment, error) {
 	return g, nil
 }
 
-// grow allocates g up to end, and a step further.
-func (s *Segments) grow(g *segment, end uint64) error {
+// grow allocates g so that it has room for n bytes at log offset a, and a step further.
+func (s *Segments) grow(g *segment, a, n uint64) error {
+	end := a%s.size + n
 	if end <= g.size.Load() {
 		return nil
 	}
@@ -178,7 +188,8 @@ func (s *Segments) grow(g *segment, end uint64) error {
 	if end <= have {
 		return nil
 	}
-	want := min((end+allocateStep-1)/allocateStep*allocateStep, s.size)
+	step := allocateStep(a + n)
+	want := min((end+step-1)/step*step, s.size)
 	if err := g.file.Allocate(int64(have), int64(want-have)); err != nil {
 		want = end // less may still fit
 		if err := g.file.Allocate(int64(have), int64(want-have)); err != nil {
