@@ -3,10 +3,10 @@ package checkpoint_test
 import (
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // amend gives the current version another image.
@@ -135,11 +135,9 @@ func TestFetch_WhileItsFilesAreBeingCollected(t *testing.T) {
 			_, err := mirror.Fetch(t.Context(), 2, checkpoint.FetchOptions{})
 			fetched <- err
 		}()
-		select {
-		case err := <-fetched:
-			fetched <- err
-		case <-time.After(200 * time.Millisecond): // it waits, as it should
-		}
+		testkit.Eventually(t, "the fetch, or its wait for the collection", func() bool {
+			return len(fetched) > 0 || testkit.Stands("[sync.Mutex.Lock", ").Fetch(", ").hold(")
+		})
 	}
 	files.hook.Store(&hook)
 	m.collect()

@@ -1,12 +1,12 @@
 package epoch
 
 import (
-	"bytes"
 	"runtime"
-	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 func TestDefer_RunsEveryActionExactlyOnce(t *testing.T) {
@@ -91,7 +91,7 @@ func TestDefer_WaitsForGuardsInside(t *testing.T) {
 			}
 			ran.Store(true)
 		})
-		linger()
+		waits(t, ").runActions(", ran.Load)
 		left.Store(true)
 		g.Exit()
 		m.Close()
@@ -104,11 +104,7 @@ func TestDefer_WaitsForGuardsInside(t *testing.T) {
 
 func TestDefer_GoroutineExistsOnlyWhileActionsArePending(t *testing.T) {
 	running := func() bool {
-		var all bytes.Buffer
-		if err := pprof.Lookup("goroutine").WriteTo(&all, 2); err != nil {
-			t.Fatal(err)
-		}
-		return bytes.Contains(all.Bytes(), []byte("created by github.com/hybridlog/hybridlog/epoch.(*Manager).Defer"))
+		return testkit.Stands("created by github.com/hybridlog/hybridlog/epoch.(*Manager).Defer")
 	}
 	m := New()
 	g := m.Register()
@@ -120,9 +116,7 @@ func TestDefer_GoroutineExistsOnlyWhileActionsArePending(t *testing.T) {
 		}
 		g.Exit()
 		m.Close()
-		for running() { // it has nothing left to do but to return
-			runtime.Gosched()
-		}
+		testkit.Eventually(t, "the goroutine to end", func() bool { return !running() }) // it has nothing left to do but to return
 	}
 	g.Release()
 }

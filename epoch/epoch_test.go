@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // managers runs test with every way in which a guard can enter.
@@ -35,21 +36,11 @@ func async(fn func()) <-chan struct{} {
 	return done
 }
 
-// linger gives other goroutines every opportunity to do something wrong.
-func linger() {
-	for range 200 {
-		runtime.Gosched()
-	}
-	time.Sleep(2 * time.Millisecond)
-}
-
-func isDone(c <-chan struct{}) bool {
-	select {
-	case <-c:
-		return true
-	default:
-		return false
-	}
+// waits returns when a goroutine in function f waits for a guard, as it should, or when gone returns true because it
+// has not.
+func waits(t *testing.T, f string, gone func() bool) {
+	t.Helper()
+	testkit.Eventually(t, "a goroutine that waits for a guard", func() bool { return gone() || testkit.Stands("[sleep", f, ").wait(") })
 }
 
 func TestGuard_EnterExitRelease(t *testing.T) {
@@ -101,7 +92,7 @@ func TestSynchronize_WaitsForGuardInside(t *testing.T) {
 					t.Error("E2: Synchronize returned while a guard was inside")
 				}
 			})
-			linger()
+			waits(t, ").Synchronize(", func() bool { return testkit.Closed(done) })
 			left.Store(true)
 			g.Exit()
 			<-done
@@ -116,9 +107,7 @@ func TestSynchronize_IsSatisfiedByLeavingAndEnteringAgain(t *testing.T) {
 		g.Enter()
 		before := m.current.Load()
 		done := async(m.Synchronize)
-		for m.current.Load() == before {
-			runtime.Gosched()
-		}
+		testkit.Eventually(t, "the next epoch", func() bool { return m.current.Load() != before })
 		g.Exit()
 		g.Enter() // a newer epoch: the waiter need never see the guard outside
 		<-done
@@ -317,7 +306,7 @@ func TestRegister_TenThousandGuards(t *testing.T) {
 				t.Error("E2: the last of 10,000 guards was not waited for")
 			}
 		})
-		linger()
+		waits(t, ").Synchronize(", func() bool { return testkit.Closed(done) })
 		left.Store(true)
 		last.Exit()
 		<-done
@@ -387,7 +376,7 @@ func TestGuard_SleepsInsideOnOneProcessor(t *testing.T) {
 			defer g.Release()
 			g.Enter()
 			close(entered)
-			time.Sleep(3 * time.Millisecond)
+			testkit.Pause(3 * time.Millisecond)
 			left.Store(true)
 			g.Exit()
 		})
@@ -405,8 +394,8 @@ func TestGuard_ReleasedInsideNoLongerHoldsAnybodyUp(t *testing.T) {
 		g := m.Register()
 		g.Enter()
 		done := async(m.Synchronize)
-		linger()
-		if isDone(done) {
+		waits(t, ").Synchronize(", func() bool { return testkit.Closed(done) })
+		if testkit.Closed(done) {
 			t.Fatal("E2: Synchronize returned while a guard was inside")
 		}
 		g.Release()
@@ -431,10 +420,10 @@ func TestGuard_CollectedWhileRegistered(t *testing.T) {
 		for _, inside := range []bool{false, true} {
 			forget(inside)
 			done := async(m.Synchronize)
-			for all := len(*m.chunks.Load()) * chunkCells; freeCells() < all; {
+			testkit.Eventually(t, "the collector to give the cells back", func() bool {
 				runtime.GC()
-				time.Sleep(time.Millisecond)
-			}
+				return freeCells() == len(*m.chunks.Load())*chunkCells
+			})
 			<-done
 		}
 		// E4: what the collector gave back is as good as new.

@@ -9,10 +9,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // openFiles counts the files of a file system that are open, and the locks that are held.
@@ -93,30 +93,29 @@ func holding() held {
 	return h
 }
 
-// settled waits until what is held is no more than before, or for a while: goroutines that have nothing left to do
-// take their time to end.
-func settled(before held) held {
-	now := holding()
-	for range 200 {
-		if now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.mappings <= now.mappingsAllowed(before) {
-			break
-		}
-		time.Sleep(10 * time.Millisecond)
+// settled returns what is held when it is no more than before, or what is held too long: goroutines that have nothing
+// left to do take their time to end.
+func settled(before held) (now held) {
+	testkit.Soon(func() bool {
 		now = holding()
-	}
+		return now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.mappings <= now.mappingsAllowed(before)
+	})
 	return now
 }
 
 // steady returns what is held when it has stopped changing.
-func steady() held {
-	for h := holding(); ; {
-		time.Sleep(20 * time.Millisecond)
-		now := holding()
-		if now == h {
-			return h
+func steady(t *testing.T) (last held) {
+	const looks = 200 // some tenths of a second
+	same := 0
+	testkit.Eventually(t, "what is held to stop changing", func() bool {
+		if now := holding(); now == last {
+			same++
+		} else {
+			same, last = 0, now
 		}
-		h = now
-	}
+		return same == looks
+	})
+	return last
 }
 
 // TestLeak_OpenAndClose opens and closes stores in every way there is, on the file system of the machine.
@@ -168,7 +167,7 @@ func TestLeak_OpenAndClose(t *testing.T) {
 	for i := range 5 {
 		round(i)
 	}
-	before := steady()
+	before := steady(t)
 	rounds := scaled(20, 200, 1000)
 	for i := range rounds {
 		round(int(i))
@@ -188,7 +187,7 @@ func TestLeak_FailedCalls(t *testing.T) {
 	tape := Tape{{OpFill, 0, 60, 14}, {OpCheckpoint, 1, 0, 0}, {OpSet, 3, 5, 0}, {OpCheckpoint, 1, 0, 0}, {OpReopen, 0, 0, 0},
 		{OpView, 0, 0, 0}, {OpRestore, 0, 0, 0}, {OpSet, 4, 5, 0}, {OpCheckpoint, 1, 0, 0}, {OpRestore, 1, 0, 0},
 		{OpReopen, 0, 0, 0}, {OpCompact, 0, 0, 0}}
-	before := steady()
+	before := steady(t)
 	runs := 0
 	for _, class := range []fsx.Class{fsx.ClassRead, fsx.ClassOpen, fsx.ClassSync, fsx.ClassSyncDir, fsx.ClassList, fsx.ClassSize, fsx.ClassRename, fsx.ClassTruncate} {
 		for nth := int64(1); ; nth += int64(scaled(7, 3, 1)) {

@@ -17,6 +17,7 @@ import (
 	"github.com/hybridlog/hybridlog/fuzz/linearize"
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // linearConfig is what goes on around the clients of a linearizability test.
@@ -323,7 +324,7 @@ func (r *linearRun) growIndex() error {
 			return err
 		}
 		if i%64 == 0 {
-			time.Sleep(50 * time.Microsecond)
+			testkit.Pause(50 * time.Microsecond)
 		}
 	}
 	return nil
@@ -335,7 +336,7 @@ func (r *linearRun) checkpoints() error {
 	rnd := rand.New(rand.NewPCG(r.round, 99))
 	var versions []checkpoint.Version
 	for !r.ended.Load() {
-		time.Sleep(time.Duration(rnd.IntN(800)) * time.Microsecond)
+		testkit.Pause(time.Duration(rnd.IntN(800)) * time.Microsecond)
 		if r.restore && len(versions) > 0 && (rnd.IntN(2) == 0 || len(versions) == linearize.MaxVersions) {
 			i := rnd.IntN(len(versions))
 			call := r.rec.Now()
@@ -370,7 +371,7 @@ func (r *linearRun) checkpoints() error {
 
 func (r *linearRun) compactions() error {
 	for !r.ended.Load() {
-		time.Sleep(500 * time.Microsecond)
+		testkit.Pause(500 * time.Microsecond)
 		if err := r.store.Compact(context.Background()); err != nil {
 			return err
 		}

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // A scan whose callback closes the store, at whatever record, ends with ErrClosed: the walk must not read on in
@@ -77,13 +78,14 @@ func TestClose_WhileLogIsWalked(t *testing.T) {
 	}
 }
 
-// The background is about to begin a checkpoint, and waits for the lock that Close holds.
-func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
-	o := tiny()
-	o.CheckpointEvery = time.Millisecond
-	s := mustOpen(t, "/store", o)
-	must(t, s.Set([]byte("key"), nil))
-	s.cutMu.Lock()
+// closing closes the store in a goroutine of its own, and returns when Close has the lock that cuts and restores need. It
+// waits there for the cut of a checkpoint, and that for an operation, which leave ends. leave returns when Close has.
+func closing(t *testing.T, s *Store) (leave func()) {
+	t.Helper()
+	g := s.epochs.Register()
+	g.Enter()
+	_, err := s.BeginCheckpoint()
+	must(t, err)
 	closed := make(chan struct{})
 	go func() {
 		defer close(closed)
@@ -91,9 +93,25 @@ func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
 			t.Errorf("close: %v", err)
 		}
 	}()
-	time.Sleep(20 * time.Millisecond) // Close waits first, the background behind it: who waited longer goes first
-	s.cutMu.Unlock()
-	within(t, "Close", func() { <-closed })
+	eventually(t, "Close to wait for the cut", func() bool { return testkit.Stands("[chan receive", ").Close(", ").waitCut(") })
+	return func() {
+		g.Exit()
+		g.Release()
+		within(t, "Close", func() { <-closed })
+	}
+}
+
+// The background is about to begin a checkpoint, and waits for the lock that Close holds.
+func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	must(t, s.Set([]byte("key"), nil))
+	leave := closing(t, s)
+	s.opts.CheckpointEvery = time.Millisecond
+	s.goWork(s.checkpointLoop)
+	eventually(t, "a checkpoint that waits for Close", func() bool {
+		return testkit.Stands("[sync.Mutex.Lock", ").checkpointLoop(", ").BeginCheckpoint(")
+	})
+	leave()
 }
 
 // A restore holds compaction off and waits for the lock that Close holds; the background waits for the restore.
@@ -101,24 +119,18 @@ func TestClose_RestoreIsWaiting(t *testing.T) {
 	s := mustOpen(t, "/store", tiny())
 	must(t, s.Set([]byte("key"), nil))
 	v := commit(t, s)
-	s.cutMu.Lock()
+	leave := closing(t, s)
 	var wg sync.WaitGroup
 	wg.Go(func() {
-		if err := s.Close(); err != nil {
-			t.Errorf("close: %v", err)
-		}
-	})
-	time.Sleep(10 * time.Millisecond)
-	wg.Go(func() {
-		if _, err := s.Restore(context.Background(), v); err != nil && !errors.Is(err, ErrClosed) {
+		if _, err := s.Restore(context.Background(), v); !errors.Is(err, ErrClosed) {
 			t.Errorf("restore: %v", err)
 		}
 	})
-	time.Sleep(10 * time.Millisecond)
+	eventually(t, "a restore that waits for Close", func() bool { return testkit.Stands("[sync.Mutex.Lock", ").Restore(") })
 	s.kickMaintenance()
-	time.Sleep(10 * time.Millisecond)
-	s.cutMu.Unlock()
-	within(t, "Close", wg.Wait)
+	eventually(t, "housekeeping that waits for the restore", func() bool { return testkit.Stands("[sync.Mutex.Lock", ").maintain(") })
+	leave()
+	within(t, "Restore", wg.Wait)
 }
 
 // Operations of all kinds, cold ones and those that load the index among them, under way while the store closes.
@@ -167,7 +179,7 @@ func TestClose_DuringOperations(t *testing.T) {
 				}
 			})
 		}
-		time.Sleep(time.Duration(round%4) * time.Millisecond)
+		testkit.Pause(time.Duration(round%4) * time.Millisecond)
 		must(t, s.Close())
 		within(t, "an operation", wg.Wait)
 		s = mustOpen(t, "/store", o)
@@ -214,15 +226,13 @@ func openAndClose(t *testing.T, dir string, fs fsx.FS, rounds int) {
 	for i := range rounds {
 		cycle(i)
 	}
-	for try := 0; ; try++ { // goroutines that have been told to end may take a moment
-		g, f, m := resources(t)
-		if g <= goroutines && f <= files && m <= mapped+MinMemoryBytes {
-			return
-		}
-		if try == 100 {
-			t.Fatalf("goroutines %d, then %d; descriptors %d, then %d; bytes mapped %d, then %d", goroutines, g, files, f, mapped, m)
-		}
-		time.Sleep(10 * time.Millisecond)
+	var g, f int
+	var m int64
+	if !testkit.Soon(func() bool { // goroutines that have been told to end may take a moment
+		g, f, m = resources(t)
+		return g <= goroutines && f <= files && m <= mapped+MinMemoryBytes
+	}) {
+		t.Fatalf("goroutines %d, then %d; descriptors %d, then %d; bytes mapped %d, then %d", goroutines, g, files, f, mapped, m)
 	}
 }
 

@@ -3,75 +3,86 @@ package hlog
 import (
 	"context"
 	"testing"
-	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
 )
 
-// A tombstone whose index entry compaction cleared; the entry has lost tag bits in growth, and an image still has it.
-func TestCompact_FreedEntryDoesNotComeBack(t *testing.T) {
-	dir := t.TempDir()
-	o := &Options{MemoryBytes: 64 << 20, PageBytes: 64 << 10, NoCompaction: true}
-	s, err := Open(dir, o)
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	h0 := s.hash(k8(1))
-	var ks [][]byte
-	for i := uint64(1 << 32); len(ks) < 2; i++ {
-		h := s.hash(k8(i))
-		if (h^h0)&(1<<23-1) != 0 {
-			continue
+// clearedEntry is a store in which compaction has dropped a tombstone whose index entry had lost tag bits in growth: it
+// stands for two other keys as well, which entries with all their tag bits tell apart.
+type clearedEntry struct {
+	*Store
+	t    *testing.T
+	dir  string
+	opts *Options
+	keys [][]byte           // those two, which are absent
+	then checkpoint.Version // the newest version, whose image has the entry
+}
+
+func withClearedEntry(t *testing.T) *clearedEntry {
+	t.Helper()
+	c := &clearedEntry{t: t, dir: t.TempDir(), opts: &Options{MemoryBytes: 64 << 20, PageBytes: 64 << 10, NoCompaction: true}}
+	c.Store = mustOpen(t, c.dir, c.opts)
+	of := c.hash(k8(1))
+	for i := uint64(1 << 32); len(c.keys) < 2; i++ {
+		h := c.hash(k8(i))
+		if (h^of)&(1<<23-1) == 0 && (len(c.keys) == 0 || (h^c.hash(c.keys[0]))>>23&7 != 0) {
+			c.keys = append(c.keys, k8(i))
 		}
-		if len(ks) == 1 && (h^s.hash(ks[0]))>>23&7 == 0 {
-			continue
-		}
-		ks = append(ks, k8(i))
 	}
-	s.Set(k8(1), k8(1))
-	s.Delete(k8(1))
+	must(t, c.Set(k8(1), k8(1)))
+	must(t, c.Delete(k8(1)))
 	for i := uint64(1000); i < 12000; i++ {
-		s.Set(k8(i), make([]byte, 1000))
+		must(t, c.Set(k8(i), make([]byte, 1000)))
 	}
-	for s.index().Bits() < 10 {
-		time.Sleep(time.Millisecond)
+	eventually(t, "the index to grow", func() bool { return c.index().Bits() >= 10 })
+	commit(t, c.Store)
+	eventually(t, "an image", func() bool { return newestImage(c.Store) != nil })
+	c.then = commit(t, c.Store)
+	must(t, c.Compact(context.Background()))
+	return c
+}
+
+func (c *clearedEntry) reopen() {
+	c.t.Helper()
+	must(c.t, c.Close())
+	c.Store = mustOpen(c.t, c.dir, c.opts)
+}
+
+// writeAfterRestore goes back to the version that has the entry, writes the two keys, and finds both, live and opened
+// again.
+func (c *clearedEntry) writeAfterRestore() {
+	c.t.Helper()
+	_, err := c.Restore(context.Background(), c.then)
+	must(c.t, err)
+	for _, k := range c.keys {
+		must(c.t, c.Set(k, []byte("here")))
 	}
-	if _, err := s.Checkpoint(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for newestImage(s) == nil {
-		time.Sleep(time.Millisecond)
-	}
-	v2, err := s.Checkpoint(ctx)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := s.Compact(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Restore(ctx, v2.Version); err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range ks {
-		if err := s.Set(k, []byte("here")); err != nil {
-			t.Fatal(err)
+	commit(c.t, c.Store)
+	c.found("live")
+	c.reopen()
+	c.found("opened again")
+}
+
+func (c *clearedEntry) found(when string) {
+	c.t.Helper()
+	for _, k := range c.keys {
+		if v, err := c.Get(nil, k); err != nil || string(v) != "here" {
+			c.t.Errorf("%s: %q, %v", when, v, err)
 		}
 	}
-	if _, err := s.Checkpoint(ctx); err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range ks {
-		if v, err := s.Get(nil, k); err != nil {
-			t.Errorf("live: %q %v", v, err)
-		}
-	}
-	s.Close()
-	if s, err = Open(dir, o); err != nil {
-		t.Fatal(err)
-	}
-	for _, k := range ks {
-		if v, err := s.Get(nil, k); err != nil {
-			t.Errorf("reopened: %q %v", v, err)
-		}
-	}
-	s.Close()
+}
+
+// The entry that compaction has cleared does not come back among new ones.
+func TestCompact_FreedEntryDoesNotComeBack(t *testing.T) {
+	withClearedEntry(t).writeAfterRestore()
+}
+
+// Nor does it when the log begins above the tombstone by now, the store was opened again, and no newer image came in
+// between.
+func TestCompact_DroppedEntryDoesNotComeBack(t *testing.T) {
+	c := withClearedEntry(t)
+	commit(t, c.Store)
+	c.reopen()
+	pace(c.Store, never)
+	c.writeAfterRestore()
 }

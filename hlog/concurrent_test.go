@@ -13,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -381,7 +382,7 @@ func TestRMW_CallbackBlocks(t *testing.T) {
 				close(inside)
 				<-leave
 			})
-			time.Sleep(time.Millisecond)
+			testkit.Pause(time.Millisecond)
 			return append(old, 9)
 		})
 	}()

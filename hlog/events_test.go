@@ -14,6 +14,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // watcher counts the events of a store. It knows the callbacks by their names in Events, so that none is forgotten.
@@ -62,11 +63,7 @@ func (w *watcher) count(name string) int {
 // await returns when an event has been told of.
 func (w *watcher) await(t *testing.T, name string) {
 	t.Helper()
-	for began := time.Now(); w.count(name) == 0; time.Sleep(time.Millisecond) {
-		if time.Since(began) > time.Minute {
-			t.Fatalf("no %s", name)
-		}
-	}
+	eventually(t, name, func() bool { return w.count(name) > 0 })
 }
 
 // eventful has a store do everything that there is an event for.
@@ -103,11 +100,7 @@ func eventful(t *testing.T, s *Store, disk *fsx.ErrFS, w *watcher) {
 		defer y.Close()
 		spill(t, y, 2*MinMemoryBytes)
 	})
-	within(t, "the writer, in another way than it should", func() {
-		for s.Metrics().StallCount == 0 {
-			time.Sleep(time.Millisecond)
-		}
-	})
+	eventually(t, "the writer to wait for a page", func() bool { return s.Metrics().StallCount > 0 })
 	slow.Open()
 	writer.Wait()
 	w.await(t, "Stalled")
@@ -278,9 +271,8 @@ func TestEvents_NothingBeforeStart(t *testing.T) {
 	n.indexGrown(128)
 	n.stalled(time.Second)
 	n.stalled(time.Millisecond)
-	time.Sleep(10 * time.Millisecond)
-	if len(w.calls) > 0 {
-		t.Error(w.calls)
+	if testkit.Stands(").run(", "created by", "hlog.(*notifier)") || len(w.calls) > 0 {
+		t.Errorf("before start there is a goroutine, or one has called: %v", w.calls)
 	}
 	n.start()
 	n.close()

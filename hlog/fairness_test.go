@@ -6,6 +6,8 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // One updater sleeps in its callback; others hammer the same key. It must get through, and nothing is lost.
@@ -43,7 +45,7 @@ func TestRMW_SlowCallbackIsNotStarved(t *testing.T) {
 	x := s.NewSession()
 	for range slow {
 		err := x.RMW(key, func(old []byte) []byte {
-			time.Sleep(100 * time.Microsecond)
+			testkit.Pause(100 * time.Microsecond)
 			return inc(old)
 		})
 		if err != nil {

@@ -5,7 +5,8 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // While the store goes back to a version, the versions that it has gone on to since are purged. Log of theirs that the
@@ -35,14 +36,9 @@ func TestRestore_VersionInBetweenIsPurgedMeanwhile(t *testing.T) {
 	files.set(func(name string) {
 		if strings.HasSuffix(name, ".seg") && !once.Swap(true) {
 			go func() { purged <- s.Purge(ctx, second) }()
-			for _, err := s.versions.Manifest(second); err == nil; _, err = s.versions.Manifest(second) {
-				time.Sleep(time.Millisecond)
-			}
-			select {
-			case err := <-purged: // and collected
-				purged <- err
-			case <-time.After(100 * time.Millisecond): // it waits with that, as it should
-			}
+			eventually(t, "the purge, or its wait with the files", func() bool {
+				return len(purged) > 0 || testkit.Stands("[sync.Mutex.Lock", ").Purge(", ").collect(")
+			})
 		}
 	})
 	_, err := s.Restore(ctx, first)

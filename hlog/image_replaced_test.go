@@ -6,10 +6,10 @@ import (
 	"strings"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // openHookFS calls a hook before a file is opened, once.
@@ -65,10 +65,10 @@ func imaged(t *testing.T, fs fsx.FS) *Store {
 // newImage gives the current version a newer image than old, and what that replaces to the collection.
 func newImage(t *testing.T, s *Store, old uint64) {
 	pace(s, 1)
-	for s.versions.Current().Image.ID == old {
+	eventually(t, "a newer image", func() bool {
 		s.writeImageIfDue() // unless the background does
-		time.Sleep(time.Millisecond)
-	}
+		return s.versions.Current().Image.ID != old
+	})
 	pace(s, never)
 	if err := s.collect(); err != nil {
 		t.Error(err)
@@ -114,10 +114,9 @@ func TestRestore_ImageReplacedMeanwhile(t *testing.T) {
 				defer close(ended)
 				newImage(t, s, old)
 			}()
-			select { // it may have to wait for the restore
-			case <-ended:
-			case <-time.After(200 * time.Millisecond):
-			}
+			eventually(t, "the collection, or its wait for the restore", func() bool {
+				return testkit.Closed(ended) || testkit.Stands("[sync.Mutex.Lock", "hlog.newImage(", ").collect(")
+			})
 		}
 	}
 	fs.set(hook)

@@ -4,18 +4,17 @@ import (
 	"bytes"
 	"encoding/binary"
 	"math/rand/v2"
-	"runtime"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // drains runs work, which takes a first step, waits for the operations that are inside, and takes a second: while one
-// is inside, the second must not come.
-func drains(t *testing.T, s *Store, work func(), first, second func() bool) {
+// is inside, the second must not come. waiter is the function that waits.
+func drains(t *testing.T, s *Store, work func(), waiter string, first, second func() bool) {
 	t.Helper()
 	g := s.epochs.Register()
 	defer g.Release()
@@ -25,13 +24,13 @@ func drains(t *testing.T, s *Store, work func(), first, second func() bool) {
 		defer close(ended)
 		work()
 	}()
-	for !first() {
-		runtime.Gosched()
-	}
-	time.Sleep(20 * time.Millisecond) // long enough for one that does not wait
+	eventually(t, "the first step", first)
+	eventually(t, "it to wait, or the second step", func() bool {
+		return second() || testkit.Stands("[sleep", ").Synchronize(", waiter)
+	})
 	early := second()
 	g.Exit()
-	<-ended
+	within(t, "the second step", func() { <-ended })
 	if early {
 		t.Error("it has not waited for an operation that is inside")
 	}
@@ -54,7 +53,7 @@ func TestEpoch_IsDrainedBeforeTheSecondStep(t *testing.T) {
 			<-p.cutDone
 		}
 		cut.Store(true)
-	}, func() bool { return s.control.Load() != version }, cut.Load)
+	}, ").takeCut(", func() bool { return s.control.Load() != version }, cut.Load)
 }
 
 // Records are updated in place up to the moment their page becomes read-only and is written. An update that saw the
@@ -111,12 +110,14 @@ func TestCheckpoint_WaitsForTheCutBefore(t *testing.T) {
 	version := s.control.Load()
 	_, err := s.BeginCheckpoint()
 	must(t, err)
-	ended := make(chan error)
+	ended := make(chan error, 1)
 	go func() {
 		_, err := s.BeginCheckpoint()
 		ended <- err
 	}()
-	time.Sleep(20 * time.Millisecond)
+	eventually(t, "the second to wait for the cut of the first", func() bool {
+		return len(ended) > 0 || testkit.Stands("[chan receive", ").BeginCheckpoint(", ").waitCut(")
+	})
 	if now := s.control.Load(); now != version+1 {
 		t.Errorf("%d versions have begun", now-version)
 	}

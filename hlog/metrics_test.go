@@ -8,7 +8,6 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -76,11 +75,7 @@ func TestMetrics_DeadBytesBeforeTheIndexIsLoaded(t *testing.T) {
 		disk.Inject(fsx.Fault{Class: fsx.ClassRead, Match: "*.img", Nth: 4})
 		rest := disk.Inject(fsx.Fault{Class: fsx.ClassRead, Match: "*.img", Nth: 5 + loaded, Sticky: true})
 		s = mustOpen(t, "/store", o)
-		within(t, "loading of the index", func() {
-			for rest.Fired() == 0 {
-				time.Sleep(time.Millisecond)
-			}
-		})
+		eventually(t, "loading of the index", func() bool { return rest.Fired() > 0 })
 		if x := s.index().Stats(); x.Blocks < 4 || x.BlocksLoaded != loaded {
 			t.Fatalf("%d of %d blocks are loaded", x.BlocksLoaded, x.Blocks)
 		}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"testing"
-	"time"
 )
 
 func TestOpen_DefaultsAfterSmallSegments(t *testing.T) {
@@ -34,10 +33,14 @@ func TestOpen_IndexIsAsFineAsThen(t *testing.T) {
 	o := tiny()
 	s := mustOpen(t, "/store", o)
 	pairs := colliding(t, s, 40, 2)
-	for i := 0; s.index().Bits() < 10; i++ {
-		must(t, s.Set(fmt.Appendf(nil, "filler %d", i), nil))
-		must(t, s.Delete(fmt.Appendf(nil, "filler %d", i)))
-	}
+	i := 0
+	eventually(t, "the index to grow", func() bool {
+		for end := i + 1000; i < end; i++ {
+			must(t, s.Set(fmt.Appendf(nil, "filler %d", i), nil))
+			must(t, s.Delete(fmt.Appendf(nil, "filler %d", i)))
+		}
+		return s.index().Bits() >= 10
+	})
 	commit(t, s)
 	must(t, s.Compact(t.Context())) // of all that made the index grow nothing is left
 	commit(t, s)
@@ -71,11 +74,7 @@ func TestReadOnly_RefusesWrites(t *testing.T) {
 	must(t, s.Close())
 	o.ReadOnly = true
 	s = mustOpen(t, "/store", o)
-	within(t, "warming", func() { // the log has come back to memory
-		for s.log.Head() > uint64(s.current().Extents[0].Start) {
-			time.Sleep(time.Millisecond)
-		}
-	})
+	eventually(t, "the log to come back to memory", func() bool { return s.log.Head() <= uint64(s.current().Extents[0].Start) })
 	x := s.NewSession()
 	defer x.Close()
 	tab, err := NewTable[uint64, uint64](x)

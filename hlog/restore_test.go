@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // A rollbacks lets sessions that each have keys of their own count on them while the store is restored to and fro. A
@@ -45,13 +46,12 @@ type heldVersion struct {
 func (r *rollbacks) key(i, k int) []byte { return key8(i<<32 | k) }
 
 // settled returns the generation once no restore goes on.
-func (r *rollbacks) settled() int64 {
-	for {
-		if g := r.generation.Load(); g%2 == 0 || r.ended.Load() {
-			return g
-		}
-		time.Sleep(10 * time.Microsecond)
-	}
+func (r *rollbacks) settled() (g int64) {
+	eventually(r.t, "the end of a restore", func() bool {
+		g = r.generation.Load()
+		return g%2 == 0 || r.ended.Load()
+	})
+	return g
 }
 
 // session counts on the keys of session i.
@@ -136,9 +136,8 @@ func (c count) allows(targets []*heldVersion, now uint64) bool {
 
 // work waits until the sessions have counted that often, so that versions and restores have something to do.
 func (r *rollbacks) work(counts int64) {
-	for end := r.counts.Load() + counts; r.counts.Load() < end && !r.ended.Load(); {
-		time.Sleep(100 * time.Microsecond)
-	}
+	end := r.counts.Load() + counts
+	eventually(r.t, "the sessions to count", func() bool { return r.counts.Load() >= end || r.ended.Load() })
 }
 
 // count adds one to key and returns what it held.
@@ -176,7 +175,7 @@ func (r *rollbacks) count(x *Session, table *Table[[8]byte, [4]uint64], n int, k
 // linger gives restores the time to come between what some counts find and what they write.
 func linger(n int) {
 	if n/countings%16 == 0 {
-		time.Sleep(300 * time.Microsecond)
+		testkit.Pause(300 * time.Microsecond)
 	}
 }
 
@@ -272,7 +271,7 @@ func TestRestore_UnderOperations(t *testing.T) {
 		x := r.s.NewSession()
 		for i := 0; !r.ended.Load(); i++ {
 			must(t, x.Set(fmt.Appendf(nil, "spill %d", i%500), make([]byte, 1000)))
-			time.Sleep(20 * time.Microsecond)
+			testkit.Pause(20 * time.Microsecond)
 		}
 	})
 	rnd := rand.New(rand.NewPCG(1, 2))

@@ -5,11 +5,11 @@ import (
 	"maps"
 	"path/filepath"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -135,22 +135,24 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 		g.Enter()
 		a, ok = r.log.Allocate(sh.Size)
 	}
-	pace(r.Store, r.log.Tail()-r.lastRun()) // one run for all
+	before := r.lastRun()
+	pace(r.Store, r.log.Tail()-before) // one run for all
 	written := make(chan struct{})
 	go func() {
 		defer close(written)
 		r.writeRunsIfDue()
 	}()
-	select {
-	case <-written:
+	eventually(t, "a run that waits for what is being written", func() bool { // the background may have been faster to begin it
+		return r.lastRun() != before || testkit.Stands("[sleep", ").Synchronize(", ").writeRunsIfDue(")
+	})
+	if r.lastRun() != before {
 		t.Error("a run of a record that is not written yet")
-	case <-time.After(20 * time.Millisecond):
 	}
 	v := control(r.control.Load()).version()
 	record.Write(r.log.At(a), sh, word.None, v, key, value, false)
 	record.Abandon(r.log.At(a)) // no chain leads to it
 	g.Exit()
-	within(t, "the run", func() { <-written })
+	within(t, "the run", func() { <-written; r.images.wait() })
 	if to := r.lastRun(); to <= uint64(a) {
 		t.Errorf("the last run ends at %d, below %d", to, a)
 	}
@@ -175,13 +177,7 @@ func TestSweep_AfterACrash(t *testing.T) {
 	must(t, s.Close())
 	injected.Clear()
 	s = mustOpen(t, "/store", &again)
-	deadline := time.Now().Add(time.Minute)
-	for imageFiles(t, s) > referenced(t, s) {
-		if time.Now().After(deadline) {
-			t.Fatalf("%d files in images/, versions and the store need %d", imageFiles(t, s), referenced(t, s))
-		}
-		time.Sleep(time.Millisecond)
-	}
+	eventually(t, "what the crash has left to be removed", func() bool { return imageFiles(t, s) <= referenced(t, s) })
 	if left <= referenced(t, s) {
 		t.Errorf("the crash left %d files in images/, versions and the store need %d", left, referenced(t, s))
 	}

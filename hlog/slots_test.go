@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -14,6 +13,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // A slots is a load whose every lost, doubled or reordered operation shows: each value has one counter per session,
@@ -69,7 +69,7 @@ func (l *slots) run(x *Session, i int, stop func() bool) error {
 	var batch [][]byte
 	for n := 0; !stop(); n++ {
 		if l.done[i].Load() >= l.allowed.Load() {
-			time.Sleep(20 * time.Microsecond)
+			testkit.Pause(20 * time.Microsecond)
 			continue
 		}
 		if n%100 < 90 {
@@ -198,12 +198,11 @@ func (l *slots) start(t *testing.T, s *Store) (stop func()) {
 }
 
 // allow lets each session do so many operations more, and returns when the first of them have been done.
-func (l *slots) allow(n int64) {
+func (l *slots) allow(t *testing.T, n int64) {
+	t.Helper()
 	before := l.done[0].Load()
 	l.allowed.Add(n)
-	for l.done[0].Load() < before+n/2 {
-		runtime.Gosched()
-	}
+	eventually(t, "the operations that are allowed", func() bool { return l.done[0].Load() >= before+n/2 })
 }
 
 // bounded begins a checkpoint and returns how many operations of each session it holds at least and at most (G2).
@@ -250,10 +249,10 @@ func TestCheckpoint_IsAnExactPrefixOfEachSession(t *testing.T) {
 			stop := l.start(t, s)
 			var all []slotVersion
 			for n := range versions {
-				l.allow(500)
+				l.allow(t, 500)
 				p, least, most := l.bounded(t, s)
 				if n%3 == 1 { // another cut at once, and more operations
-					l.allow(200)
+					l.allow(t, 200)
 					_, err := s.BeginCheckpoint()
 					must(t, err)
 				}

@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"sync/atomic"
 	"testing"
-	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // tiny returns the smallest store there is, in a file system in memory: it spills after some thousand records.
@@ -99,16 +99,13 @@ func colliding(t testing.TB, s *Store, groups, n int) [][][]byte {
 // within fails the test with the message if f has not returned after a minute: a limit on hanging, not on speed.
 func within(t testing.TB, what string, f func()) {
 	t.Helper()
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		f()
-	}()
-	select {
-	case <-done:
-	case <-time.After(time.Minute):
-		t.Fatalf("%s hangs", what)
-	}
+	testkit.Within(t, what, f)
+}
+
+// eventually returns when ok returns true, and fails the test with the message if it has not after a minute.
+func eventually(t testing.TB, what string, ok func() bool) {
+	t.Helper()
+	testkit.Eventually(t, what, ok)
 }
 
 // readHookFS calls a hook before each read of a file, once it is set.

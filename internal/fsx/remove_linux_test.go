@@ -7,11 +7,10 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
-
-	"golang.org/x/sys/unix"
 
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/testkit"
+	"golang.org/x/sys/unix"
 )
 
 // largeFiles makes n files of so many bytes, at least largeFile.
@@ -77,12 +76,7 @@ func TestRemove_LargeFiles(t *testing.T) {
 		}
 		return leavingDepth - len(left.kernel.free)
 	}
-	for i := 0; underWay() > 0; i++ {
-		if i == 1000 {
-			t.Fatalf("%d reads never end", underWay())
-		}
-		time.Sleep(10 * time.Millisecond)
-	}
+	testkit.Eventually(t, "the end of the reads", func() bool { return underWay() == 0 })
 }
 
 // A name stands for itself: a link to a large file goes alone, and what is not a file, or must not be read, goes as well.

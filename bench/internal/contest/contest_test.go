@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 	"github.com/hybridlog/hybridlog/bench/internal/workload"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // toy is a map that dumps itself at every snapshot: an engine small enough to be right by inspection. Its faults are switched on
@@ -57,7 +58,7 @@ func (t *toy) Size() int64 { return int64(len(t.m)) }
 func (t *toy) Snapshot(version uint64) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	time.Sleep(t.slow)
+	testkit.Pause(t.slow)
 	pairs := make([][2][]byte, 0, len(t.m)) // keys are bytes, which JSON strings are not
 	for k, v := range t.m {
 		pairs = append(pairs, [2][]byte{[]byte(k), []byte(v)})
@@ -209,7 +210,7 @@ func (b begun) BeginSnapshot(v uint64) (func() error, error) {
 	if err := b.toy.Snapshot(v); err != nil {
 		return nil, err
 	}
-	return func() error { time.Sleep(time.Millisecond); return nil }, nil
+	return func() error { testkit.Pause(time.Millisecond); return nil }, nil
 }
 
 func TestDataflow_SnapshotsThatNeedNotBeWaitedFor(t *testing.T) {
@@ -266,7 +267,7 @@ func TestCopyDir_IsOfOneMoment(t *testing.T) {
 			if err = errors.Join(err, os.Rename(n+".new", n)); err != nil { // never half written
 				t.Error(err)
 			}
-			time.Sleep(3 * time.Millisecond)
+			testkit.Pause(3 * time.Millisecond)
 		}
 	}
 	put(1)

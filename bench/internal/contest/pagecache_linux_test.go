@@ -4,8 +4,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,11 +55,7 @@ func TestDropPages_FilesLeaveThePageCache(t *testing.T) {
 	}
 	stop := dropPages(dir)
 	defer stop()
-	for range 500 {
-		if resident(t, name, size) == 0 {
-			return
-		}
-		time.Sleep(10 * time.Millisecond)
+	if !testkit.Soon(func() bool { return resident(t, name, size) == 0 }) {
+		t.Errorf("%d of %d pages are still there", resident(t, name, size), before)
 	}
-	t.Errorf("%d of %d pages are still there", resident(t, name, size), before)
 }

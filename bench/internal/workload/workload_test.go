@@ -7,6 +7,8 @@ import (
 	"sort"
 	"testing"
 	"time"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 func counts(picks []uint32, keys int) []int {
@@ -286,7 +288,7 @@ func TestRun_OpenLoopChargesAStallToAllThatWereDue(t *testing.T) {
 	p := Sequence(Get, 0, 1000)
 	res := Run(context.Background(), Config{Ops: 1000, Rate: rate}, p, func(_ int, _ Op, key uint32, _ uint64) error {
 		if key == 100 {
-			time.Sleep(stall)
+			testkit.Pause(stall)
 		}
 		return nil
 	})
