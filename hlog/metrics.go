@@ -87,7 +87,7 @@ func (s *Store) Metrics() Metrics {
 		LogBegin: l.Begin(), LogHead: l.Head(), LogReadOnly: l.ReadOnly(), LogTail: l.Tail(),
 		MemoryBytes: s.opts.MemoryBytes, PageBytes: s.opts.PageBytes,
 		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(),
-		AppendedBytes: l.Tail(), FlushedBytes: l.Flushed(),
+		AppendedBytes: l.Tail(), FlushedBytes: l.Durability().Written(),
 		ColdReadCount: n.coldReads.Load(), CacheHitCount: s.cache.Hits(),
 		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
 		CheckpointTime:    time.Duration(n.checkpointNanos.all.Load()),

@@ -5,5 +5,6 @@
 //	unsafe     only in internal/mem, assembly and linkname nowhere else either
 //	atomics    typed ones only
 //	library    does not print, exit, log by itself or run at import
+//	durability how far the log is durable moves in one file, and only a restore abandons log
 //	files      formatted by gofmt and no longer than 800 lines
 package lint

@@ -222,6 +222,62 @@ func TestImports_LibraryDependsOnFourModules(t *testing.T) {
 	}
 }
 
+// What the log has made durable, and what was lost, moves in one file: the rule for a sync that failed (D6) stands there and
+// nowhere else. Outside of the room the compiler sees to it, but for what a store may abandon: only a restore does.
+func TestDurability_MovesInOneFile(t *testing.T) {
+	const room, home = "hlog/internal/reclog", "hlog/internal/reclog/durability.go"
+	all := sources(t)
+	fields, restores := durabilityFields(t, all, home), false
+	for _, s := range all {
+		if s.isTest() || s.name == home {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			sel, ok := n.(*ast.SelectorExpr)
+			if !ok {
+				return true
+			}
+			of, _ := sel.X.(*ast.SelectorExpr)
+			switch {
+			case path.Dir(s.name) == room && of != nil && of.Sel.Name == "durability" && slices.Contains(fields, sel.Sel.Name):
+				s.errorf(t, sel.Pos(), "only %s touches %s of a Durability", home, sel.Sel.Name)
+			case s.top() == "hlog" && of != nil && of.Sel.Name == "log" && sel.Sel.Name == "Abandon":
+				if restores = true; s.name != "hlog/restore.go" {
+					s.errorf(t, sel.Pos(), "only a restore abandons log")
+				}
+			}
+			return true
+		})
+	}
+	if !restores {
+		t.Error("no restore abandons log: the rule holds for nothing")
+	}
+}
+
+// durabilityFields returns the names of the fields of the type Durability, which is in the file home.
+func durabilityFields(t *testing.T, all []*source, home string) (names []string) {
+	t.Helper()
+	for _, s := range all {
+		if s.name != home {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if spec, ok := n.(*ast.TypeSpec); ok && spec.Name.Name == "Durability" {
+				for _, f := range spec.Type.(*ast.StructType).Fields.List {
+					for _, name := range f.Names {
+						names = append(names, name.Name)
+					}
+				}
+			}
+			return true
+		})
+	}
+	if len(names) == 0 {
+		t.Fatalf("%s has no type Durability with fields", home)
+	}
+	return names
+}
+
 func TestUnsafe_OnlyInMem(t *testing.T) {
 	const home = "internal/mem"
 	for _, s := range sources(t) {

@@ -32,10 +32,13 @@
 //	    made durable for a version is written again.
 //	D4  Pieces are counted as flushed in the order of the log, each when it and all before it have been written. When
 //	    a flush returns none is on its way: neither a buffer nor a frame is in use.
-//
-// A sync that has failed is never made good by a later one: the system may have dropped what it was to write. What it
-// covered is written again, as long as it is in memory, or the log can never be made durable again ([ErrNotDurable]) until
-// its owner abandons what was lost ([Log.Abandon]).
+//	D5  What lies below [Durability.Durable] was written, then synced, and so were the names of its files after they were
+//	    made, by syncs that succeeded.
+//	D6  A sync that has failed, of a file or of the names, is never made good by a later one: the system may have dropped
+//	    what it was to write, and does not tell again. So all of it is done again before the next sync: what lies above
+//	    Durable is written once more, and files that were made since are given their names once more. If some of it is
+//	    not in memory any more, it is lost: nothing becomes durable from then on ([ErrNotDurable]), until the owner of the
+//	    log abandons it ([Log.Abandon]).
 //
 // # From the disk
 //

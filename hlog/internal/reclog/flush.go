@@ -35,10 +35,10 @@ type piece struct {
 }
 
 // flush writes the log up to target, which lies at or below safeReadOnly and on a page or block boundary. The caller
-// Holds flushMu.
+// holds flushMu.
 func (l *Log) flush(target uint64) error {
 	f := &l.flusher
-	from := l.flushed.Load()
+	from := l.durability.Written()
 	var failed error
 	for a := from; a < target && failed == nil; {
 		if f.under == FlushPieces {
@@ -74,7 +74,7 @@ func (l *Log) beginPiece(from, to, target uint64) error {
 	}
 	// Room is made for all that is to come: a file that is being written would have to be waited for.
 	size := l.segments.size
-	if p.seg, err = l.segments.forWrite(from, min(target-from, size-from%size)); err != nil {
+	if p.seg, err = l.segments.forWrite(from, min(target-from, size-from%size), l.durability.making); err != nil {
 		return err
 	}
 	p.to, p.ended = to, false
@@ -95,26 +95,32 @@ func (l *Log) endPiece() error {
 			r.Owner.(*piece).ended = true
 		}
 	}
+	if p.write.Err == nil {
+		l.durability.wrote(p.to-uint64(len(p.write.P)), p.to, p.seg)
+	}
 	p.seg.release()
 	p.seg, p.write.File = nil, nil
 	f.oldest = (f.oldest + 1) % FlushPieces
 	f.under--
-	if p.write.Err == nil && l.flushed.Load() == p.to-uint64(len(p.write.P)) {
-		l.flushed.Store(p.to)
-	}
 	return p.write.Err
 }
 
 // writePiece writes [from, to) of one page, while no other piece is on its way.
 func (l *Log) writePiece(from, to uint64) error {
 	buf, err := l.copyPiece(&l.flusher.pieces[0], from, to)
-	if err == nil {
-		err = l.segments.write(buf, from)
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		l.flushed.Store(to)
+	g, err := l.segments.forWrite(from, to-from, l.durability.making)
+	if err != nil {
+		return err
 	}
-	return err
+	defer g.release()
+	if _, err := g.file.WriteAt(buf, int64(from%l.segments.size)); err != nil {
+		return err
+	}
+	l.durability.wrote(from, to, g)
+	return nil
 }
 
 // copyPiece returns [from, to) of one page as it is to stand on disk, in the buffer of p.
@@ -161,52 +167,27 @@ func (l *Log) sealPiece(buf []byte, from uint64) error {
 	return nil
 }
 
-// SyncTo writes the log up to target and makes it durable.
+// SyncTo writes the log up to target, which lies at or below SafeReadOnly on a block boundary, and makes it durable. After
+// an error it is not (D6); ErrNotDurable when it never will be.
 func (l *Log) SyncTo(target uint64) error {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
 	if err := l.flush(target); err != nil {
 		return err
 	}
-	if l.durable.Load() >= target {
-		return nil
-	}
-	upTo := l.flushed.Load()
-	if l.durable.Load() == lostDurability {
-		return fmt.Errorf("%w: %w", ErrNotDurable, l.lostTo)
-	}
-	if err := l.segments.sync(); err != nil {
-		l.rewindFlush(err)
-		return fmt.Errorf("hlog: sync of log up to %#x: %w", upTo, err)
-	}
-	l.durable.Store(upTo)
-	return nil
+	return l.durability.sync(target, l.segments, l.holdHead)
 }
 
-// lostDurability as the durable offset says that no later sync can be believed.
-const lostDurability = 1
-
-// rewindFlush forgets what was written since the last sync that succeeded: the system may have dropped it, and a
-// later sync would not tell (G8). What is still in memory is written again; if some of it is not, the log can never
-// be durable again. cause is what the sync failed with. The caller holds flushMu.
-func (l *Log) rewindFlush(cause error) {
+// holdHead keeps the pager from moving the head until release is called.
+func (l *Log) holdHead() (head uint64, release func()) {
 	l.pageMu.Lock()
-	defer l.pageMu.Unlock()
-	d := l.durable.Load()
-	if l.head.Load() > d {
-		l.lostTo = cause
-		l.durable.Store(lostDurability)
-		return
-	}
-	l.flushed.Store(d)
+	return l.head.Load(), l.pageMu.Unlock
 }
 
-// Abandon gives up what was written since the last sync, also what is only in memory: it never has to reach the disk. The
-// owner goes back to what was committed, and no operation runs.
+// Abandon gives up what was written since the last sync that succeeded, also what is only in memory: it never has to reach
+// the disk. The owner goes back to what is durable, and no operation runs.
 func (l *Log) Abandon() {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
-	tail := l.tail.Load()
-	l.flushed.Store(tail)
-	l.durable.Store(tail)
+	l.durability.abandon(l.tail.Load())
 }

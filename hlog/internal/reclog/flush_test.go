@@ -19,9 +19,8 @@ func TestFlush_UpToThePieceThatFails(t *testing.T) {
 		failing := fsx.NewErr(disk)
 		k := newKitOn(t, 16, failing, "/log")
 		k.fill(8*kitPage + kitPage/2)
-		target, _ := k.AlignTail(0)
-		k.ShiftReadOnly(target)
-		want := k.Flushed()
+		target := k.cut()
+		want := k.Durability().Written()
 		for range nth - 1 {
 			want = k.pageEnd(want)
 		}
@@ -29,21 +28,21 @@ func TestFlush_UpToThePieceThatFails(t *testing.T) {
 		if err := k.SyncTo(target); !errors.Is(err, syscall.EIO) {
 			t.Fatalf("write %d fails: %v", nth, err)
 		}
-		if got := k.Flushed(); got != want {
+		if got := k.Durability().Written(); got != want {
 			t.Errorf("write %d fails: flushed up to %#x, want %#x", nth, got, want)
 		}
 		injected.Clear()
 		must(t, k.SyncTo(target))
-		if n := count(t, kitSegments(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), "/log"), target); n != k.n {
+		if n := count(t, kitSegments(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), "/log"), uint64(word.FirstAddress), target); n != k.n {
 			t.Errorf("write %d failed: %d records are durable, of %d", nth, n, k.n)
 		}
 	}
 }
 
-// count returns how many records the segments have up to address to.
-func count(t *testing.T, s *Segments, to uint64) (n uint64) {
+// count returns how many records the segments have in [from, to).
+func count(t *testing.T, s *Segments, from, to uint64) (n uint64) {
 	t.Helper()
-	must(t, s.NewWalker().Walk(context.Background(), uint64(word.FirstAddress), to, func(word.Address, record.Bytes, record.Shape, bool) (bool, error) {
+	must(t, s.NewWalker().Walk(context.Background(), from, to, func(word.Address, record.Bytes, record.Shape, bool) (bool, error) {
 		n++
 		return true, nil
 	}))

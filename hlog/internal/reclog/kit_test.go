@@ -112,6 +112,13 @@ func (k *kit) fill(bytes int) {
 	}
 }
 
+// cut ends the log on a block boundary, and returns where.
+func (k *kit) cut() uint64 {
+	target, _ := k.AlignTail(0)
+	k.ShiftReadOnly(target)
+	return target
+}
+
 // evict writes until nothing that was written before is in memory.
 func (k *kit) evict() {
 	k.t.Helper()

@@ -47,15 +47,12 @@ type Log struct {
 	mutableFraction float64
 	hooks           Hooks
 
-	flushed atomic.Uint64 // [.., flushed) is written to segments
-	durable atomic.Uint64 // [.., durable) is synced
-
-	flushMu lock.Mutex[lock.Flush] // one flush, or sync, at a time
-	pageMu  lock.Mutex[lock.Page]  // one change of regions at a time
-	quiet   uint64                 // end of the page that the log began in: until the tail leaves it, no more pages are opened
-	huge    bool                   // of pageMu: huge pages have been asked for
-	flusher flusher                // of flushMu
-	lostTo  error                  // of flushMu: the sync after which durable is lostDurability
+	flushMu    lock.Mutex[lock.Flush] // one flush, or sync, at a time
+	flusher    flusher                // of flushMu
+	durability Durability             // of flushMu
+	pageMu     lock.Mutex[lock.Page]  // one change of regions at a time
+	quiet      uint64                 // end of the page that the log began in: until the tail leaves it, no more pages are opened
+	huge       bool                   // of pageMu: huge pages have been asked for
 
 	waitMu   lock.Mutex[lock.Leaf]
 	waitCond sync.Cond
@@ -149,8 +146,7 @@ func (l *Log) place(tail uint64) {
 	l.head.Store(tail)
 	l.safeReadOnly.Store(tail)
 	l.readOnly.Store(tail)
-	l.flushed.Store(tail)
-	l.durable.Store(tail)
+	l.durability.start(tail)
 	l.tail.Store(tail)
 	l.limit.Store(l.pageStart(tail) + l.aheadPages(l.windowPages())*l.pageBytes)
 	l.quiet = l.pageEnd(tail)
@@ -335,6 +331,9 @@ func (l *Log) StopPager() {
 
 // CloseQueues gives back what the log reads and writes with. Later reads are plain calls; nothing is flushed any more.
 func (l *Log) CloseQueues() error {
+	l.flushMu.Lock()
+	l.durability.drop()
+	l.flushMu.Unlock()
 	var reads, writes error
 	var wg sync.WaitGroup
 	wg.Go(func() { reads = l.singles.close() }) // the kernel takes its time over each

@@ -101,7 +101,7 @@ func (l *Log) pass() (moved bool, err error) {
 func (l *Log) openPages(wantLimit, wantHead, window uint64) (opened bool, err error) {
 	l.pageMu.Lock()
 	defer l.pageMu.Unlock()
-	l.evict(min(wantHead, l.pageStart(l.flushed.Load())), window)
+	l.evict(min(wantHead, l.pageStart(l.durability.Written())), window)
 	limit := min(wantLimit, l.pageStart(l.head.Load())+window*l.pageBytes)
 	limit = min(limit, lastLimit)
 	if l.tail.Load() >= lastLimit-2*l.pageBytes {
@@ -131,13 +131,13 @@ func (l *Log) wantHuge() {
 // flushSome writes read-only pages: those below need, and a few more, so that pages can be opened in between. What is
 // not needed yet can wait for a flush or a sync that is under way; the next page asks again.
 func (l *Log) flushSome(need uint64) (moved bool, err error) {
-	if l.flushed.Load() < need {
+	if l.durability.Written() < need {
 		l.flushMu.Lock()
 	} else if !l.flushMu.TryLock() {
 		return false, nil
 	}
 	defer l.flushMu.Unlock()
-	from := l.flushed.Load()
+	from := l.durability.Written()
 	to := min(l.pageStart(l.safeReadOnly.Load()), max(need, l.pageStart(from)+2*FlushPieces*l.pageBytes))
 	if to <= from {
 		return false, nil

@@ -13,7 +13,7 @@ func TestPager_OpensPagesWhileAFlushIsUnderWay(t *testing.T) {
 	k.fill(2 * pages * kitPage) // memory is full
 	must(t, k.turn())           // and half of it written
 	k.flushMu.Lock()
-	written := k.Flushed()
+	written := k.Durability().Written()
 	k.fill(pages / 4 * kitPage)
 	for { // up to where the pager would have to wait for the flusher
 		window := k.windowPages()
@@ -32,7 +32,7 @@ func TestPager_OpensPagesWhileAFlushIsUnderWay(t *testing.T) {
 	go func() { turned <- k.turn() }()
 	k.flushMu.Unlock()
 	must(t, <-turned)
-	if k.Flushed() == written {
+	if k.Durability().Written() == written {
 		t.Error("nothing was written when the flusher was free")
 	}
 	k.fill(pages * kitPage)

@@ -39,8 +39,8 @@ func (l *Log) PageBytes() int { return int(l.pageBytes) }
 // FrameBytes returns how many bytes of frames are in use.
 func (l *Log) FrameBytes() int64 { return int64(l.limit.Load() - l.pageStart(l.head.Load())) }
 
-// Flushed returns the address below which the log is written to segments.
-func (l *Log) Flushed() uint64 { return l.flushed.Load() }
+// Durability returns how far the log has got on its way to the disk. It goes on moving.
+func (l *Log) Durability() *Durability { return &l.durability }
 
 // Segments returns the files of the log.
 func (l *Log) Segments() *Segments { return l.segments }

@@ -1,13 +1,11 @@
 package reclog
 
 import (
-	"cmp"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"math/bits"
-	"slices"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -39,20 +37,13 @@ type Segments struct {
 	mu     lock.RWMutex[lock.Segments]
 	open   map[uint64]*segment
 	closed bool
-	// dirDirty tells that a file was created and its directory not yet synced; fresh are those that were.
-	dirDirty bool
-	fresh    []uint64
-	// namesLost tells that syncing the directory failed: a later sync says nothing about the names of then.
-	namesLost bool
 }
 
 // segment is one open file. It is closed when it was forgotten and its last user has returned it.
 type segment struct {
-	file  fsx.File
-	name  string
-	refs  atomic.Int64  // users, plus one while it is in the table
-	size  atomic.Uint64 // allocated bytes
-	dirty atomic.Bool   // written since the last sync
+	file fsx.File
+	refs atomic.Int64  // users, plus one while it is in the table
+	size atomic.Uint64 // allocated bytes
 }
 
 // SegmentsConfig says where segments are and how they are opened.
@@ -67,16 +58,15 @@ type SegmentsConfig struct {
 
 // NewSegments returns the segments of a log. None is opened before it is used.
 func NewSegments(c SegmentsConfig) *Segments {
-	// A process that was killed may have created files without having synced their directory.
-	return &Segments{fs: c.FS, dir: c.Dir, path: c.Path, size: uint64(c.Bytes), writable: c.Writable, created: c.Created,
-		open: map[uint64]*segment{}, dirDirty: c.Writable}
+	return &Segments{fs: c.FS, dir: c.Dir, path: c.Path, size: uint64(c.Bytes), writable: c.Writable, created: c.Created, open: map[uint64]*segment{}}
 }
 
 // Bytes returns how many bytes of log a segment holds, a power of two.
 func (s *Segments) Bytes() uint64 { return s.size }
 
-// acquire returns segment n with a reference. It creates the file if create is set.
-func (s *Segments) acquire(n uint64, create bool) (*segment, error) {
+// acquire returns segment n with a reference. If there is no such file it makes one, after having told making, unless
+// that is nil.
+func (s *Segments) acquire(n uint64, making func(n uint64)) (*segment, error) {
 	s.mu.RLock()
 	g := s.open[n]
 	if g != nil {
@@ -86,10 +76,10 @@ func (s *Segments) acquire(n uint64, create bool) (*segment, error) {
 	if g != nil {
 		return g, nil
 	}
-	return s.openSegment(n, create)
+	return s.openSegment(n, making)
 }
 
-func (s *Segments) openSegment(n uint64, create bool) (*segment, error) {
+func (s *Segments) openSegment(n uint64, making func(n uint64)) (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -105,8 +95,8 @@ func (s *Segments) openSegment(n uint64, create bool) (*segment, error) {
 		flag |= fsx.Write
 	}
 	f, err := s.fs.Open(name, flag)
-	if create && errors.Is(err, fs.ErrNotExist) {
-		s.dirDirty, s.fresh = true, append(s.fresh, n) // also when this fails: the file may be there all the same
+	if making != nil && errors.Is(err, fs.ErrNotExist) {
+		making(n)
 		if f, err = s.fs.Open(name, flag|fsx.Create); err == nil {
 			s.created(name)
 		}
@@ -120,7 +110,7 @@ func (s *Segments) openSegment(n uint64, create bool) (*segment, error) {
 		return nil, err
 	}
 	s.closeSome()
-	g := &segment{file: f, name: name}
+	g := &segment{file: f}
 	g.size.Store(uint64(size))
 	g.refs.Store(2)
 	s.open[n] = g
@@ -130,14 +120,14 @@ func (s *Segments) openSegment(n uint64, create bool) (*segment, error) {
 // maxOpen bounds how many segment files are kept open.
 const maxOpen = 1024
 
-// closeSome closes files that nobody is using when many are open. Those that were written wait for their sync. The
-// caller holds mu: nobody else takes a reference.
+// closeSome closes files that nobody is using when many are open; Durability uses those that were written, until their
+// sync. The caller holds mu: nobody else takes a reference.
 func (s *Segments) closeSome() {
 	for n, g := range s.open {
 		if len(s.open) < maxOpen {
 			return
 		}
-		if g.refs.Load() == 1 && !g.dirty.Load() {
+		if g.refs.Load() == 1 {
 			delete(s.open, n)
 			g.release()
 		}
@@ -150,21 +140,10 @@ func (g *segment) release() {
 	}
 }
 
-// write writes b, a multiple of BlockBytes, at log offset a; the bytes lie in one segment.
-func (s *Segments) write(b []byte, a uint64) error {
-	g, err := s.forWrite(a, uint64(len(b)))
-	if err != nil {
-		return err
-	}
-	defer g.release()
-	_, err = g.file.WriteAt(b, int64(a%s.size))
-	return err
-}
-
 // forWrite returns the segment of n bytes at log offset a, which are about to be written, with a reference and with room
-// for them.
-func (s *Segments) forWrite(a, n uint64) (*segment, error) {
-	g, err := s.acquire(a/s.size, true)
+// for them; making is as for acquire.
+func (s *Segments) forWrite(a, n uint64, making func(n uint64)) (*segment, error) {
+	g, err := s.acquire(a/s.size, making)
 	if err != nil {
 		return nil, err
 	}
@@ -172,7 +151,6 @@ func (s *Segments) forWrite(a, n uint64) (*segment, error) {
 		g.release()
 		return nil, err
 	}
-	g.dirty.Store(true)
 	return g, nil
 }
 
@@ -197,68 +175,6 @@ func (s *Segments) grow(g *segment, a, n uint64) error {
 		}
 	}
 	g.size.Store(want)
-	g.dirty.Store(true)
-	return nil
-}
-
-// sync makes all that was written durable.
-func (s *Segments) sync() error {
-	s.mu.RLock()
-	var dirty []*segment
-	for _, g := range s.open {
-		if g.dirty.Load() {
-			g.refs.Add(1)
-			dirty = append(dirty, g)
-		}
-	}
-	s.mu.RUnlock()
-	slices.SortFunc(dirty, func(a, b *segment) int { return cmp.Compare(a.name, b.name) }) // so that a run replays
-	var first error
-	for _, g := range dirty {
-		g.dirty.Store(false)
-		if err := g.file.Sync(); err != nil {
-			g.dirty.Store(true)
-			first = errors.Join(first, err)
-		}
-		g.release()
-	}
-	if first != nil {
-		return first
-	}
-	return s.syncDir()
-}
-
-func (s *Segments) syncDir() error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if !s.dirDirty {
-		return nil
-	}
-	if s.namesLost {
-		if err := s.renameFresh(); err != nil {
-			return err
-		}
-	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		s.namesLost = true
-		return err
-	}
-	s.dirDirty, s.fresh, s.namesLost = false, nil, false
-	return nil
-}
-
-// renameFresh gives the new files their names once more. No version refers to them yet. The caller holds mu.
-func (s *Segments) renameFresh() error {
-	for _, n := range s.fresh {
-		name := s.path(n)
-		err := s.fs.Rename(name, name+fsx.TempSuffix)
-		if err == nil || errors.Is(err, fs.ErrNotExist) { // dropped since, or half-way through this before
-			err = s.fs.Rename(name+fsx.TempSuffix, name)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-	}
 	return nil
 }
 
@@ -275,7 +191,7 @@ func (s *Segments) readAt(b []byte, a uint64) (int, error) {
 
 // forRead returns the segment of log offset a, with a reference.
 func (s *Segments) forRead(a uint64) (*segment, error) {
-	g, err := s.acquire(a/s.size, false)
+	g, err := s.acquire(a/s.size, nil)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = &fsx.CorruptionError{File: s.path(a / s.size), Reason: "log segment is missing"}
 	}

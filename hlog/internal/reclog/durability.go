@@ -1,0 +1,170 @@
+package reclog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"slices"
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/invariant"
+)
+
+// Durability is how far the log has got on its way to the disk, and what was lost there. Nothing else knows, and only the
+// methods in this file move it: a piece that was written, a sync, a sync that failed, and an owner who abandons the log
+// that is not durable (D5, D6).
+//
+//	            durable           written           tail
+//	-- synced ---->|-- written ----->|-- in memory -->|
+//
+// Written, Durable and Lost may be called from any goroutine; the others by whoever holds flushMu.
+type Durability struct {
+	written atomic.Uint64
+	durable atomic.Uint64
+	lost    atomic.Pointer[error] // why nothing becomes durable any more; nil: nothing is lost
+
+	files []*segment // what [durable, written) was written to, with a reference to each, in the order of the log
+
+	namesDue bool     // a file was made since the names were synced
+	made     []uint64 // the segments that were
+	again    bool     // a sync has failed since: their names have to be given once more (D6)
+}
+
+// Written returns the address below which the log is written to segments.
+func (d *Durability) Written() uint64 { return d.written.Load() }
+
+// Durable returns the address below which the log is durable.
+func (d *Durability) Durable() uint64 { return d.durable.Load() }
+
+// Lost returns nil, or the error of the sync that failed when what it covered was not in memory any more: nothing becomes
+// durable until that is abandoned.
+func (d *Durability) Lost() error {
+	if cause := d.lost.Load(); cause != nil {
+		return *cause
+	}
+	return nil
+}
+
+// start says that all below tail is durable, and that files may be there whose names were never synced: a process that
+// was killed may have made them.
+func (d *Durability) start(tail uint64) {
+	d.abandon(tail)
+	d.namesDue = true
+}
+
+// making says that segment n is about to be made. It may be there after a call that has failed, too.
+func (d *Durability) making(n uint64) {
+	d.namesDue = true
+	d.made = append(d.made, n)
+}
+
+// wrote says that [from, to) was written to file g. It counts if all before it does (D4).
+func (d *Durability) wrote(from, to uint64, g *segment) {
+	if d.written.Load() != from {
+		return
+	}
+	if d.lost.Load() == nil && !slices.Contains(d.files, g) {
+		g.refs.Add(1)
+		d.files = append(d.files, g)
+	}
+	d.written.Store(to)
+}
+
+// sync makes what is written durable, unless the log is durable up to target, which is written. hold keeps the head of the
+// log where it is until release is called.
+func (d *Durability) sync(target uint64, s *Segments, hold func() (head uint64, release func())) error {
+	if d.durable.Load() >= target {
+		return nil
+	}
+	if cause := d.Lost(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrNotDurable, cause)
+	}
+	to := d.written.Load()
+	if invariant.Enabled {
+		invariant.Check(to >= target, "D5: sync up to %#x, written up to %#x", target, to)
+	}
+	err := d.syncFiles()
+	if err == nil {
+		err = d.syncNames(s)
+	}
+	if err != nil {
+		head, release := hold()
+		d.fail(err, head)
+		release()
+		return fmt.Errorf("hlog: sync of log up to %#x: %w", to, err)
+	}
+	d.drop()
+	d.again = false
+	d.durable.Store(to)
+	return nil
+}
+
+// fail is what follows from a sync that failed with cause (D6). The log is in memory from head on, which does not move
+// meanwhile.
+func (d *Durability) fail(cause error, head uint64) {
+	d.again = true
+	durable := d.durable.Load()
+	if head <= durable {
+		d.written.Store(durable)
+		return
+	}
+	d.lost.Store(&cause)
+	d.drop()
+}
+
+// abandon gives up all that is not durable, up to tail, where the log goes on.
+func (d *Durability) abandon(tail uint64) {
+	d.drop()
+	d.lost.Store(nil)
+	d.written.Store(tail)
+	d.durable.Store(tail)
+}
+
+// drop gives back the files.
+func (d *Durability) drop() {
+	for _, g := range d.files {
+		g.release()
+	}
+	clear(d.files)
+	d.files = d.files[:0]
+}
+
+func (d *Durability) syncFiles() (first error) {
+	for _, g := range d.files {
+		first = errors.Join(first, g.file.Sync())
+	}
+	return first
+}
+
+// syncNames syncs the directory of the segments if any was made.
+func (d *Durability) syncNames(s *Segments) error {
+	if !d.namesDue {
+		return nil
+	}
+	if d.again {
+		if err := nameAgain(s, d.made); err != nil {
+			return err
+		}
+	}
+	if err := s.fs.SyncDir(s.dir); err != nil {
+		return err
+	}
+	d.namesDue, d.made = false, nil
+	return nil
+}
+
+// nameAgain gives segments that were made their names once more. No version refers to them yet.
+func nameAgain(s *Segments, made []uint64) error {
+	for _, n := range made {
+		name := s.path(n)
+		err := s.fs.Rename(name, name+fsx.TempSuffix)
+		if err == nil || errors.Is(err, fs.ErrNotExist) { // removed since, or half-way through this before
+			err = s.fs.Rename(name+fsx.TempSuffix, name)
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,87 @@
+package reclog
+
+import (
+	"errors"
+	"syscall"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// What a sync that failed has covered, the bytes of a segment or the names of new ones, is done again before the next one:
+// that it succeeds would say nothing about what was dropped (D6).
+func TestSync_DoesAgainWhatOneThatFailedHasCovered(t *testing.T) {
+	for _, match := range []string{"*.seg", "/log"} {
+		disk := fsx.NewCrash(fsx.CrashOptions{Direct: true})
+		k := newKitOn(t, 64, disk, "/log")
+		k.fill(kitSegment + kitPage) // two segments, all of it in memory
+		target := k.cut()
+		disk.FailSync(fsx.SyncFailOnce, match)
+		if err := k.SyncTo(target); !errors.Is(err, syscall.EIO) || errors.Is(err, ErrNotDurable) {
+			t.Fatalf("%s: the sync that fails: %v", match, err)
+		}
+		if d := k.Durability(); d.Durable() >= target || d.Lost() != nil {
+			t.Fatalf("%s: durable up to %#x, lost: %v", match, d.Durable(), d.Lost())
+		}
+		disk.FailSync(fsx.SyncHonest, "")
+		must(t, k.SyncTo(target))
+		if got := k.Durability().Durable(); got < target {
+			t.Fatalf("%s: durable up to %#x, not %#x", match, got, target)
+		}
+		if n := count(t, kitSegments(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), "/log"), uint64(word.FirstAddress), target); n != k.n {
+			t.Errorf("%s: %d records are durable, of %d", match, n, k.n)
+		}
+	}
+}
+
+// If some of it has left memory, nothing becomes durable any more, until that is abandoned (D6).
+func TestSync_LostUntilAbandoned(t *testing.T) {
+	for _, match := range []string{"*.seg", "/log"} {
+		disk := fsx.NewCrash(fsx.CrashOptions{Direct: true})
+		k := newKitOn(t, 16, disk, "/log")
+		k.fill(kitPage)
+		durable := k.cut()
+		must(t, k.SyncTo(durable))
+		k.fill(2 * kitSegment) // more than memory holds, and a new segment
+		disk.FailSync(fsx.SyncFailOnce, match)
+		if err := k.SyncTo(k.cut()); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("%s: the sync that fails: %v", match, err)
+		}
+		disk.FailSync(fsx.SyncHonest, "")
+		for range 2 {
+			k.fill(kitPage)
+			if err := k.SyncTo(k.cut()); !errors.Is(err, ErrNotDurable) || !errors.Is(err, syscall.EIO) {
+				t.Fatalf("%s: the one after it: %v", match, err)
+			}
+		}
+		if d := k.Durability(); d.Durable() < durable || d.Durable() > durable+BlockBytes || !errors.Is(d.Lost(), syscall.EIO) {
+			t.Errorf("%s: durable up to %#x, want %#x; lost: %v", match, d.Durable(), durable, d.Lost())
+		}
+		from := k.cut()
+		k.Abandon()
+		k.n = 0
+		k.fill(kitPage)
+		target := k.cut()
+		must(t, k.SyncTo(target))
+		clone := kitSegments(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), "/log")
+		if n := count(t, clone, from, target); n != k.n {
+			t.Errorf("%s: %d records are durable since, of %d", match, n, k.n)
+		}
+	}
+}
+
+// A log that is closed uses no file any more.
+func TestCloseQueues_GivesFilesBack(t *testing.T) {
+	k := newKit(t, 16)
+	k.fill(2 * kitSegment)
+	if len(k.durability.files) == 0 {
+		t.Fatal("no file waits for its sync")
+	}
+	must(t, k.CloseQueues())
+	for n, g := range k.segments.open {
+		if refs := g.refs.Load(); refs != 1 {
+			t.Errorf("segment %d has %d users", n, refs-1)
+		}
+	}
+}
