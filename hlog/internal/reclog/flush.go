@@ -23,6 +23,7 @@ type flusher struct {
 	under  int // on their way, or ended and not yet counted
 	done   []*fsx.Request
 	one    []*fsx.Request // for Submit
+	teller teller         // without a sink, it tells nobody
 }
 
 // piece is a stretch of log that is being written, from a copy.
@@ -39,6 +40,9 @@ type piece struct {
 func (l *Log) flush(target uint64) error {
 	f := &l.flusher
 	from := l.durability.Written()
+	if f.teller.sink != nil && from < target {
+		f.teller.begin(from)
+	}
 	var failed error
 	for a := from; a < target && failed == nil; {
 		if f.under == FlushPieces {
@@ -133,9 +137,10 @@ func (l *Log) copyPiece(p *piece, from, to uint64) ([]byte, error) {
 	return buf, l.sealPiece(buf, from)
 }
 
-// sealPiece gives every record of a copied piece of log its checksum and clears what fillers cover.
+// sealPiece gives every record of a copied piece of log its checksum, clears what fillers cover, and tells the sink.
 func (l *Log) sealPiece(buf []byte, from uint64) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
+	t := &l.flusher.teller
 	for off := 0; off < len(buf); {
 		m := record.Bytes(buf[off:])
 		k := m.Link()
@@ -150,16 +155,23 @@ func (l *Log) sealPiece(buf []byte, from uint64) error {
 			// Never from outside: memory is not as this package left it.
 			return fmt.Errorf("hlog: log at %#x is not a record", from+uint64(off))
 		}
+		st := m.State()
+		if t.sink != nil {
+			t.add(word.Address(from+uint64(off)), m[:n], k, st)
+		}
 		m[:n].SetCheck(word.Address(from + uint64(off)))
 		if invariant.Enabled {
 			invariant.Check(m[:n].Verify(word.Address(from+uint64(off))), "W3: record at %#x does not verify", from+uint64(off))
 		}
 		off += n
 		records++
-		if m.State().Tombstone() {
+		if st.Tombstone() {
 			tombstones++
 		}
 		bytes += int64(n)
+	}
+	if t.sink != nil {
+		t.tell(from + uint64(len(buf)))
 	}
 	l.flushedRecords.Add(records)
 	l.flushedBytes.Add(bytes)

@@ -7,6 +7,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -44,6 +46,12 @@ func newKit(t testing.TB, pages int) *kit {
 }
 
 func newKitOn(t testing.TB, pages int, fsys fsx.FS, dir string) *kit {
+	return newKitTelling(t, pages, fsys, dir, nil)
+}
+
+func kitHash(key []byte) uint64 { return xxh3.Hash(key) }
+
+func newKitTelling(t testing.TB, pages int, fsys fsx.FS, dir string, sink Sink) *kit {
 	t.Helper()
 	must(t, fsys.MkdirAll(dir))
 	must(t, fsys.SyncDir(filepath.Dir(dir)))
@@ -54,6 +62,7 @@ func newKitOn(t testing.TB, pages int, fsys fsx.FS, dir string) *kit {
 	k.Log, err = New(Config{
 		PageBytes: kitPage, RingBytes: k.frames, MutableFraction: 0.5, Begin: uint64(word.FirstAddress), Tail: uint64(word.FirstAddress),
 		Segments: segments, Epochs: epochs,
+		Sink: sink, Hash: kitHash,
 		Hooks: Hooks{FrameBytes: func() int64 { return k.frames }, Spilled: func() {}, Stalled: func(time.Duration) {}, Grown: func() {}},
 	})
 	must(t, err)
@@ -107,8 +116,14 @@ func (k *kit) write(n int) word.Address {
 // fill writes records until the log has grown by so many bytes.
 func (k *kit) fill(bytes int) {
 	k.t.Helper()
+	k.fillWith(bytes, 1000)
+}
+
+// fillWith is fill with values of n bytes.
+func (k *kit) fillWith(bytes, n int) {
+	k.t.Helper()
 	for end := k.Tail() + uint64(bytes); k.Tail() < end; {
-		k.write(1000)
+		k.write(n)
 	}
 }
 

@@ -73,7 +73,7 @@ type Log struct {
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
 }
 
-// Config is what a log is made of. All of it but Steps is needed.
+// Config is what a log is made of. All of it but Sink, Hash and Steps is needed.
 type Config struct {
 	PageBytes       int     // size of a page, a power of two of at least BlockBytes and at most 1 << word.MaxPageBits
 	RingBytes       int64   // virtual memory for the frames; rounded up to a power of two
@@ -82,6 +82,9 @@ type Config struct {
 	Segments        *Segments
 	Epochs          *epoch.Manager
 	Hooks           Hooks
+	// Sink is told of what is flushed, with the hash of its key by Hash; nil: nobody is.
+	Sink Sink
+	Hash func(key []byte) uint64
 	// Steps does the pager's work in the goroutine that uses the log. nil: Run does it.
 	Steps *step.Work
 }
@@ -124,7 +127,7 @@ func New(c Config) (*Log, error) {
 		epochs:          c.Epochs,
 		segments:        c.Segments,
 		singles:         newGather(),
-		flusher:         flusher{queue: fsx.NewQueue(FlushPieces)},
+		flusher:         flusher{queue: fsx.NewQueue(FlushPieces), teller: newTeller(c)},
 		hooks:           c.Hooks,
 		steps:           c.Steps,
 		mutableFraction: c.MutableFraction,

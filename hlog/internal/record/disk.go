@@ -77,6 +77,14 @@ func (b Bytes) Size() int {
 // Key returns the key of the record, whose shape is sh. It shares b's memory, as Value does.
 func (b Bytes) Key(sh Shape) []byte { return b[sh.KeyOff : sh.KeyOff+sh.KeyLen] }
 
+// OnlyKey returns the key of a whole record whose shape nobody has asked for.
+func (b Bytes) OnlyKey() []byte {
+	if b.Link().Large() {
+		return b[largeHeader : largeHeader+b.sizes().KeyLen()]
+	}
+	return b[smallHeader : smallHeader+b.State().KeyLen()]
+}
+
 // Value returns the value of the record, whose shape is sh.
 func (b Bytes) Value(sh Shape) []byte { return b[sh.ValueOff : sh.ValueOff+sh.ValueLen] }
 
