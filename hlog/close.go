@@ -39,6 +39,7 @@ func (s *Store) Close() error {
 	s.cache.Resize(0)
 	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.patient.queue.Close))
 	err = errors.Join(err, s.log.Free(), s.segments.Close(), s.unlock())
+	s.memory.leave()
 	s.events.close()
 	return err
 }

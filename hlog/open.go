@@ -129,6 +129,7 @@ func (s *Store) abandon() error {
 	if x := s.index(); x != nil {
 		openedIndex{x, s.indexFiles}.Close()
 	}
+	s.memory.leave()
 	var err error
 	if s.log != nil {
 		err = errors.Join(s.log.CloseQueues(), s.log.Free())

@@ -31,6 +31,7 @@ const (
 
 	autoPageMax   = 2 << 20
 	autoPageMin   = 64 << 10
+	sharedPageMax = 128 << 10
 	pagesInBudget = 64
 )
 
@@ -42,13 +43,17 @@ type Options struct {
 	// exception: a directory that is opened with less memory than its index had before keeps the index it has.
 	MemoryBytes int64
 
+	// Shared is a budget that this store has together with others of the process; MemoryBytes, by default all of it, is
+	// then the most that this one may take of it. nil: the store has MemoryBytes for itself.
+	Shared *Budget
+
 	// MutableFraction is the share of the log's frames in which records are updated in place, above 0 and at most
 	// 0.95; the other frames are read-only, being written to disk or waiting to be used again. Default 0.9.
 	MutableFraction float64
 
 	// PageBytes is the size of a log page, the unit of flushing and eviction: a power of two from 16 KiB to 8 MiB,
 	// and at most an eighth of MemoryBytes. A key with its value must fit into one page. Default: a 64th of
-	// MemoryBytes, between 64 KiB and 2 MiB.
+	// MemoryBytes, between 64 KiB and 2 MiB, and at most 128 KiB when the budget is shared.
 	PageBytes int
 
 	// SegmentBytes is the size of a log segment file, the unit in which disk space is given back: a power of two,
@@ -104,6 +109,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.MemoryBytes == 0 {
 		r.MemoryBytes = DefaultMemoryBytes
+		if r.Shared != nil {
+			r.MemoryBytes = r.Shared.bytes
+		}
 	}
 	if r.MutableFraction == 0 {
 		r.MutableFraction = DefaultMutableFraction
@@ -123,7 +131,11 @@ func (o *Options) withDefaults() (Options, error) {
 	if r.PageBytes == 0 {
 		r.pageChosen = true
 		auto := r.MemoryBytes / pagesInBudget
-		auto = min(max(auto, autoPageMin), autoPageMax, r.SegmentBytes)
+		most := int64(autoPageMax)
+		if r.Shared != nil {
+			most = sharedPageMax // each of many stores has a few pages at the least
+		}
+		auto = min(max(auto, autoPageMin), most, r.SegmentBytes)
 		r.PageBytes = 1 << (bits.Len64(uint64(auto)) - 1)
 	}
 	return r, nil

@@ -53,6 +53,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if err != nil {
 		return err
 	}
+	s.memory.join(s.log.Kick)
 	if m != nil {
 		s.log.SetTotals(auxTotals(m.Aux))
 	}

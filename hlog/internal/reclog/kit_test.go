@@ -63,7 +63,7 @@ func newKitTelling(t testing.TB, pages int, fsys fsx.FS, dir string, sink Sink) 
 		PageBytes: kitPage, RingBytes: k.frames, MutableFraction: 0.5, Begin: uint64(word.FirstAddress), Tail: uint64(word.FirstAddress),
 		Segments: segments, Epochs: epochs,
 		Sink: sink, Hash: kitHash,
-		Hooks: Hooks{FrameBytes: func() int64 { return k.frames }, Spilled: func() {}, Stalled: func(time.Duration) {}, Grown: func() {}},
+		Hooks: Hooks{FrameBytes: func(int64, int64) int64 { return k.frames }, Spilled: func() {}, Stalled: func(time.Duration) {}, Grown: func() {}},
 	})
 	must(t, err)
 	k.guard = epochs.Register()

@@ -92,9 +92,9 @@ type Config struct {
 // Hooks are what the log asks and tells its owner. They are called from any goroutine, outside the epoch, and must not
 // wait for the log.
 type Hooks struct {
-	// FrameBytes returns how many bytes of frames may be resident now. It may change from call to call; Kick makes the log
-	// look again.
-	FrameBytes func() int64
+	// FrameBytes returns how many bytes of frames may be resident now, being told how many are, and how many would be if
+	// all of the log were. It may change from call to call; Kick makes the log look again.
+	FrameBytes func(used, wanted int64) int64
 	// Spilled says that pages have left memory.
 	Spilled func()
 	// Stalled says how long an operation has waited for a page.

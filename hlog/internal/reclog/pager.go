@@ -34,7 +34,13 @@ const (
 
 // windowPages returns how many pages may be resident.
 func (l *Log) windowPages() uint64 {
-	w := max(l.hooks.FrameBytes()/int64(l.pageBytes), minWindow)
+	tail := l.tail.Load()
+	used := l.limit.Load() - l.pageStart(l.head.Load())
+	if tail < l.quiet {
+		used = tail - l.head.Load() // the pages that place has opened are not touched yet
+	}
+	wanted := max(tail-l.begin.Load(), used)
+	w := max(l.hooks.FrameBytes(int64(used), int64(wanted))/int64(l.pageBytes), minWindow)
 	return min(uint64(w), (l.ring.Mask+1)>>l.pageBits)
 }
 

@@ -1,0 +1,141 @@
+package hlog
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
+)
+
+// loadBytes writes about n bytes of records with distinct keys from first on.
+func loadBytes(t *testing.T, s *Store, first, n int) (next int) {
+	t.Helper()
+	value := make([]byte, 1000)
+	for ; n > 0; n -= len(value) {
+		if err := s.Set(fmt.Appendf(nil, "key%08d", first), value); err != nil {
+			t.Fatal(err)
+		}
+		first++
+	}
+	return first
+}
+
+// frameBytes waits until the memory of the stores' logs stands still, and returns it.
+func frameBytes(t *testing.T, stores ...*Store) []int64 {
+	t.Helper()
+	var last []int64
+	testkit.Eventually(t, "memory comes to rest", func() bool {
+		testkit.Pause(10 * time.Millisecond)
+		before := last
+		last = nil
+		for _, s := range stores {
+			last = append(last, s.log.FrameBytes())
+		}
+		return slices.Equal(before, last)
+	})
+	return last
+}
+
+// usedOf returns what a store uses of its shared budget.
+func usedOf(s *Store) int64 {
+	b := s.opts.Shared
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return s.memory.used
+}
+
+func TestBudget_SharedByUse(t *testing.T) {
+	const total = 12 << 20
+	b, err := NewBudget(total)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	var stores []*Store
+	for i := range 6 {
+		s, err := Open(filepath.Join(dir, fmt.Sprint(i)), &Options{Shared: b})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.Close()
+		if got := s.Metrics().MemoryBytes; got != total {
+			t.Fatalf("MemoryBytes %d, want that of the budget, %d", got, total)
+		}
+		stores = append(stores, s)
+	}
+	busy, other := stores[0], stores[1]
+
+	n := loadBytes(t, busy, 0, 2*total)
+	alone := frameBytes(t, busy)[0]
+	if alone < total/10*7 {
+		t.Errorf("the only busy store has %d KiB of frames of a budget of %d KiB", alone>>10, total>>10)
+	}
+	m := loadBytes(t, other, 0, 2*total)
+	loadBytes(t, busy, n, 1<<20)
+	loadBytes(t, other, m, 1<<20)
+	frameBytes(t, busy, other)
+	for i, s := range []*Store{busy, other} {
+		if got := usedOf(s); got < total/10*4 || got > total/10*6 {
+			t.Errorf("store %d of two busy ones has %d KiB of a budget of %d KiB", i, got>>10, total>>10)
+		}
+	}
+	if used := b.Used(); used > total/100*105 {
+		t.Errorf("%d KiB are used of a budget of %d KiB", used>>10, total>>10)
+	}
+	if err := busy.Close(); err != nil {
+		t.Fatal(err)
+	}
+	loadBytes(t, other, m, 2*total)
+	if again := frameBytes(t, other)[0]; again < total/10*7 {
+		t.Errorf("after the other has closed, the busy store has %d KiB of %d KiB", again>>10, total>>10)
+	}
+	for i := range n {
+		if i%97 != 0 {
+			continue
+		}
+		if _, err := other.Get(nil, fmt.Appendf(nil, "key%08d", i)); err != nil {
+			t.Fatalf("key %d: %v", i, err)
+		}
+	}
+}
+
+func TestBudget_LevelIsFair(t *testing.T) {
+	const kib = 1 << 10
+	for _, c := range []struct {
+		bytes  int64
+		wanted []int64
+		level  int64
+	}{
+		{5000 * kib, []int64{1000 * kib, 2000 * kib}, 5000 * kib}, // enough for all
+		{6000 * kib, []int64{5000 * kib, 5000 * kib}, 3000 * kib},
+		{6000 * kib, []int64{1000 * kib, 9000 * kib, 9000 * kib}, 2500 * kib},
+		{6000 * kib, []int64{100 * kib, 100 * kib, 2500 * kib, 9000 * kib}, 3300 * kib},
+	} {
+		b, err := NewBudget(c.bytes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range c.wanted {
+			m := &budget{total: 1 << 40}
+			b.join(m)
+			b.grant(m, 0, w)
+		}
+		b.mu.Lock()
+		b.findLevel()
+		got := b.level
+		b.mu.Unlock()
+		if got != c.level {
+			t.Errorf("%d for %v: level %d, want %d", c.bytes, c.wanted, got, c.level)
+		}
+	}
+}
+
+func TestNewBudget_TooSmall(t *testing.T) {
+	if _, err := NewBudget(MinMemoryBytes - 1); !errors.Is(err, ErrOptions) {
+		t.Fatal(err)
+	}
+}
