@@ -1,6 +1,7 @@
 package fsx
 
 import (
+	"errors"
 	"io"
 	"io/fs"
 	"os"
@@ -171,39 +172,10 @@ func elements(name string) []string {
 	return strings.Split(clean[1:], "/")
 }
 
-// find returns the directory that name is in, its last element, and the node it stands for, nil if there is none.
-// The root is in itself.
-func (c *CrashFS) find(name string) (dir *node, base string, n *node, err error) {
-	dir, n = c.root, c.root
-	for _, e := range elements(name) {
-		if n == nil {
-			return nil, "", nil, syscall.ENOENT
-		}
-		if !n.dir {
-			return nil, "", nil, syscall.ENOTDIR
-		}
-		dir, base, n = n, e, n.names[e]
-	}
-	return dir, base, n, nil
-}
-
-// findDir returns the directory with that name.
-func (c *CrashFS) findDir(name string) (*node, error) {
-	_, _, n, err := c.find(name)
-	switch {
-	case err != nil:
-		return nil, err
-	case n == nil:
-		return nil, syscall.ENOENT
-	case !n.dir:
-		return nil, syscall.ENOTDIR
-	}
-	return n, nil
-}
-
 // crashFile is an open file of a CrashFS.
 type crashFile struct {
 	fs     *CrashFS
+	in     crashRoot // that it was opened in
 	node   *node
 	name   string
 	write  bool
@@ -383,6 +355,18 @@ func (f *crashFile) Size() (int64, error) {
 }
 
 func (f *crashFile) Direct() bool { return f.direct }
+
+func (f *crashFile) InPlace() (bool, error) {
+	if err := f.look("stat"); err != nil {
+		return false, err
+	}
+	defer f.fs.mu.Unlock()
+	_, _, n, err := f.in.find(f.name)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return false, f.fail("stat", err)
+	}
+	return n == f.node, nil
+}
 
 // Close works after a crash, too: a process that ends closes its files.
 func (f *crashFile) Close() error {

@@ -23,7 +23,7 @@ const (
 	ClassAllocate
 	ClassTruncate
 	ClassSize
-	ClassOpen // creating included
+	ClassOpen // creating included, and opening a directory
 	ClassMkdir
 	ClassRename
 	ClassRemove
@@ -217,36 +217,84 @@ func (e *ErrFS) do(c Class, name string, call func() error) error {
 }
 
 // Open implements [FS].
-func (e *ErrFS) Open(name string, f Flag) (File, error) {
-	var file File
-	err := e.do(ClassOpen, name, func() (err error) {
-		file, err = e.inner.Open(name, f)
+func (e *ErrFS) Open(name string, f Flag) (File, error) { return e.top().Open(name, f) }
+
+// MkdirAll implements [FS].
+func (e *ErrFS) MkdirAll(dir string) error { return e.top().MkdirAll(dir) }
+
+// Remove implements [FS].
+func (e *ErrFS) Remove(name string) error { return e.top().Remove(name) }
+
+// Rename implements [FS].
+func (e *ErrFS) Rename(oldName, newName string) error { return e.top().Rename(oldName, newName) }
+
+// List implements [FS].
+func (e *ErrFS) List(dir string) ([]Entry, error) { return e.top().List(dir) }
+
+// SyncDir implements [FS].
+func (e *ErrFS) SyncDir(dir string) error { return e.top().SyncDir(dir) }
+
+// Lock implements [FS].
+func (e *ErrFS) Lock(dir string, shared bool) (release func() error, err error) {
+	return e.top().Lock(dir, shared)
+}
+
+// OpenRoot implements [FS]: faults and gates hold for the Root as well. It is a call of [ClassOpen].
+func (e *ErrFS) OpenRoot(dir string) (Root, error) { return e.top().OpenRoot(dir) }
+
+// errRoot is an ErrFS on the file system that its calls go to.
+type errRoot struct {
+	e     *ErrFS
+	inner FS
+	root  Root // the same, when it is one
+}
+
+func (e *ErrFS) top() errRoot { return errRoot{e: e, inner: e.inner} }
+
+func (r errRoot) Close() error { return r.root.Close() }
+
+func (r errRoot) OpenRoot(dir string) (Root, error) {
+	var root Root
+	err := r.e.do(ClassOpen, dir, func() (err error) {
+		root, err = r.inner.OpenRoot(dir)
 		return err
 	})
 	if err != nil {
-		if file != nil { // opened, and then said to have failed
+		if root != nil { // opened, and then said to have failed
+			err = join(err, root.Close())
+		}
+		return nil, err
+	}
+	return errRoot{r.e, root, root}, nil
+}
+
+func (r errRoot) Open(name string, f Flag) (File, error) {
+	var file File
+	err := r.e.do(ClassOpen, name, func() (err error) {
+		file, err = r.inner.Open(name, f)
+		return err
+	})
+	if err != nil {
+		if file != nil {
 			err = join(err, file.Close())
 		}
 		return nil, err
 	}
-	return &errFile{fs: e, inner: file, name: name}, nil
+	return &errFile{fs: r.e, inner: file, name: name}, nil
 }
 
-// MkdirAll implements [FS].
-func (e *ErrFS) MkdirAll(dir string) error {
-	return e.do(ClassMkdir, dir, func() error { return e.inner.MkdirAll(dir) })
+func (r errRoot) MkdirAll(dir string) error {
+	return r.e.do(ClassMkdir, dir, func() error { return r.inner.MkdirAll(dir) })
 }
 
-// Remove implements [FS].
-func (e *ErrFS) Remove(name string) error {
-	return e.do(ClassRemove, name, func() error { return e.inner.Remove(name) })
+func (r errRoot) Remove(name string) error {
+	return r.e.do(ClassRemove, name, func() error { return r.inner.Remove(name) })
 }
 
-// Rename implements [FS].
-func (e *ErrFS) Rename(oldName, newName string) error {
-	f := e.enter(ClassRename, oldName, newName)
+func (r errRoot) Rename(oldName, newName string) error {
+	f := r.e.enter(ClassRename, oldName, newName)
 	if f == nil || f.After {
-		if err := e.inner.Rename(oldName, newName); err != nil {
+		if err := r.inner.Rename(oldName, newName); err != nil {
 			return err
 		}
 	}
@@ -256,25 +304,22 @@ func (e *ErrFS) Rename(oldName, newName string) error {
 	return nil
 }
 
-// List implements [FS].
-func (e *ErrFS) List(dir string) ([]Entry, error) {
-	if f := e.enter(ClassList, dir); f != nil {
+func (r errRoot) List(dir string) ([]Entry, error) {
+	if f := r.e.enter(ClassList, dir); f != nil {
 		return nil, pathError("list", dir, f.Err)
 	}
-	return e.inner.List(dir)
+	return r.inner.List(dir)
 }
 
-// SyncDir implements [FS].
-func (e *ErrFS) SyncDir(dir string) error {
-	return e.do(ClassSyncDir, dir, func() error { return e.inner.SyncDir(dir) })
+func (r errRoot) SyncDir(dir string) error {
+	return r.e.do(ClassSyncDir, dir, func() error { return r.inner.SyncDir(dir) })
 }
 
-// Lock implements [FS].
-func (e *ErrFS) Lock(dir string, shared bool) (release func() error, err error) {
-	if f := e.enter(ClassLock, dir); f != nil {
+func (r errRoot) Lock(dir string, shared bool) (release func() error, err error) {
+	if f := r.e.enter(ClassLock, dir); f != nil {
 		return nil, pathError("lock", dir, f.Err)
 	}
-	return e.inner.Lock(dir, shared)
+	return r.inner.Lock(dir, shared)
 }
 
 // errFile is an open file of an ErrFS.
@@ -393,6 +438,8 @@ func (f *errFile) Size() (int64, error) {
 }
 
 func (f *errFile) Direct() bool { return f.inner.Direct() }
+
+func (f *errFile) InPlace() (bool, error) { return f.inner.InPlace() }
 
 func (f *errFile) Close() error { return f.inner.Close() }
 

@@ -6,6 +6,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -45,6 +46,11 @@ func (f Flag) Valid() bool {
 var (
 	// ErrLocked is returned by [FS.Lock] when another owner, in this process or in another, holds the directory.
 	ErrLocked = errors.New("fsx: directory is locked by another owner")
+	// ErrReplaced reports that a name no longer leads to the file that was opened or written by it: somebody else has
+	// removed the file, or put another one in its place.
+	ErrReplaced = errors.New("fsx: removed or replaced by somebody else")
+	// ErrOutside is returned by a [Root] for a name that does not lie in its directory.
+	ErrOutside = errors.New("fsx: name is outside the directory")
 	// ErrTooLong is returned by [ReadFile] when the file is longer than its caller is ready to hold.
 	ErrTooLong = errors.New("fsx: file is longer than the limit")
 )
@@ -75,6 +81,9 @@ type File interface {
 	// Direct reports whether I/O on the file bypasses the page cache and must be aligned. It may turn from true to
 	// false once, when a device refuses at the first I/O; aligned I/O goes on working.
 	Direct() bool
+	// InPlace reports whether the name that the file was opened by still leads to it. It looks the name up as Open did,
+	// in the directory that is open when the file was opened through a [Root].
+	InPlace() (bool, error)
 	// Close closes the file. It does not make anything durable. A second Close returns [fs.ErrClosed].
 	Close() error
 }
@@ -109,6 +118,30 @@ type FS interface {
 	// shared lock never does, so that it works in a directory that cannot be written. The lock ends with release
 	// (which may be called twice) or with the process.
 	Lock(dir string, shared bool) (release func() error, err error)
+	// OpenRoot opens a directory and returns the file system as it is seen from there.
+	OpenRoot(dir string) (Root, error)
+}
+
+// Root is a file system of one directory, which stays open: it goes on meaning that directory when somebody renames it,
+// switches a link that led to it, or puts another directory in its place. Names are those of the [FS] that it comes from,
+// and begin with the path that the directory was opened by, to which they are relative in truth; others are
+// [ErrOutside], except that SyncDir takes the path of the directory above, which is the one that the directory is in now.
+//
+// In a directory that was removed nothing can be made: that is [fs.ErrNotExist].
+type Root interface {
+	FS
+	// Close closes the directory. Files that are open stay so, every other call is [fs.ErrClosed]. A lock that was taken
+	// has to be released before.
+	Close() error
+}
+
+// within returns name relative to the directory that path names, "." for itself and ".." for the one above.
+func within(path, name string) (string, error) {
+	rel, err := filepath.Rel(path, name)
+	if err != nil || strings.HasPrefix(rel, ".."+string(filepath.Separator)) {
+		return "", ErrOutside
+	}
+	return rel, nil
 }
 
 // ReadFile returns the bytes of a file, at most limit of them: a longer file is [ErrTooLong], before memory is taken.

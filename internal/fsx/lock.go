@@ -7,7 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
-	"syscall"
 )
 
 // A lock is held twice: by flock, against other processes, and in a registry, against this one. The registry is
@@ -28,10 +27,10 @@ type dirLock struct {
 	files  []*os.File // what carries the locks; the open directory also keeps its inode from being reused
 }
 
-func (osFS) Lock(dir string, shared bool) (release func() error, err error) {
+func (s osFS) Lock(dir string, shared bool) (release func() error, err error) {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
-	l, err := lockDir(dir, shared)
+	l, err := lockDir(s.place(dir), shared)
 	if err != nil {
 		return nil, err
 	}
@@ -40,8 +39,8 @@ func (osFS) Lock(dir string, shared bool) (release func() error, err error) {
 }
 
 // lockDir takes the lock. The registry is locked.
-func lockDir(dir string, shared bool) (_ *dirLock, err error) {
-	d, err := os.Open(dir)
+func lockDir(p place, shared bool) (_ *dirLock, err error) {
+	d, err := p.openDir()
 	if err != nil {
 		return nil, err
 	}
@@ -54,19 +53,16 @@ func lockDir(dir string, shared bool) (_ *dirLock, err error) {
 	if l.info, err = d.Stat(); err != nil {
 		return nil, err
 	}
-	if !l.info.IsDir() {
-		return nil, &fs.PathError{Op: "lock", Path: dir, Err: syscall.ENOTDIR}
-	}
 	for _, other := range registry.held {
 		if os.SameFile(other.info, l.info) && !(shared && other.shared) {
-			return nil, &fs.PathError{Op: "lock", Path: dir, Err: ErrLocked}
+			return nil, p.error("lock", ErrLocked)
 		}
 	}
 	mode := os.O_RDWR | os.O_CREATE
 	if shared {
 		mode = os.O_RDONLY
 	}
-	f, err := os.OpenFile(filepath.Join(dir, LockName), mode, filePerm)
+	f, err := place{p.dir, filepath.Join(p.base, LockName), filepath.Join(p.name, LockName)}.open(mode)
 	switch {
 	case err == nil:
 		l.files = append(l.files, f)
@@ -78,7 +74,7 @@ func lockDir(dir string, shared bool) (_ *dirLock, err error) {
 	}
 	if err := lockFile(d, shared); errors.Is(err, ErrLocked) {
 		// Any other error is a file system that locks no directories; LOCK carries the lock then.
-		return nil, &fs.PathError{Op: "lock", Path: dir, Err: err}
+		return nil, p.error("lock", err)
 	}
 	return l, nil
 }

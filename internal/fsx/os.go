@@ -5,7 +5,6 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"reflect"
 	"sync/atomic"
 	"syscall"
@@ -23,10 +22,45 @@ const (
 // only sets the size, and on windows SyncDir does nothing.
 func OS() FS { return osFS{} }
 
-type osFS struct{}
+// osFS is the file system of the process when root is nil, else that of one open directory.
+type osFS struct{ root *osDir }
+
+// osDir is a directory that is open.
+type osDir struct {
+	f    *os.File
+	raw  syscall.RawConn
+	path string // that it was opened by
+}
+
+// place is a name and the directory that it is looked up in.
+type place struct {
+	dir  *osDir // nil: base is a path, as package os takes it
+	base string // relative to dir; "" means that the name is outside
+	name string // as the caller knows it
+}
+
+func (s osFS) place(name string) place {
+	if s.root == nil {
+		return place{nil, name, name}
+	}
+	base, err := within(s.root.path, name)
+	if err != nil || base == ".." {
+		return place{s.root, "", name}
+	}
+	return place{s.root, base, name}
+}
+
+// error returns err, unless it is nil, as the error of a call that names p.
+func (p place) error(op string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return &fs.PathError{Op: op, Path: p.name, Err: err}
+}
 
 // osFile leaves interruption, closing under concurrent calls and long transfers to os.File.
 type osFile struct {
+	at  place
 	f   *os.File
 	raw syscall.RawConn
 	io  interface { // f; in tests, a device with manners that this machine's have not
@@ -41,7 +75,7 @@ type osFile struct {
 // closedUses marks a file as closed. It is far from any number of uses.
 const closedUses = 1 << 40
 
-func (osFS) Open(name string, f Flag) (File, error) {
+func (s osFS) Open(name string, f Flag) (File, error) {
 	if !f.Valid() {
 		return nil, &fs.PathError{Op: "open", Path: name, Err: syscall.EINVAL}
 	}
@@ -55,7 +89,8 @@ func (osFS) Open(name string, f Flag) (File, error) {
 	if f&Exclusive != 0 {
 		mode |= os.O_EXCL
 	}
-	file, direct, err := openDirect(os.OpenFile, name, mode, f&Direct != 0)
+	p := s.place(name)
+	file, direct, err := openDirect(p.open, mode, f&Direct != 0)
 	if err != nil {
 		return nil, err
 	}
@@ -70,7 +105,7 @@ func (osFS) Open(name string, f Flag) (File, error) {
 	if err != nil {
 		return nil, join(err, file.Close())
 	}
-	o := &osFile{f: file, raw: raw, io: file}
+	o := &osFile{at: p, f: file, raw: raw, io: file}
 	o.direct.Store(direct)
 	if err := raw.Control(func(fd uintptr) { o.fd = fd }); err != nil {
 		return nil, join(err, file.Close())
@@ -78,41 +113,41 @@ func (osFS) Open(name string, f Flag) (File, error) {
 	return o, nil
 }
 
-func (osFS) MkdirAll(dir string) error { return os.MkdirAll(dir, dirPerm) }
+func (s osFS) MkdirAll(dir string) error { return s.place(dir).mkdirAll() }
 
 // Remove gives the blocks of a large file back a moment later, where the kernel does that by itself.
-func (osFS) Remove(name string) error { return remove(name) }
+func (s osFS) Remove(name string) error { return s.place(name).remove() }
 
-func (osFS) Rename(oldName, newName string) error { return os.Rename(oldName, newName) }
+func (s osFS) Rename(oldName, newName string) error { return s.place(oldName).rename(s.place(newName)) }
 
-func (osFS) List(dir string) ([]Entry, error) {
-	names, err := os.ReadDir(dir) // sorted
+func (s osFS) List(dir string) ([]Entry, error) { return s.place(dir).list() }
+
+func (s osFS) SyncDir(dir string) error {
+	p := s.place(dir)
+	if p.dir != nil && p.base == "" {
+		if base, err := within(p.dir.path, dir); err == nil {
+			p.base = base // the directory above
+		}
+	}
+	return p.syncDir()
+}
+
+func (s osFS) OpenRoot(dir string) (Root, error) {
+	f, err := s.place(dir).openDir()
 	if err != nil {
 		return nil, err
 	}
-	entries := make([]Entry, 0, len(names))
-	for _, d := range names {
-		info, err := d.Info()
-		if err == nil && info.Mode()&fs.ModeSymlink != 0 {
-			// Open follows links, so what is listed is what would be opened.
-			info, err = os.Stat(filepath.Join(dir, d.Name()))
-		}
-		if errors.Is(err, fs.ErrNotExist) {
-			continue // removed meanwhile, or a link to nothing
-		}
-		if err != nil {
-			return nil, err
-		}
-		e := Entry{Name: d.Name(), Dir: info.IsDir()}
-		if !e.Dir {
-			e.Size = info.Size()
-		}
-		entries = append(entries, e)
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return nil, join(err, f.Close())
 	}
-	return entries, nil
+	return osRoot{osFS{&osDir{f: f, raw: raw, path: dir}}}, nil
 }
 
-func (osFS) SyncDir(dir string) error { return syncDir(dir) }
+// osRoot is the file system of one directory, which can be closed.
+type osRoot struct{ osFS }
+
+func (r osRoot) Close() error { return r.root.f.Close() }
 
 func (o *osFile) ReadAt(p []byte, off int64) (int, error) {
 	if err := o.check("read", p, off); err != nil {
@@ -190,8 +225,8 @@ func (o *osFile) refused(n int, err error) bool {
 	return true
 }
 
-// opener is [os.OpenFile].
-type opener func(name string, mode int, perm fs.FileMode) (*os.File, error)
+// opener opens one file, with a mode as [os.OpenFile] takes it.
+type opener func(mode int) (*os.File, error)
 
 // address returns the address of the first byte of p, 0 if there is none. A pointer goes into reflect without being
 // allocated, a slice would not.
@@ -231,6 +266,18 @@ func (o *osFile) Size() (int64, error) {
 }
 
 func (o *osFile) Direct() bool { return o.direct.Load() }
+
+func (o *osFile) InPlace() (bool, error) {
+	now, err := o.at.stat()
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	info, err := o.f.Stat()
+	return err == nil && now == idOf(info), err
+}
 
 // Close closes the file; its descriptor is kept until no read of a queue uses it any more (F6).
 func (o *osFile) Close() error {

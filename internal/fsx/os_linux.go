@@ -7,16 +7,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// openDirect opens name, with O_DIRECT if it is wanted and the file system takes it, and reports whether it did.
-func openDirect(open opener, name string, mode int, want bool) (f *os.File, direct bool, err error) {
+// openDirect opens a file, with O_DIRECT if it is wanted and the file system takes it, and reports whether it did.
+func openDirect(open opener, mode int, want bool) (f *os.File, direct bool, err error) {
 	if !want {
-		f, err = open(name, mode, filePerm)
+		f, err = open(mode)
 		return f, false, err
 	}
-	f, err = open(name, mode|unix.O_DIRECT, filePerm)
+	f, err = open(mode | unix.O_DIRECT)
 	if errors.Is(err, unix.EINVAL) {
 		// The refusal comes after the file was made: it is ours, though it is there.
-		f, err = open(name, mode&^os.O_EXCL, filePerm)
+		f, err = open(mode &^ os.O_EXCL)
 		return f, false, err
 	}
 	if err != nil {
@@ -116,18 +116,4 @@ func (o *osFile) control(op string, call func(fd int) error) error {
 		return o.fail(op, errno)
 	}
 	return nil
-}
-
-// syncDir makes the names in dir durable. EINVAL comes from file systems that keep no names to sync (some network
-// ones): there is nothing that could be done there.
-func syncDir(dir string) error {
-	f, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	err = f.Sync()
-	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENOTSUP) {
-		err = nil
-	}
-	return join(err, f.Close())
 }

@@ -133,23 +133,23 @@ func (r refusing) WriteAt(p []byte, off int64) (int, error) {
 
 // A file system without O_DIRECT refuses when it has made the file already.
 func TestOS_DirectRefusedByOpen(t *testing.T) {
-	open := func(name string, mode int, perm fs.FileMode) (*os.File, error) {
-		f, err := os.OpenFile(name, mode&^unix.O_DIRECT, perm)
+	name := filepath.Join(t.TempDir(), "f")
+	open := func(mode int) (*os.File, error) {
+		f, err := os.OpenFile(name, mode&^unix.O_DIRECT, filePerm)
 		if err == nil && mode&unix.O_DIRECT != 0 {
 			return nil, errors.Join(&fs.PathError{Op: "open", Path: name, Err: unix.EINVAL}, f.Close())
 		}
 		return f, err
 	}
-	name := filepath.Join(t.TempDir(), "f")
 	exclusive := os.O_RDWR | os.O_CREATE | os.O_EXCL
-	f, direct, err := openDirect(open, name, exclusive, true)
+	f, direct, err := openDirect(open, exclusive, true)
 	if err != nil || direct {
 		t.Fatal(direct, err)
 	}
 	if err := f.Close(); err != nil {
 		t.Fatal(err)
 	}
-	if _, _, err := openDirect(open, name, exclusive, true); !errors.Is(err, fs.ErrExist) {
+	if _, _, err := openDirect(open, exclusive, true); !errors.Is(err, fs.ErrExist) {
 		t.Fatalf("a file that was there: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package fsx
 
 import (
-	"os"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -15,18 +14,18 @@ const largeFile = 1 << 20
 // remove removes a name, and of a large file does not wait until its blocks are free. That is done when the last
 // reference to the file goes, within unlink or close, and would keep the caller's processor from others, for milliseconds
 // of waiting: see leaving.
-func remove(name string) error {
-	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECT|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+func (p place) remove() error {
+	fd, err := p.descriptor(unix.O_RDONLY | unix.O_DIRECT | unix.O_NOFOLLOW | unix.O_NONBLOCK)
 	if err != nil {
-		return os.Remove(name)
+		return p.unlink()
 	}
 	var st unix.Stat_t
 	large := unix.Fstat(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size >= largeFile
 	if !large { // and with a reference gone before, so that it is as if it had never been opened
 		unix.Close(fd)
-		return os.Remove(name)
+		return p.unlink()
 	}
-	err = os.Remove(name)
+	err = p.unlink()
 	if err == nil {
 		left.read(fd)
 	}

@@ -48,6 +48,12 @@ func Run(t *testing.T, open func(t *testing.T) (fsys fsx.FS, dir string)) {
 		{"WriteFileAtomic", testWriteFileAtomic},
 		{"Concurrent", testConcurrent},
 		{"CloseUnderReaders", testCloseUnderReaders},
+		{"InPlace", testInPlace},
+		{"RootFollowsItsDirectory", testRootFollowsItsDirectory},
+		{"RootLock", testRootLock},
+		{"RootRemoved", testRootRemoved},
+		{"RootOutside", testRootOutside},
+		{"RootClosed", testRootClosed},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			fsys, dir := open(t)

@@ -53,6 +53,27 @@ func TestErr(t *testing.T) {
 	}
 }
 
+// A Root is a file system like any other, also one of a Root.
+func TestRoot(t *testing.T) {
+	for name, outer := range map[string]func(*testing.T) (fsx.FS, string){
+		"os":    func(t *testing.T) (fsx.FS, string) { return fsx.OS(), t.TempDir() },
+		"crash": func(t *testing.T) (fsx.FS, string) { return newCrash(t, fsx.CrashOptions{}), "/store" },
+		"err":   func(t *testing.T) (fsx.FS, string) { return fsx.NewErr(newCrash(t, fsx.CrashOptions{})), "/store" },
+	} {
+		t.Run(name, func(t *testing.T) {
+			fsxtest.Run(t, func(t *testing.T) (fsx.FS, string) {
+				fsys, dir := outer(t)
+				root, err := fsys.OpenRoot(dir)
+				if err != nil {
+					t.Fatal(err)
+				}
+				t.Cleanup(func() { root.Close() })
+				return root, dir
+			})
+		})
+	}
+}
+
 func newCrash(t *testing.T, o fsx.CrashOptions) *fsx.CrashFS {
 	t.Helper()
 	c := fsx.NewCrash(o)

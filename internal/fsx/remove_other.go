@@ -1,0 +1,5 @@
+//go:build darwin || dragonfly || freebsd || netbsd || openbsd
+
+package fsx
+
+func (p place) remove() error { return p.unlink() }
