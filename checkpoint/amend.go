@@ -60,6 +60,7 @@ func (d *Dir) replace(v Version, e *entry, doubtful ...uint64) {
 	old := d.versions[v]
 	if e == nil {
 		e = newEntry(old.m, old.sum, nil)
+		e.unread = true
 	}
 	if e.pins = old.pins; e.pins > 0 {
 		e.read = old.images()

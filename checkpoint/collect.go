@@ -153,6 +153,12 @@ func (d *Dir) Collect(picture func() (Picture, error), leaving func(segment uint
 	if d.readOnly {
 		return nil, ErrReadOnly
 	}
+	d.writing.Lock()
+	err := d.checkOurs()
+	d.writing.Unlock()
+	if err != nil {
+		return nil, fmt.Errorf("checkpoint: collect: %w", err)
+	}
 	d.collecting.Lock() // a fetch does not take a file for there that is about to go
 	defer d.collecting.Unlock()
 	files, err := d.orphans(picture)

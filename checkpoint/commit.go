@@ -112,11 +112,15 @@ func (d *Dir) writeHead(h head) error {
 	return nil
 }
 
-// settle finishes what a failed call left in doubt (V7): it writes HEAD again and removes doomed manifests, durably.
-// Every call that changes the directory begins with it, and fails with it. The caller holds writing.
+// settle makes sure that the directory is still this Dir's (V11) and finishes what a failed call left in doubt (V7): it
+// writes HEAD again and removes doomed manifests, durably. Every call that changes the directory begins with it, and
+// fails with it. The caller holds writing.
 func (d *Dir) settle() error {
 	if d.readOnly {
 		return ErrReadOnly
+	}
+	if err := d.checkOurs(); err != nil {
+		return err
 	}
 	if d.headInDoubt {
 		if err := d.writeHead(d.head); err != nil { // nobody else writes head while we hold writing

@@ -115,4 +115,7 @@
 //	V10 The runs of a version continue its image: the first begins at or below where its replay does and ends above
 //	    it, each other where the one before ends, and none ends beyond the cut. Log from the last one's end on, or from
 //	    where the replay of the image begins if there is none, is all that a recovery replays.
+//	V11 A call that changes the directory finds STORE, HEAD and the manifest of the current version as this process has
+//	    read or written them last, or changes nothing: the directory may have been emptied, or filled with other files,
+//	    by somebody who does not know that it is open.
 package checkpoint

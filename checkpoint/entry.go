@@ -33,6 +33,9 @@ type entry struct {
 	pins  int
 	read  []uint64 // images of earlier manifests of this version, which somebody may have pinned it for
 	doubt []uint64 // images of manifests that a crash may bring back in the place of this one
+	// unread tells that the file was written again and neither that nor reading it back has succeeded, so that m may not
+	// be what it holds.
+	unread bool
 }
 
 // newEntry returns the entry of a file that holds m; or, if m is nil, of one that cannot be read for the reason err.

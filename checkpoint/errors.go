@@ -18,6 +18,9 @@ var (
 	ErrCorrupt = fsx.ErrCorrupt
 	// ErrFormat: a file was written by a newer release. Nothing was touched.
 	ErrFormat = errors.New("checkpoint: format is newer than this release")
+	// ErrReplaced: somebody has removed files of the directory, or put others in their place, while it was open. Nothing
+	// was written or removed.
+	ErrReplaced = fsx.ErrReplaced
 	// ErrReadOnly: the directory was opened without the right to write.
 	ErrReadOnly = errors.New("checkpoint: directory is open read-only")
 )

@@ -26,8 +26,10 @@ type countedFile struct {
 	n *atomic.Int64
 }
 
-func (c *openFiles) Open(name string, f fsx.Flag) (fsx.File, error) {
-	file, err := c.FS.Open(name, f)
+func (c *openFiles) Open(name string, f fsx.Flag) (fsx.File, error) { return c.open(c.FS, name, f) }
+
+func (c *openFiles) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
+	file, err := in.Open(name, f)
 	if err != nil {
 		return nil, err
 	}
@@ -43,16 +45,39 @@ func (f *countedFile) Close() error {
 	return err
 }
 
-func (c *openFiles) Lock(dir string, shared bool) (func() error, error) {
-	release, err := c.FS.Lock(dir, shared)
+func (c *openFiles) OpenRoot(dir string) (fsx.Root, error) {
+	root, err := fsx.OpenRootBy(c.FS, dir, c.open)
 	if err != nil {
 		return nil, err
 	}
-	c.locks.Add(1)
+	c.files.Add(1)
+	return &countedRoot{root, c}, nil
+}
+
+// countedRoot counts what is held of a directory.
+type countedRoot struct {
+	fsx.Root
+	c *openFiles
+}
+
+func (r *countedRoot) Close() error {
+	err := r.Root.Close()
+	if !errors.Is(err, os.ErrClosed) {
+		r.c.files.Add(-1)
+	}
+	return err
+}
+
+func (r *countedRoot) Lock(dir string, shared bool) (func() error, error) {
+	release, err := r.Root.Lock(dir, shared)
+	if err != nil {
+		return nil, err
+	}
+	r.c.locks.Add(1)
 	var once atomic.Bool
 	return func() error {
 		if !once.Swap(true) {
-			c.locks.Add(-1)
+			r.c.locks.Add(-1)
 		}
 		return release()
 	}, nil

@@ -37,6 +37,9 @@ type Runner struct {
 	// Work, if it is set, is how the store does in this goroutine what it does in the background otherwise: the run is
 	// single-threaded and replays, provided that HashSeed is set.
 	Work *step.Work
+	// Away, if it is set, is called before each command and before each close, and what it returns is called after it: it
+	// may make the path of the store lead elsewhere meanwhile. Commands that open the store by its path go without.
+	Away func() (back func() error, err error)
 	// Trace, if set, is told each command before it is played.
 	Trace func(i int, o Op)
 
@@ -84,7 +87,11 @@ func (r *Runner) Play(t Tape) error {
 		if r.Trace != nil {
 			r.Trace(i, o)
 		}
-		if err := r.step(o); err != nil {
+		step := func() error { return r.step(o) }
+		if o.Kind != OpReopen && o.Kind != OpCrash && o.Kind != OpMisuse {
+			step = func() error { return r.away(func() error { return r.step(o) }) }
+		}
+		if err := step(); err != nil {
 			r.abandon()
 			return fmt.Errorf("command %d, %v: %w", i, o, err)
 		}
@@ -97,7 +104,19 @@ func (r *Runner) Play(t Tape) error {
 		r.abandon()
 		return fmt.Errorf("at the end: %w", err)
 	}
-	return r.close()
+	return r.away(r.close)
+}
+
+// away plays something while the store's path may lead elsewhere.
+func (r *Runner) away(play func() error) error {
+	if r.Away == nil {
+		return play()
+	}
+	back, err := r.Away()
+	if err != nil {
+		return err
+	}
+	return errors.Join(play(), back())
 }
 
 // create makes an empty store with a hash seed of ours.
@@ -283,7 +302,7 @@ func (r *Runner) step(o Op) error {
 	case OpView, OpViewCheck, OpViewClose:
 		return r.viewOp(o)
 	case OpReopen:
-		if err := r.close(); err != nil {
+		if err := r.away(r.close); err != nil {
 			return err
 		}
 		return r.open(o.A, r.Outcome())

@@ -37,6 +37,11 @@ var (
 	// ErrLocked reports that the directory is open already, in this process or in another.
 	ErrLocked = fsx.ErrLocked
 
+	// ErrReplaced reports that somebody has removed files of the directory, or put others in their place, an older backup
+	// for one, while the store was open. Nothing is committed, collected or rolled back from then on. A directory that is
+	// only renamed, or reached by another path than before, goes on being the store's.
+	ErrReplaced = fsx.ErrReplaced
+
 	// ErrReadOnly reports a call that would change a store that was opened with Options.ReadOnly.
 	ErrReadOnly = errors.New("hlog: store is read-only")
 

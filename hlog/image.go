@@ -53,7 +53,7 @@ type imageWriter struct {
 func (w *imageWriter) init(s *Store) error {
 	w.idle.L = &w.mu
 	w.minLog = uint64(min(minImageLog, s.opts.MemoryBytes/16))
-	entries, err := s.opts.FS.List(s.versions.ImagesPath())
+	entries, err := s.root.List(s.versions.ImagesPath())
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
@@ -253,17 +253,17 @@ func (s *Store) amends(fresh bool) bool { return fresh && s.copies.mirror == nil
 // writeImage writes the index as it was at version m, which the store has gone on from.
 func (s *Store) writeImage(id uint64, m *checkpoint.Manifest) (*checkpoint.ImageRef, error) {
 	name := s.versions.ImagePath(id)
-	f, err := s.opts.FS.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
+	f, err := s.root.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
 	if err != nil {
 		return nil, err
 	}
 	n, err := s.streamImage(f, m)
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = s.opts.FS.SyncDir(s.versions.ImagesPath())
+		err = s.root.SyncDir(s.versions.ImagesPath())
 	}
 	if err != nil {
-		return nil, errors.Join(err, s.opts.FS.Remove(name))
+		return nil, errors.Join(err, s.root.Remove(name))
 	}
 	return &checkpoint.ImageRef{ID: id, Bytes: n, ReplayFrom: members(m).fuzzy}, nil
 }

@@ -18,11 +18,17 @@ type openHookFS struct {
 	hook atomic.Pointer[func(name string)]
 }
 
-func (h *openHookFS) Open(name string, f fsx.Flag) (fsx.File, error) {
+func (h *openHookFS) Open(name string, f fsx.Flag) (fsx.File, error) { return h.open(h.FS, name, f) }
+
+func (h *openHookFS) OpenRoot(dir string) (fsx.Root, error) {
+	return fsx.OpenRootBy(h.FS, dir, h.open)
+}
+
+func (h *openHookFS) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
 	if hook := h.hook.Load(); hook != nil {
 		(*hook)(name)
 	}
-	return h.FS.Open(name, f)
+	return in.Open(name, f)
 }
 
 // never is more log than there is.

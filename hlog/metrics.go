@@ -103,7 +103,7 @@ func (s *Store) Metrics() Metrics {
 		m.PerVersion = append(m.PerVersion, VersionMetrics{i.Version, i.LogBytes, i.ExclusiveBytes, i.Current})
 	}
 	m.Versions = len(m.PerVersion)
-	if entries, err := s.opts.FS.List(s.versions.LogPath()); err == nil {
+	if entries, err := s.root.List(s.versions.LogPath()); err == nil {
 		for _, e := range entries {
 			m.DiskBytes += e.Size
 		}

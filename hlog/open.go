@@ -24,6 +24,9 @@ import (
 // makes the directory when there is none; with Options.ReadOnly that is fs.ErrNotExist and nothing is written. nil
 // options are the defaults. The time it takes does not follow the size of the state.
 //
+// The store keeps to the directory that was opened, whatever path leads to it later; ErrReplaced says what happens when
+// others change what lies in it.
+//
 // ErrOptions when an option is out of range; ErrLocked when the store is open already, in this process or in another,
 // by whatever path; ErrCorrupt when what is needed to tell or to recover the current version is damaged, and no remote
 // has it; ErrFormat when the directory was written in a newer format. After an error every version is as it was.
@@ -52,14 +55,17 @@ func open(path string, o Options) (_ *Store, err error) {
 		if err := makeDir(o.FS, path); err != nil {
 			return nil, err
 		}
-	} else if _, err := o.FS.List(path); err != nil {
-		return nil, err
 	}
-	unlock, err := o.FS.Lock(path, o.ReadOnly)
+	root, err := o.FS.OpenRoot(path)
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, path: path, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, chores: make(chan struct{}, 1), grown: make(chan struct{}, 1)}
+	release, err := root.Lock(path, o.ReadOnly)
+	if err != nil {
+		return nil, errors.Join(err, root.Close())
+	}
+	unlock := func() error { return errors.Join(release(), root.Close()) }
+	s := &Store{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, chores: make(chan struct{}, 1), grown: make(chan struct{}, 1)}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -188,7 +194,7 @@ func (s *Store) recover() error {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
-		FS: s.opts.FS, Dir: s.versions.LogPath(), Path: s.versions.SegmentPath, Bytes: id.SegmentBytes,
+		FS: s.root, Dir: s.versions.LogPath(), Path: s.versions.SegmentPath, Bytes: id.SegmentBytes,
 		Writable: !s.readOnly, Created: s.events.segmentCreated,
 	})
 	cur, err := s.versionToOpen()
@@ -232,7 +238,7 @@ func (s *Store) openVersions() error {
 	if s.opts.Remote != nil && !s.readOnly {
 		d, err = s.openRemote(s.background)
 	} else {
-		d, err = checkpoint.OpenDir(s.opts.FS, s.path, newIdentity(s.opts), s.readOnly)
+		d, err = checkpoint.OpenDir(s.root, s.path, newIdentity(s.opts), s.readOnly)
 	}
 	if err != nil {
 		return err

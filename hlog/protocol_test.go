@@ -111,8 +111,14 @@ type blockFile struct {
 	b *blockFS
 }
 
-func (b *blockFS) Open(name string, f fsx.Flag) (fsx.File, error) {
-	x, err := b.FS.Open(name, f)
+func (b *blockFS) Open(name string, f fsx.Flag) (fsx.File, error) { return b.open(b.FS, name, f) }
+
+func (b *blockFS) OpenRoot(dir string) (fsx.Root, error) {
+	return fsx.OpenRootBy(b.FS, dir, b.open)
+}
+
+func (b *blockFS) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
+	x, err := in.Open(name, f)
 	if err != nil {
 		return nil, err
 	}

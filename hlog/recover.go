@@ -136,7 +136,7 @@ func closeAll(files []fsx.File) {
 // openImage opens the image and the runs of version m. The index reads from the files as it goes, and keeps them open.
 func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, error) {
 	name := s.versions.ImagePath(m.Image.ID)
-	f, err := s.opts.FS.Open(name, fsx.Read)
+	f, err := s.root.Open(name, fsx.Read)
 	if errors.Is(err, fs.ErrNotExist) {
 		return openedIndex{}, &CorruptionError{File: name, Reason: "index image is missing"}
 	}

@@ -33,7 +33,7 @@ type copier struct {
 // openRemote prepares the directory for the remote's newest version: see checkpoint.Mirror.Pull for which of the two
 // counts. A directory that has versions opens without a remote that cannot be reached; an empty one does not.
 func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
-	fsys, path, remote := s.opts.FS, s.path, s.opts.Remote
+	fsys, path, remote := s.root, s.path, s.opts.Remote
 	id := newIdentity(s.opts)
 	there, remoteErr := checkpoint.RemoteIdentity(ctx, remote)
 	switch {

@@ -24,7 +24,15 @@ type countedImage struct {
 }
 
 func (c *imageCountFS) Open(name string, f fsx.Flag) (fsx.File, error) {
-	file, err := c.FS.Open(name, f)
+	return c.openCounted(c.FS, name, f)
+}
+
+func (c *imageCountFS) OpenRoot(dir string) (fsx.Root, error) {
+	return fsx.OpenRootBy(c.FS, dir, c.openCounted)
+}
+
+func (c *imageCountFS) openCounted(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
+	file, err := in.Open(name, f)
 	if err != nil || filepath.Ext(name) != ".img" {
 		return file, err
 	}

@@ -232,7 +232,7 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 		older = append(older, run)
 	}
 	name := s.versions.ImagePath(job.id)
-	f, err := s.opts.FS.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
+	f, err := s.root.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
 	if err != nil {
 		return ref, err
 	}
@@ -245,10 +245,10 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = s.opts.FS.SyncDir(s.versions.ImagesPath())
+		err = s.root.SyncDir(s.versions.ImagesPath())
 	}
 	if err != nil {
-		return ref, errors.Join(err, s.opts.FS.Remove(name))
+		return ref, errors.Join(err, s.root.Remove(name))
 	}
 	return ref, nil
 }
@@ -307,7 +307,7 @@ func walkVersion(ctx context.Context, w *reclog.Walker, extents []checkpoint.Ext
 // openRun opens the file of a run, which the caller closes.
 func (s *Store) openRun(ref checkpoint.RunRef) (*index.Run, fsx.File, error) {
 	name := s.versions.ImagePath(ref.ID)
-	f, err := s.opts.FS.Open(name, fsx.Read)
+	f, err := s.root.Open(name, fsx.Read)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, &CorruptionError{File: name, Reason: "index run is missing"}
 	}

@@ -231,7 +231,7 @@ func TestRun_ManyCheckpoints(t *testing.T) {
 }
 
 func imageFiles(t *testing.T, s *Store) int {
-	entries, err := s.opts.FS.List(s.versions.ImagesPath())
+	entries, err := s.root.List(s.versions.ImagesPath())
 	must(t, err)
 	return len(entries)
 }

@@ -38,6 +38,7 @@ type Store struct {
 
 	opts     Options
 	path     string
+	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
 	logger   *slog.Logger
 	versions *checkpoint.Dir
 	segments *reclog.Segments

@@ -114,8 +114,14 @@ type readHookFS struct {
 	hook atomic.Pointer[func(name string)]
 }
 
-func (h *readHookFS) Open(name string, f fsx.Flag) (fsx.File, error) {
-	file, err := h.FS.Open(name, f)
+func (h *readHookFS) Open(name string, f fsx.Flag) (fsx.File, error) { return h.open(h.FS, name, f) }
+
+func (h *readHookFS) OpenRoot(dir string) (fsx.Root, error) {
+	return fsx.OpenRootBy(h.FS, dir, h.open)
+}
+
+func (h *readHookFS) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
+	file, err := in.Open(name, f)
 	if err != nil {
 		return nil, err
 	}

@@ -356,16 +356,19 @@ func (f *crashFile) Size() (int64, error) {
 
 func (f *crashFile) Direct() bool { return f.direct }
 
-func (f *crashFile) InPlace() (bool, error) {
-	if err := f.look("stat"); err != nil {
-		return false, err
+func (f *crashFile) InPlace() error {
+	if err := f.look("look up"); err != nil {
+		return err
 	}
 	defer f.fs.mu.Unlock()
 	_, _, n, err := f.in.find(f.name)
-	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return false, f.fail("stat", err)
+	if err == nil && n != f.node || errors.Is(err, fs.ErrNotExist) {
+		err = ErrReplaced
 	}
-	return n == f.node, nil
+	if err != nil {
+		return f.fail("look up", err)
+	}
+	return nil
 }
 
 // Close works after a crash, too: a process that ends closes its files.

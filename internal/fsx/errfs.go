@@ -439,7 +439,7 @@ func (f *errFile) Size() (int64, error) {
 
 func (f *errFile) Direct() bool { return f.inner.Direct() }
 
-func (f *errFile) InPlace() (bool, error) { return f.inner.InPlace() }
+func (f *errFile) InPlace() error { return f.inner.InPlace() }
 
 func (f *errFile) Close() error { return f.inner.Close() }
 

@@ -81,9 +81,9 @@ type File interface {
 	// Direct reports whether I/O on the file bypasses the page cache and must be aligned. It may turn from true to
 	// false once, when a device refuses at the first I/O; aligned I/O goes on working.
 	Direct() bool
-	// InPlace reports whether the name that the file was opened by still leads to it. It looks the name up as Open did,
-	// in the directory that is open when the file was opened through a [Root].
-	InPlace() (bool, error)
+	// InPlace returns [ErrReplaced] when the name that the file was opened by does not lead to it any more. It looks the
+	// name up as Open did, in the directory that is open when the file was opened through a [Root].
+	InPlace() error
 	// Close closes the file. It does not make anything durable. A second Close returns [fs.ErrClosed].
 	Close() error
 }

@@ -267,16 +267,16 @@ func (o *osFile) Size() (int64, error) {
 
 func (o *osFile) Direct() bool { return o.direct.Load() }
 
-func (o *osFile) InPlace() (bool, error) {
-	now, err := o.at.stat()
-	if errors.Is(err, fs.ErrNotExist) {
-		return false, nil
-	}
-	if err != nil {
-		return false, err
-	}
+func (o *osFile) InPlace() error {
 	info, err := o.f.Stat()
-	return err == nil && now == idOf(info), err
+	if err != nil {
+		return err
+	}
+	now, err := o.at.stat()
+	if err == nil && now != idOf(info) || errors.Is(err, fs.ErrNotExist) {
+		return o.fail("look up", ErrReplaced)
+	}
+	return err
 }
 
 // Close closes the file; its descriptor is kept until no read of a queue uses it any more (F6).

@@ -362,6 +362,54 @@ func selectors(f *ast.File, fn func(at token.Pos, x, y string)) {
 	})
 }
 
+// A type that embeds a file system and opens files in a way of its own must do so in a Root as well, or a store, which
+// opens one, would go past it.
+func TestFileSystems_OpenRootsOfTheirOwn(t *testing.T) {
+	type named struct{ dir, name string }
+	embed := map[named]func(message string){}
+	methods := map[named]map[string]bool{}
+	for _, s := range sources(t) {
+		dir := path.Dir(s.name)
+		for _, d := range s.file.Decls {
+			if f, ok := d.(*ast.FuncDecl); ok && f.Recv != nil {
+				of := f.Recv.List[0].Type
+				if star, ok := of.(*ast.StarExpr); ok {
+					of = star.X
+				}
+				if id, ok := of.(*ast.Ident); ok {
+					n := named{dir, id.Name}
+					if methods[n] == nil {
+						methods[n] = map[string]bool{}
+					}
+					methods[n][f.Name.Name] = true
+				}
+			}
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok {
+				return true
+			}
+			if st, ok := spec.Type.(*ast.StructType); ok {
+				for _, f := range st.Fields.List {
+					if sel, ok := f.Type.(*ast.SelectorExpr); ok && len(f.Names) == 0 && sel.Sel.Name == "FS" {
+						embed[named{dir, spec.Name.Name}] = func(message string) { s.errorf(t, spec.Pos(), "%s %s", spec.Name.Name, message) }
+					}
+				}
+			}
+			return true
+		})
+	}
+	if len(embed) < 5 {
+		t.Fatalf("only %d types embed a file system: the rule would hold for nothing", len(embed))
+	}
+	for n, complain := range embed {
+		if methods[n]["Open"] && !methods[n]["OpenRoot"] {
+			complain("has an Open and no OpenRoot of its own (fsx.OpenRootBy)")
+		}
+	}
+}
+
 func TestFiles_FormattedAndShort(t *testing.T) {
 	for _, s := range sources(t) {
 		want, err := format.Source(s.text)

@@ -19,4 +19,19 @@ func (n noSync) Open(name string, f fsx.Flag) (fsx.File, error) {
 
 func (noSync) SyncDir(string) error { return nil }
 
+func (n noSync) OpenRoot(dir string) (fsx.Root, error) {
+	root, err := n.FS.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	return noSyncRoot{noSync{root}, root}, nil
+}
+
+type noSyncRoot struct {
+	noSync
+	root fsx.Root
+}
+
+func (n noSyncRoot) Close() error { return n.root.Close() }
+
 func (noSyncFile) Sync() error { return nil }

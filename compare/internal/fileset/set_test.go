@@ -202,8 +202,14 @@ type openFile struct {
 	fs *openFS
 }
 
-func (o *openFS) Open(name string, f fsx.Flag) (fsx.File, error) {
-	file, err := o.FS.Open(name, f)
+func (o *openFS) Open(name string, f fsx.Flag) (fsx.File, error) { return o.open(o.FS, name, f) }
+
+func (o *openFS) OpenRoot(dir string) (fsx.Root, error) {
+	return fsx.OpenRootBy(o.FS, dir, o.open)
+}
+
+func (o *openFS) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
+	file, err := in.Open(name, f)
 	if err != nil {
 		return nil, err
 	}

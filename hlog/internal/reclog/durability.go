@@ -88,6 +88,9 @@ func (d *Durability) sync(target uint64, s *Segments, hold func() (head uint64, 
 	if err == nil {
 		err = d.syncNames(s)
 	}
+	if err == nil {
+		err = d.filesInPlace()
+	}
 	if err != nil {
 		head, release := hold()
 		d.fail(err, head)
@@ -135,6 +138,17 @@ func (d *Durability) syncFiles() (first error) {
 		first = errors.Join(first, g.file.Sync())
 	}
 	return first
+}
+
+// filesInPlace returns fsx.ErrReplaced if a file that was just synced has lost its name though it is not to be removed:
+// the next opening would not find what is in it.
+func (d *Durability) filesInPlace() error {
+	for _, g := range d.files {
+		if err := g.file.InPlace(); err != nil && !(errors.Is(err, fsx.ErrReplaced) && g.gone.Load()) {
+			return err
+		}
+	}
+	return nil
 }
 
 // syncNames syncs the directory of the segments if any was made.

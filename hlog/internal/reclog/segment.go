@@ -44,6 +44,7 @@ type segment struct {
 	file fsx.File
 	refs atomic.Int64  // users, plus one while it is in the table
 	size atomic.Uint64 // allocated bytes
+	gone atomic.Bool   // forgotten, because the file is to be removed
 }
 
 // SegmentsConfig says where segments are and how they are opened.
@@ -97,8 +98,10 @@ func (s *Segments) openSegment(n uint64, making func(n uint64)) (*segment, error
 	f, err := s.fs.Open(name, flag)
 	if making != nil && errors.Is(err, fs.ErrNotExist) {
 		making(n)
-		if f, err = s.fs.Open(name, flag|fsx.Create); err == nil {
+		if f, err = s.fs.Open(name, flag|fsx.Create|fsx.Exclusive); err == nil {
 			s.created(name)
+		} else if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+			err = fmt.Errorf("%w: %w", fsx.ErrReplaced, err) // its directory is gone, or it came into being just now
 		}
 	}
 	if err != nil {
@@ -213,6 +216,7 @@ func (s *Segments) Forget(n uint64) {
 	delete(s.open, n)
 	s.mu.Unlock()
 	if g != nil {
+		g.gone.Store(true)
 		g.release()
 	}
 }

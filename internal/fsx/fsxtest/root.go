@@ -121,9 +121,7 @@ func testRootRemoved(t *testing.T, e env) {
 	is(t, r.Remove(r.path("f")), fs.ErrNotExist)
 	wrapped(t, fsx.WriteFileAtomic(r, r.path("f"), []byte("y")))
 	write(t, f, []byte("z"), 0) // the file is there as long as it is open
-	if there, err := f.InPlace(); there || err != nil {
-		t.Error(there, err)
-	}
+	is(t, f.InPlace(), fsx.ErrReplaced)
 	if got := e.names(t, "dir"); !slices.Equal(got, []string{"f", "sub"}) {
 		t.Errorf("the other directory holds %v", got)
 	}
@@ -171,8 +169,7 @@ func testRootClosed(t *testing.T, e env) {
 	is(t, r.Remove(r.path("f")), fs.ErrClosed)
 	is(t, r.MkdirAll(r.path("g")), fs.ErrClosed)
 	is(t, r.SyncDir(r.dir), fs.ErrClosed)
-	_, err = f.InPlace()
-	is(t, err, fs.ErrClosed)
+	is(t, f.InPlace(), fs.ErrClosed)
 	write(t, f, []byte("x"), 0)
 	ok(t, f.Sync())
 	_, err = e.OpenRoot(e.path("none"))
@@ -190,8 +187,10 @@ func testInPlace(t *testing.T, e env) {
 	want := func(when string, path, root bool) {
 		t.Helper()
 		for f, want := range map[fsx.File]bool{byPath: path, inRoot: root} {
-			if got, err := f.InPlace(); got != want || err != nil {
-				t.Errorf("%s: in place: %v, %v; by path: %v", when, got, err, f == byPath)
+			if err := f.InPlace(); want {
+				ok(t, err)
+			} else if is(t, err, fsx.ErrReplaced); t.Failed() {
+				t.Fatal(when)
 			}
 		}
 	}
