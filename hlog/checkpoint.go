@@ -130,13 +130,8 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 		s.control.Add(1)
 	})
 	s.events.checkpointBegun(p.version)
-	s.goStep(step.Cut, func() { s.takeCut(p) })
-	if s.steps != nil {
-		s.steps.Go(step.Commit, func() {
-			s.commitNext(s.commits.pop())
-			s.commits.dealt()
-		})
-	}
+	s.background.jobs.Once("cut", step.Cut, func() { s.takeCut(p) })
+	s.background.commit.Wake()
 	return p, nil
 }
 
@@ -184,13 +179,9 @@ func (s *Store) takeCut(p *PendingCheckpoint) {
 	close(p.cutDone)
 }
 
-// commitLoop makes checkpoints durable, in the order in which they began.
-func (s *Store) commitLoop() {
-	for {
-		p := s.commits.pop()
-		if p == nil {
-			return
-		}
+// commitRound makes the checkpoints that have begun durable, in the order in which they began.
+func (s *Store) commitRound() {
+	for p := s.commits.pop(); p != nil; p = s.commits.pop() {
 		s.commitNext(p)
 	}
 }
@@ -270,25 +261,6 @@ func (s *Store) Versions() ([]checkpoint.Info, error) {
 		return nil, err
 	}
 	return s.versions.Versions(), nil
-}
-
-// checkpointLoop commits a version every so often, if anything has changed.
-func (s *Store) checkpointLoop() {
-	t := time.NewTicker(s.opts.CheckpointEvery)
-	defer t.Stop()
-	for {
-		select {
-		case <-s.background.Done():
-			return
-		case <-t.C:
-		}
-		if !s.changed() {
-			continue
-		}
-		if p, err := s.BeginCheckpoint(); err == nil {
-			p.Wait(s.background) // a failure is logged and counted where it happens
-		}
-	}
 }
 
 // changed reports whether anything was written since the newest cut.

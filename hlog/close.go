@@ -1,8 +1,11 @@
 package hlog
 
 import (
+	"context"
 	"errors"
 	"sync"
+
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 )
 
 // Close commits a last version if anything has changed since the newest one, and releases everything. Operations that
@@ -17,30 +20,24 @@ import (
 // When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
 // then opens at the version before.
 func (s *Store) Close() error {
-	first, err := s.shut()
-	if !first {
+	if !s.beginClosing() {
 		return ErrClosed
 	}
-	s.cancel()
-	s.commits.close()
-	s.log.StopPager()
-	s.tableMu.Lock()
-	s.tableShut = true // loading it starts background work: not from here on
-	s.tableMu.Unlock()
-	s.steps.Rest()
-	s.workers.Wait()
+	err := s.lastVersion()
 	s.copies.finish()
+	s.background.pager.Stop()
 	s.closeViews()
-	s.tableMu.Lock()
+	s.moveTo(life.Closed)
+	s.tableMu.Lock() // who uses the index outside the epoch has seen that the store closes, or is waited for here
 	openedIndex{s.index(), s.indexFiles}.Close()
 	s.tableMu.Unlock()
-	s.steps.Rest()
+	s.background.jobs.End()
 	s.epochs.Close()
 	s.cache.Resize(0)
 	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.patient.queue.Close))
 	err = errors.Join(err, s.log.Free(), s.segments.Close(), s.unlock())
 	s.memory.leave()
-	s.events.close()
+	s.background.events.Finish()
 	return err
 }
 
@@ -55,46 +52,63 @@ func together(closers ...func() error) error {
 	return errors.Join(errs...)
 }
 
-// shut lets no operation begin any more and commits the last version; first is false when the store was closed
-// before. Whoever waits for a lock that is held here, the background included, finds the store closed.
-func (s *Store) shut() (first bool, err error) {
+// beginClosing lets no operation begin any more; false when the store was closed before. Whoever waits for a lock that is
+// held here, the background included, finds the store closed.
+func (s *Store) beginClosing() bool {
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
 	if s.check() != nil {
-		return false, nil
+		return false
 	}
 	s.settleCut()
-	s.log.Shut()
-	s.gate(closedBit, 0)
+	s.moveTo(life.Closing)
 	s.epochs.Synchronize() // no operation changes anything from here on
-	return true, s.lastVersion()
+	return true
 }
 
-// lastVersion waits for the checkpoints that are under way and commits what they do not hold. The caller holds
-// cutMu, and no operation runs.
+// lastVersion commits the checkpoints that have begun, and then what they do not hold. No operation runs, and nobody begins
+// a checkpoint or a restore.
 func (s *Store) lastVersion() error {
-	s.drainCommits()
+	b := &s.background
+	b.interval.Stop()
+	b.housekeeping.Stop()
+	b.runs.Stop()
+	b.commit.Finish()
 	if s.readOnly {
 		return nil
 	}
 	if s.changed() {
-		p, err := s.beginLocked(checkpointOptions{})
+		p, err := s.beginLast()
 		if err != nil {
 			return err
 		}
-		s.drainCommits()
+		s.commitRound()
 		if p.local != nil {
 			return p.local
 		}
 	}
-	s.images.wait()
 	if _, fresh := s.lineage(); s.amends(fresh) { // there are no descendants that could refer to an image or a run
-		s.writeImageIfDue()
-		s.writeRunsIfDue()
-		s.images.wait() // housekeeping may have been faster to begin it, and is interrupted after this
+		s.writeLastRuns(context.Background())
 		if err := s.nameIndex(); err != nil {
 			s.logger.Warn("the last version does not name the newest index image", "err", err)
 		}
 	}
 	return nil
+}
+
+// beginLast begins the checkpoint of what has changed.
+func (s *Store) beginLast() (*PendingCheckpoint, error) {
+	s.cutMu.Lock()
+	defer s.cutMu.Unlock()
+	return s.beginLocked(checkpointOptions{})
+}
+
+// writeLastRuns spares the next opening most of the replay, for as much of it as has come since the last run. Runs need an
+// image: the first is written here, if it is due. Later ones, and the merging of runs, are left to the next opening, since
+// they take time that follows the state.
+func (s *Store) writeLastRuns(ctx context.Context) {
+	if image, _ := s.images.latest(); image == nil {
+		s.writeImageWithin(ctx)
+	}
+	s.writeRuns(ctx)
 }

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -106,10 +107,9 @@ func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
 	s := mustOpen(t, "/store", tiny())
 	must(t, s.Set([]byte("key"), nil))
 	leave := closing(t, s)
-	s.opts.CheckpointEvery = time.Millisecond
-	s.goWork(s.checkpointLoop)
+	s.background.jobs.Once("interval", step.Apart, s.checkpointIfChanged)
 	eventually(t, "a checkpoint that waits for Close", func() bool {
-		return testkit.Stands("[sync.Mutex.Lock", ").checkpointLoop(", ").BeginCheckpoint(")
+		return testkit.Stands("[sync.Mutex.Lock", ").checkpointIfChanged(", ").BeginCheckpoint(")
 	})
 	leave()
 }
@@ -294,4 +294,15 @@ func TestClose_Twice(t *testing.T) {
 	if first != 1 {
 		t.Errorf("%d calls of Close closed the store", first)
 	}
+}
+
+// A process may have many stores that do little: as long as nothing happens in one, it has no goroutine.
+func TestOpen_IdleStoreHasNoGoroutine(t *testing.T) {
+	before := runtime.NumGoroutine()
+	o := tiny()
+	o.CheckpointEvery = time.Hour
+	s := mustOpen(t, "/store", o)
+	must(t, s.Set([]byte("key"), nil))
+	commit(t, s)
+	testkit.Eventually(t, "goroutines to end", func() bool { return runtime.NumGoroutine() <= before })
 }

@@ -2,13 +2,12 @@ package hlog
 
 import "sync"
 
-// commitQueue hands checkpoints to the commit loop in the order in which they began. The zero value is ready.
+// commitQueue hands checkpoints to the commit job in the order in which they began. The zero value is ready.
 type commitQueue struct {
 	mu      sync.Mutex
 	cond    *sync.Cond
 	waiting []*PendingCheckpoint
 	busy    *PendingCheckpoint // popped and being committed, or nil
-	closed  bool
 }
 
 func (q *commitQueue) condition() *sync.Cond {
@@ -27,31 +26,16 @@ func (q *commitQueue) push(p *PendingCheckpoint, begin func()) {
 	q.condition().Broadcast()
 }
 
-// pop waits for the next checkpoint and returns it; nil when the queue is closed and empty. Asking for the next one
-// says that the one before is dealt with.
+// pop returns the next checkpoint, nil if there is none. Asking for the next one says that the one before is dealt with.
 func (q *commitQueue) pop() *PendingCheckpoint {
 	q.mu.Lock()
 	defer q.mu.Unlock()
 	q.busy = nil
-	q.condition().Broadcast()
-	for len(q.waiting) == 0 {
-		if q.closed {
-			return nil
-		}
-		q.condition().Wait()
+	if len(q.waiting) > 0 {
+		q.busy, q.waiting = q.waiting[0], q.waiting[1:]
 	}
-	p := q.waiting[0]
-	q.waiting = q.waiting[1:]
-	q.busy = p
-	return p
-}
-
-// dealt says that the checkpoint that was popped last is dealt with.
-func (q *commitQueue) dealt() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.busy = nil
 	q.condition().Broadcast()
+	return q.busy
 }
 
 // commonEnd returns an address below which all log belongs to every version that is committed from now on, unless the
@@ -82,12 +66,4 @@ func (q *commitQueue) drain() {
 	for len(q.waiting) > 0 || q.busy != nil {
 		q.condition().Wait()
 	}
-}
-
-// close lets pop return nil once the queue is empty.
-func (q *commitQueue) close() {
-	q.mu.Lock()
-	defer q.mu.Unlock()
-	q.closed = true
-	q.condition().Broadcast()
 }

@@ -1,11 +1,11 @@
 package hlog
 
 import (
-	"sync"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/lock"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // Events are optional callbacks about what the store does. They are called by a goroutine of their own, one at a time,
@@ -45,16 +45,14 @@ type Events struct {
 }
 
 // notifier calls the callbacks of Events. Those that report to it may hold locks, which a callback may want: so it only
-// notes what to call. The goroutine that calls exists while there is something to call.
+// notes what to call, and a job of the background calls.
 type notifier struct {
 	Events
 
 	mu      lock.Mutex[lock.Leaf]
-	idle    sync.Cond // of mu: signalled when running becomes false
-	waiting []func()  // of mu
-	running bool      // of mu: the calling goroutine exists, or waiting is not to be looked at yet
-	closed  bool      // of mu: what comes is dropped
-	stalls  stalls    // of mu: not told of yet
+	waiting []func() // of mu
+	stalls  stalls   // of mu: not told of yet
+	job     *step.Job
 }
 
 type stalls struct {
@@ -62,69 +60,30 @@ type stalls struct {
 	longest    time.Duration
 }
 
-// init sets the callbacks. Nothing is called before start.
-func (n *notifier) init(e Events) {
-	n.Events = e
-	n.idle.L = &n.mu
-	n.running = true
-}
-
-// start lets calling begin.
-func (n *notifier) start() { go n.run() }
-
 // send has call called after what was sent before.
 func (n *notifier) send(call func()) {
 	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.sendLocked(call)
-}
-
-func (n *notifier) sendLocked(call func()) {
-	if n.closed {
-		return
-	}
 	n.waiting = append(n.waiting, call)
-	if !n.running {
-		n.running = true
-		go n.run()
-	}
+	n.mu.Unlock()
+	n.job.Wake()
 }
 
-// run calls what waits until nothing does.
-func (n *notifier) run() {
-	for {
-		batch := n.take()
-		if batch == nil {
-			return
-		}
+// callAll is a round of the job: it calls what waits until nothing does.
+func (n *notifier) callAll() {
+	for batch := n.take(); batch != nil; batch = n.take() {
 		for _, call := range batch {
 			call()
 		}
 	}
 }
 
-// take returns what waits. When nothing does it declares the calling goroutine gone, under the lock that senders hold:
-// nothing is left behind.
+// take returns what waits.
 func (n *notifier) take() []func() {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	batch := n.waiting
 	n.waiting = nil
-	if batch == nil {
-		n.running = false
-		n.idle.Broadcast()
-	}
 	return batch
-}
-
-// close returns when everything that was sent has been called.
-func (n *notifier) close() {
-	n.mu.Lock()
-	defer n.mu.Unlock()
-	n.closed = true
-	for n.running {
-		n.idle.Wait()
-	}
 }
 
 func (n *notifier) checkpointBegun(v checkpoint.Version) {
@@ -187,10 +146,12 @@ func (n *notifier) stalled(d time.Duration) {
 		return
 	}
 	n.mu.Lock()
-	defer n.mu.Unlock()
 	n.stalls.longest = max(n.stalls.longest, d)
-	if n.stalls.operations++; n.stalls.operations == 1 {
-		n.sendLocked(n.tellStalls)
+	n.stalls.operations++
+	first := n.stalls.operations == 1
+	n.mu.Unlock()
+	if first {
+		n.send(n.tellStalls)
 	}
 }
 

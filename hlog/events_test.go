@@ -14,6 +14,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -266,18 +267,18 @@ func TestEvents_BlockedCallback(t *testing.T) {
 // What is sent while a store opens is kept until it has opened: nothing is called for one that fails to.
 func TestEvents_NothingBeforeStart(t *testing.T) {
 	var w watcher
-	var n notifier
-	n.init(w.events())
+	n := notifier{Events: w.events()}
+	n.job = step.NewJobs(nil).Add("events", step.Apart, n.callAll)
 	n.indexGrown(128)
 	n.stalled(time.Second)
 	n.stalled(time.Millisecond)
-	if testkit.Stands(").run(", "created by", "hlog.(*notifier)") || len(w.calls) > 0 {
+	if testkit.Stands(").callAll(") || len(w.calls) > 0 {
 		t.Errorf("before start there is a goroutine, or one has called: %v", w.calls)
 	}
-	n.start()
-	n.close()
+	n.job.Start()
+	n.job.Finish()
 	n.indexGrown(256) // too late
-	n.close()
+	n.job.Finish()
 	want := [][]any{{"IndexGrown", 128}, {"Stalled", 2, time.Second}}
 	if !reflect.DeepEqual(w.calls, want) {
 		t.Errorf("%v, want %v", w.calls, want)

@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -192,8 +193,11 @@ func (w *imageWriter) release() {
 }
 
 // writeImageIfDue writes an image of the current version, in the calling goroutine, if the log has grown enough to
-// pay for it.
-func (s *Store) writeImageIfDue() {
+// pay for it. A restore ends it, and so does Close.
+func (s *Store) writeImageIfDue() { s.writeImageWithin(s.longIndexWork()) }
+
+// writeImageWithin is writeImageIfDue that ends with ctx.
+func (s *Store) writeImageWithin(ctx context.Context) {
 	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
 	m := s.current()
 	if m == nil {
@@ -212,13 +216,15 @@ func (s *Store) writeImageIfDue() {
 		return // a restore came before the claim, which would not tell; or a commit, which asks for another round
 	}
 	began := time.Now()
-	ref, err := s.writeImage(id, m)
+	ref, err := s.writeImage(ctx, id, m)
 	s.images.finish(ref, retired)
 	if err == nil {
 		err = s.nameIndex()
 	}
 	if err != nil {
-		s.logger.Warn("index image not written; recovery replays more log instead", "err", err)
+		if ctx.Err() == nil {
+			s.logger.Warn("index image not written; recovery replays more log instead", "err", err)
+		}
 		return
 	}
 	s.counters.imageBytes.Add(ref.Bytes)
@@ -251,13 +257,13 @@ func (s *Store) nameIndex() error {
 func (s *Store) amends(fresh bool) bool { return fresh && s.copies.mirror == nil }
 
 // writeImage writes the index as it was at version m, which the store has gone on from.
-func (s *Store) writeImage(id uint64, m *checkpoint.Manifest) (*checkpoint.ImageRef, error) {
+func (s *Store) writeImage(ctx context.Context, id uint64, m *checkpoint.Manifest) (*checkpoint.ImageRef, error) {
 	name := s.versions.ImagePath(id)
 	f, err := s.root.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
 	if err != nil {
 		return nil, err
 	}
-	n, err := s.streamImage(f, m)
+	n, err := s.streamImage(ctx, f, m)
 	err = errors.Join(err, f.Close())
 	if err == nil {
 		err = s.root.SyncDir(s.versions.ImagesPath())
@@ -268,13 +274,13 @@ func (s *Store) writeImage(id uint64, m *checkpoint.Manifest) (*checkpoint.Image
 	return &checkpoint.ImageRef{ID: id, Bytes: n, ReplayFrom: members(m).fuzzy}, nil
 }
 
-func (s *Store) streamImage(f fsx.File, m *checkpoint.Manifest) (int64, error) {
+func (s *Store) streamImage(ctx context.Context, f fsx.File, m *checkpoint.Manifest) (int64, error) {
 	follow := s.newFollower(m)
 	defer follow.guard.Release()
 	out := &fileWriter{f: f}
 	buffered := bufio.NewWriterSize(out, 256<<10)
 	s.tableMu.RLock()
-	_, err := s.index().WriteImage(s.longIndexWork(), buffered, logBegin(m), follow.targets)
+	_, err := s.index().WriteImage(ctx, buffered, logBegin(m), follow.targets)
 	s.tableMu.RUnlock()
 	if err == nil {
 		err = buffered.Flush()

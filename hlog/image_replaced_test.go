@@ -161,7 +161,7 @@ func TestRestore_BeforeTheImageIsInTheManifest(t *testing.T) {
 	if !due {
 		t.Fatal("no image is due")
 	}
-	ref, err := s.writeImage(id, m)
+	ref, err := s.writeImage(context.Background(), id, m)
 	must(t, err)
 	if !s.images.finish(ref, retired) {
 		t.Fatal("another restore")

@@ -6,56 +6,11 @@ import (
 	"path/filepath"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
-	"github.com/hybridlog/hybridlog/internal/step"
 )
-
-// kickMaintenance asks for a round of housekeeping.
-func (s *Store) kickMaintenance() {
-	if s.steps != nil {
-		if !s.readOnly {
-			s.steps.Once(step.Chores, s.maintain)
-		}
-	} else {
-		wake(s.chores)
-	}
-	s.kickRuns()
-}
-
-// kickRuns asks for runs, if they are due.
-func (s *Store) kickRuns() {
-	switch {
-	case s.readOnly || !s.images.mayRun(s.log.Tail(), s.log.MeanRecord()):
-	case s.steps != nil:
-		s.steps.Once(step.Runs, s.writeRunsIfDue)
-	default:
-		wake(s.grown)
-	}
-}
-
-// wake has the loop that waits on c make a round.
-func wake(c chan struct{}) {
-	select {
-	case c <- struct{}{}:
-	default:
-	}
-}
-
-// maintenanceLoop does, one round at a time, what is not urgent: an index image when one is due, retention,
-// compaction, and the removal of files that nothing needs.
-func (s *Store) maintenanceLoop() {
-	for {
-		select {
-		case <-s.background.Done():
-			return
-		case <-s.chores:
-		}
-		s.maintain()
-	}
-}
 
 // maintain does one round, unless the store is closing.
 func (s *Store) maintain() {
-	if s.background.Err() != nil {
+	if s.check() != nil {
 		return
 	}
 	s.clearEntries()
@@ -67,7 +22,7 @@ func (s *Store) maintain() {
 		s.logger.Error("retention", "err", err)
 	}
 	if !s.opts.NoCompaction {
-		if err := s.compactIfDue(s.background); err != nil && s.background.Err() == nil {
+		if err := s.compactIfDue(s.life.Context()); err != nil && s.check() == nil {
 			s.logger.Error("compaction", "err", err)
 		}
 	}

@@ -122,7 +122,7 @@ func (s *Store) Metrics() Metrics {
 func (s *Store) survey(visit func([]word.Address)) (x index.Stats, ok bool) {
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
-	if s.tableShut {
+	if s.check() != nil {
 		return index.Stats{}, false
 	}
 	return s.index().Survey(visit), true

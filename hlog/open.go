@@ -1,7 +1,6 @@
 package hlog
 
 import (
-	"context"
 	"crypto/rand"
 	"encoding/binary"
 	"errors"
@@ -15,6 +14,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
@@ -65,16 +65,17 @@ func open(path string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	unlock := func() error { return errors.Join(release(), root.Close()) }
-	s := &Store{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, chores: make(chan struct{}, 1), grown: make(chan struct{}, 1)}
+	s := &Store{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, life: life.New()}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.patient.queue = fsx.NewQueue(1)
-	s.events.init(o.Events)
+	s.events.Events = o.Events
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()
-	s.background, s.cancel = context.WithCancel(context.Background())
-	if s.steps = step.Of(o.FS); s.steps == nil {
+	s.steps = step.Of(o.FS)
+	s.background.init(s, s.steps)
+	if s.steps == nil {
 		s.epochs = epoch.New()
 	} else {
 		s.epochs = epoch.NewOn(func(f func()) { s.steps.Go(step.Drain, f) })
@@ -129,12 +130,11 @@ func missing(fsys fsx.FS, path string) (dirs []string) {
 
 // abandon releases what an Open that failed has taken.
 func (s *Store) abandon() error {
-	s.cancel()
-	s.steps.Rest()
-	s.workers.Wait()
+	s.moveTo(life.Failed)
 	if x := s.index(); x != nil {
 		openedIndex{x, s.indexFiles}.Close()
 	}
+	s.background.jobs.End()
 	s.memory.leave()
 	var err error
 	if s.log != nil {
@@ -147,28 +147,12 @@ func (s *Store) abandon() error {
 	return errors.Join(err, s.unlock())
 }
 
-// start sets the background going.
+// start lets operations and the background begin.
 func (s *Store) start() {
-	s.events.start()
 	s.pool.init(s)
 	s.stagings.init(s.memory)
-	s.copies.start(s)
-	if !s.readOnly {
-		s.goWork(s.sweep)
-	}
-	s.goWork(s.warm)
-	if s.steps != nil {
-		return // the pager, commits and housekeeping have a piece of work each time there is something to do
-	}
-	go s.log.Run()
-	s.goWork(s.commitLoop)
-	if !s.readOnly {
-		s.goWork(s.maintenanceLoop)
-		s.goWork(s.runLoop)
-	}
-	if !s.readOnly && s.opts.CheckpointEvery > 0 {
-		s.goWork(s.checkpointLoop)
-	}
+	s.moveTo(life.Open)
+	s.startJobs()
 }
 
 func newIdentity(o Options) checkpoint.Identity {
@@ -209,7 +193,7 @@ func (s *Store) recover() error {
 	err = s.recoverAt(cur)
 	if errors.Is(err, ErrCorrupt) && s.copies.mirror != nil {
 		s.logger.Warn("the newest version is damaged and is repaired from the remote", "err", err)
-		if _, fetchErr := s.copies.mirror.Fetch(s.background, cur.Version, checkpoint.FetchOptions{Repair: true}); fetchErr != nil {
+		if _, fetchErr := s.copies.mirror.Fetch(s.life.Context(), cur.Version, checkpoint.FetchOptions{Repair: true}); fetchErr != nil {
 			return errors.Join(err, fetchErr)
 		}
 		err = s.recoverAt(cur)
@@ -236,7 +220,7 @@ func (s *Store) openVersions() error {
 	var d *checkpoint.Dir
 	var err error
 	if s.opts.Remote != nil && !s.readOnly {
-		d, err = s.openRemote(s.background)
+		d, err = s.openRemote(s.life.Context())
 	} else {
 		d, err = checkpoint.OpenDir(s.root, s.path, newIdentity(s.opts), s.readOnly)
 	}

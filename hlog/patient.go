@@ -17,8 +17,8 @@ type patientSync struct {
 // syncAside syncs an image or a run. A sync of the file itself would keep a processor from operations as long as the disk
 // takes.
 func (s *Store) syncAside(f fsx.File) error {
-	if s.log.IsShut() {
-		return f.Sync() // the store closes: there are no operations
+	if s.life.Phase().Ends() {
+		return f.Sync() // there are no operations
 	}
 	p := &s.patient
 	p.mu.Lock()

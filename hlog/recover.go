@@ -13,6 +13,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -36,7 +37,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if err := s.images.init(s); err != nil {
 		return err
 	}
-	x, err := s.openIndex(s.background, m, s.indexConfig())
+	x, err := s.openIndex(s.life.Context(), m, s.indexConfig())
 	if err != nil {
 		return err
 	}
@@ -47,7 +48,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	s.log, err = reclog.New(reclog.Config{
 		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
-		Begin: begin, Tail: tail, Segments: s.segments, Epochs: s.epochs, Steps: s.steps,
+		Begin: begin, Tail: tail, Segments: s.segments, Epochs: s.epochs, Pager: s.background.pager, Steps: s.steps,
 		Hooks: reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.sizeCache, Stalled: s.events.stalled, Grown: s.kickRuns},
 	})
 	if err != nil {
@@ -70,7 +71,7 @@ func (s *Store) indexConfig() index.Config {
 		Epoch:    s.epochs,
 		MaxBytes: s.memory.indexMax,
 		Reserve:  s.reserveIndex,
-		Spawn:    s.goWork,
+		Spawn:    func(f func()) { s.background.jobs.Once("growth", step.Other, f) },
 		OnGrow:   s.events.indexGrown,
 	}
 }
@@ -218,21 +219,19 @@ const warmAfter = 50 * time.Millisecond
 func (s *Store) warm() {
 	if s.steps == nil {
 		select {
-		case <-s.background.Done():
+		case <-s.life.Context().Done():
 			return
 		case <-time.After(warmAfter):
 		}
 	}
-	if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
-		s.logger.Error("index image", "err", err)
-	}
+	s.loadRest()
 	if m := s.current(); m != nil && m.PageBytes <= s.log.PageBytes() && len(m.Extents) > 0 {
 		last := m.Extents[len(m.Extents)-1]
 		defer s.holdFrom(last.Start)()
 		if s.current() != m {
 			return // committed since, and what was held may be gone
 		}
-		if err := s.log.Warm(s.background, last.Start, last.End); err != nil && s.background.Err() == nil {
+		if err := s.log.Warm(s.life.Context(), last.Start, last.End); err != nil && s.check() == nil {
 			s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
 		}
 	}

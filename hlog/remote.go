@@ -9,6 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/lock"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // With a remote, each version is copied there after it has been committed, in order, by one goroutine. A failure is
@@ -19,15 +20,14 @@ const (
 	lastCopies = 30 * time.Second
 )
 
-// copier copies versions to the remote. The zero value is for a store without one.
+// copier copies versions to the remote. Without a remote mirror is nil, and nothing is done.
 type copier struct {
 	mirror  *checkpoint.Mirror
 	ctx     context.Context // ends some time after the store is closed
 	cancel  context.CancelFunc
 	mu      lock.Mutex[lock.Leaf]
 	waiting []*PendingCheckpoint // of mu: committed, to be finished once they are copied
-	kick    chan struct{}
-	done    chan struct{}
+	job     *step.Job
 }
 
 // openRemote prepares the directory for the remote's newest version: see checkpoint.Mirror.Pull for which of the two
@@ -76,22 +76,10 @@ func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 	return d, nil
 }
 
-// start sets the copying going.
-func (c *copier) start(s *Store) {
-	if c.mirror == nil {
-		return
-	}
+// init makes the copier, whose rounds job does.
+func (c *copier) init(job *step.Job) {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.kick, c.done = make(chan struct{}, 1), make(chan struct{})
-	go c.run(s)
-	c.wake()
-}
-
-func (c *copier) wake() {
-	select {
-	case c.kick <- struct{}{}:
-	default:
-	}
+	c.job = job
 }
 
 // add hands over a version that has been committed; its Wait returns when it is copied.
@@ -99,23 +87,7 @@ func (c *copier) add(p *PendingCheckpoint) {
 	c.mu.Lock()
 	c.waiting = append(c.waiting, p)
 	c.mu.Unlock()
-	c.wake()
-}
-
-func (c *copier) run(s *Store) {
-	defer close(c.done)
-	t := time.NewTicker(catchUp)
-	defer t.Stop()
-	for {
-		select {
-		case <-c.kick:
-		case <-t.C:
-		case <-s.background.Done():
-			c.round(s) // the last version
-			return
-		}
-		c.round(s)
-	}
+	c.job.Wake()
 }
 
 // round copies what the remote lacks, oldest first, and finishes the versions that wait for it.
@@ -153,13 +125,14 @@ func (c *copier) round(s *Store) {
 	}
 }
 
-// finish waits for the last copies. The store's background has ended.
+// finish does a last round, and ends all copying after lastCopies.
 func (c *copier) finish() {
-	if c.mirror == nil {
-		return
+	if c.job == nil {
+		return // the store is read-only
 	}
 	t := time.AfterFunc(lastCopies, c.cancel)
-	<-c.done
+	c.job.Wake() // what could not be copied before is tried again
+	c.job.Finish()
 	t.Stop()
 	c.cancel()
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -146,11 +147,7 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply,
 		s.indexFiles = x.files
 		s.tableMu.Unlock()
 		old.Close()
-		s.goWork(func() {
-			if err := s.loadWholeIndex(); err != nil && s.background.Err() == nil {
-				s.logger.Error("index image", "err", err)
-			}
-		})
+		s.background.jobs.Once("warm", step.Other, s.loadRest)
 	}
 	return apply, x.Close, nil
 }

@@ -159,14 +159,17 @@ func (w *imageWriter) releaseRun() {
 	w.idle.Broadcast()
 }
 
-// writeRunsIfDue writes runs of the log in the calling goroutine, until what is left is not worth one.
-func (s *Store) writeRunsIfDue() {
-	for s.background.Err() == nil && s.writeRunIfDue() {
+// writeRunsIfDue writes runs of the log in the calling goroutine, until what is left is not worth one or the store closes.
+func (s *Store) writeRunsIfDue() { s.writeRuns(s.life.Context()) }
+
+// writeRuns is writeRunsIfDue until ctx ends.
+func (s *Store) writeRuns(ctx context.Context) {
+	for ctx.Err() == nil && s.writeRunIfDue(ctx) {
 	}
 }
 
 // writeRunIfDue reports whether there may be more to write.
-func (s *Store) writeRunIfDue() (more bool) {
+func (s *Store) writeRunIfDue(ctx context.Context) (more bool) {
 	job, of, release := s.claimRun()
 	if release == nil {
 		return false
@@ -176,19 +179,22 @@ func (s *Store) writeRunIfDue() (more bool) {
 	if s.goingOn.Load() != of {
 		return true // a restore may have come before the claim, which would not tell
 	}
-	ref, err := s.writeRun(job, of)
+	if s.check() != nil {
+		job.older = nil // merging can wait for the next opening, and Close does not wait for it
+	}
+	ref, err := s.writeRun(ctx, job, of)
 	if errors.Is(err, ErrCorrupt) && len(job.older) > 0 {
 		// A damaged run stays the business of those who need it.
 		s.logger.Warn("index runs not merged", "err", err)
 		job.older = nil
-		ref, err = s.writeRun(job, of)
+		ref, err = s.writeRun(ctx, job, of)
 	}
 	if err == nil {
 		s.images.finishRun(ref, job.retired)
 		err = s.nameIndex()
 	}
 	if err != nil {
-		if !errors.Is(err, ErrClosed) && s.background.Err() == nil {
+		if !errors.Is(err, ErrClosed) && ctx.Err() == nil {
 			s.logger.Warn("index run not written; recovery replays more log instead", "err", err)
 		}
 		return false
@@ -217,8 +223,8 @@ func (s *Store) claimRun() (job runJob, of *lineage, release func()) {
 }
 
 // writeRun writes the run.
-func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err error) {
-	records, to, err := s.runRecords(job, of)
+func (s *Store) writeRun(ctx context.Context, job runJob, of *lineage) (ref checkpoint.RunRef, err error) {
+	records, to, err := s.runRecords(ctx, job, of)
 	if err != nil {
 		return ref, err
 	}
@@ -237,7 +243,7 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 		return ref, err
 	}
 	ref = checkpoint.RunRef{ID: job.id, From: job.begin(), To: to}
-	ref.Bytes, err = index.WriteRun(s.background, f, word.Address(ref.From), word.Address(to), records, older...)
+	ref.Bytes, err = index.WriteRun(ctx, f, word.Address(ref.From), word.Address(to), records, older...)
 	if err != nil {
 		err = s.indexError(nil, job.older, err)
 	} else {
@@ -254,11 +260,11 @@ func (s *Store) writeRun(job runJob, of *lineage) (ref checkpoint.RunRef, err er
 }
 
 // runRecords returns the records that the run adds, and where their log ends.
-func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to uint64, err error) {
+func (s *Store) runRecords(ctx context.Context, job runJob, of *lineage) (records []index.Record, to uint64, err error) {
 	end := max(job.end, of.start)
 	extents := checkpoint.Extend(of.parent, checkpoint.Extent{Start: of.start, End: end, Fuzzy: end}, of.live)
 	var w *reclog.Walker
-	switch closing := s.log.IsShut(); {
+	switch closing := s.life.Phase().Ends(); {
 	case closing && job.end > of.parent.Cut:
 		return nil, 0, ErrClosed // before the last version has been committed
 	case closing:
@@ -269,7 +275,7 @@ func (s *Store) runRecords(job runJob, of *lineage) (records []index.Record, to 
 		s.epochs.Synchronize() // what was being allocated below the tail when the run was claimed is written
 	}
 	to = job.end
-	err = walkVersion(s.background, w, extents, job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+	err = walkVersion(ctx, w, extents, job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if uint64(a) >= job.limit {
 			to = uint64(a)
 			return false, nil
@@ -323,16 +329,4 @@ func (s *Store) openRun(ref checkpoint.RunRef) (*index.Run, fsx.File, error) {
 		return nil, nil, imageError(name, err)
 	}
 	return run, f, nil
-}
-
-// runLoop writes runs when the log has grown.
-func (s *Store) runLoop() {
-	for {
-		select {
-		case <-s.background.Done():
-			return
-		case <-s.grown:
-		}
-		s.writeRunsIfDue()
-	}
 }

@@ -12,6 +12,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -48,7 +49,6 @@ type Store struct {
 	unlock   func() error
 
 	tableMu    lock.RWMutex[lock.Table] // held by those who use the index outside the epoch
-	tableShut  bool                     // of tableMu: the store closes
 	indexFiles []fsx.File               // of tableMu: what the index may still have to read from
 	precedence precedence
 	gateMu     lock.Mutex[lock.Leaf] // of the paused and closed bits
@@ -66,15 +66,12 @@ type Store struct {
 	committed lineage                 // of commitMu; goOn sets it
 	goingOn   atomic.Pointer[lineage] // a copy of committed, for those who do not wait for a commit
 
-	background context.Context // ends when the store closes
-	cancel     context.CancelFunc
-	workers    sync.WaitGroup
+	life       *life.Life
+	background background
 	steps      *step.Work // does the work of the background in place of goroutines; nil but in tests that must replay
 	images     imageWriter
 	patient    patientSync
 	copies     copier
-	chores     chan struct{} // asks for a round of housekeeping
-	grown      chan struct{} // asks for runs, if they are due
 	viewMu     lock.Mutex[lock.Leaf]
 	views      map[*View]struct{} // of viewMu: the open ones
 	purgeMu    sync.Mutex         // one collection of garbage at a time
@@ -106,17 +103,27 @@ func (s *Store) index() *index.Index { return s.table.Load() }
 func (s *Store) loadIndex(h uint64) error {
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
-	if s.tableShut {
-		return ErrClosed
+	if err := s.check(); err != nil {
+		return err // loading may begin to grow the index: not any more
 	}
 	return s.imageFault(s.index().Load(h))
 }
 
-// loadWholeIndex reads what is left of the index image.
+// loadWholeIndex reads what is left of the index image, unless the store closes or a restore comes.
 func (s *Store) loadWholeIndex() error {
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
+	if err := s.check(); err != nil {
+		return err
+	}
 	return s.imageFault(s.index().LoadAll(s.longIndexWork()))
+}
+
+// loadRest is loadWholeIndex for the background.
+func (s *Store) loadRest() {
+	if err := s.loadWholeIndex(); err != nil && s.check() == nil {
+		s.logger.Error("index image", "err", err)
+	}
 }
 
 // longIndexWork returns a context for work on the index that takes long; a restore ends it.
@@ -124,7 +131,7 @@ func (s *Store) longIndexWork() context.Context {
 	s.gateMu.Lock()
 	defer s.gateMu.Unlock()
 	if s.indexWork == nil || s.indexWork.Err() != nil {
-		s.indexWork, s.endIndexWork = context.WithCancel(s.background)
+		s.indexWork, s.endIndexWork = context.WithCancel(s.life.Context())
 	}
 	return s.indexWork
 }
@@ -145,59 +152,6 @@ func (s *Store) imageFault(err error) error {
 	}
 	image, runs := s.images.source()
 	return s.indexError(image, runs, err)
-}
-
-// waitOpen returns when operations may run, or ErrClosed.
-func (s *Store) waitOpen() error {
-	s.gateMu.Lock()
-	defer s.gateMu.Unlock()
-	for {
-		c := control(s.control.Load())
-		switch {
-		case c.closed():
-			return ErrClosed
-		case c.open():
-			return nil
-		}
-		s.gateCond.Wait()
-	}
-}
-
-// gate sets and clears bits of the control word and wakes those who wait for it.
-func (s *Store) gate(set, clear control) {
-	s.gateMu.Lock()
-	for {
-		c := s.control.Load()
-		if s.control.CompareAndSwap(c, c&^uint64(clear)|uint64(set)) {
-			break
-		}
-	}
-	s.gateMu.Unlock()
-	s.gateCond.Broadcast()
-}
-
-// check returns ErrClosed when the store is closed.
-func (s *Store) check() error {
-	if control(s.control.Load()).closed() {
-		return ErrClosed
-	}
-	return nil
-}
-
-// goWork runs f in the background; Close waits for it.
-func (s *Store) goWork(f func()) { s.goStep(step.Other, f) }
-
-// goStep is goWork for work of a kind.
-func (s *Store) goStep(kind step.Kind, f func()) {
-	if s.steps != nil {
-		s.steps.Go(kind, f)
-		return
-	}
-	s.workers.Add(1)
-	go func() {
-		defer s.workers.Done()
-		f()
-	}()
 }
 
 // counters are changed off the hot path only.

@@ -120,7 +120,7 @@ var mutations = []mutation{
 	{
 		name: "sync-image-names", rule: "C5", file: "hlog/image.go",
 		what:   "sync the directory of the images",
-		old:    "\t\terr = s.opts.FS.SyncDir(s.versions.ImagesPath())\n",
+		old:    "\t\terr = s.root.SyncDir(s.versions.ImagesPath())\n",
 		new:    "",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},

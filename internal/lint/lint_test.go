@@ -43,8 +43,9 @@ var arrows = map[string][]string{
 // their whole path.
 var rooms = map[string][]string{
 	"coldcache": {},
+	"life":      {},
 	"record":    {},
-	"reclog":    {"epoch", "hlog/internal/record"},
+	"reclog":    {"epoch", "hlog/internal/life", "hlog/internal/record"},
 }
 
 // library is what a user's program links.

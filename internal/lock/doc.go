@@ -4,7 +4,7 @@
 //	O1  A goroutine takes a lock only while every lock that it holds has an earlier rank. So it takes no lock twice, and
 //	    no two of the same rank.
 //	O2  A lock is given back by the goroutine that took it.
-//	O3  A Leaf is the last that is taken: whoever holds one takes none.
+//	O3  Whoever holds a Leaf takes no lock, except to wake the background.
 //
 // The order is the list in order.go. The rank is part of a lock's type, and so stands where the lock is declared; the
 // zero value of a lock is ready:

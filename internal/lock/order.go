@@ -39,12 +39,14 @@ type (
 	Segments struct{}
 	// Submit (the log): one batch of single reads at a time goes to the kernel.
 	Submit struct{}
-	// Leaf: everything under which no lock is taken.
+	// Leaf: everything under which no lock is taken but the last.
 	Leaf struct{}
+	// Waking (step): the background is told that there is something to do, whatever the teller holds.
+	Waking struct{}
 )
 
 // order is that of O1: the outermost first.
 var order = [...]any{
 	Compacting{}, Cut{}, Purge{}, Files{}, DirCollecting{}, Amending{}, Commit{}, DirWriting{}, Mirror{}, Table{},
-	Flush{}, Page{}, Commits{}, SyncAside{}, View{}, Segments{}, Submit{}, Leaf{},
+	Flush{}, Page{}, Commits{}, SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
 }

@@ -1,5 +1,8 @@
-// Package step lets a store that one goroutine uses do its background work in that goroutine: a little of it whenever
-// the goroutine waits for some, or says that it has time, in an order that a seed decides. A run of such a store
+// Package step runs the background of a store. What is done in rounds is a [Job], what is done once is given to
+// [Jobs.Once]. Usually both have goroutines, as long as there is something to do.
+//
+// A store that only one goroutine uses can do its background work in that goroutine instead, with a [Work]: a little of it
+// whenever the goroutine waits for some, or says that it has time, in an order that a seed decides. A run of such a store
 // replays from its seed, call by call.
 //
 // What is lost is the interleaving within a piece of work: each runs from its beginning to its end. Stores with their
@@ -24,18 +27,21 @@ const (
 	Drain              // what waited for the epoch
 	Other              // the rest: growth of the index, loading, warming
 	numKinds
+
+	// Apart is work that has a goroutine in every store.
+	Apart
 )
 
 // Work is what the background of one store has to do. It belongs to the goroutine that uses the store. The methods of a
 // nil Work do nothing: there is none for a store with goroutines.
 type Work struct {
 	rng     *rand.Rand
-	jobs    []job
+	jobs    []piece
 	running [numKinds]bool
 	done    int
 }
 
-type job struct {
+type piece struct {
 	kind Kind
 	do   func()
 }
@@ -55,11 +61,11 @@ func Of(fsys any) *Work {
 }
 
 // Go adds a piece of work. It runs nothing, so that it may be called from anywhere.
-func (w *Work) Go(kind Kind, do func()) { w.jobs = append(w.jobs, job{kind, do}) }
+func (w *Work) Go(kind Kind, do func()) { w.jobs = append(w.jobs, piece{kind, do}) }
 
 // Once is Go unless work of the kind is waiting already.
 func (w *Work) Once(kind Kind, do func()) {
-	if !slices.ContainsFunc(w.jobs, func(j job) bool { return j.kind == kind }) {
+	if !slices.ContainsFunc(w.jobs, func(j piece) bool { return j.kind == kind }) {
 		w.Go(kind, do)
 	}
 }

@@ -67,9 +67,8 @@ func newKitTelling(t testing.TB, pages int, fsys fsx.FS, dir string, sink Sink) 
 	})
 	must(t, err)
 	k.guard = epochs.Register()
-	close(k.done) // there is no pager to wait for
 	t.Cleanup(func() {
-		k.StopPager()
+		k.Shut()
 		k.guard.Release()
 		must(t, k.CloseQueues())
 		must(t, k.Free())

@@ -58,22 +58,19 @@ type Log struct {
 	waitCond sync.Cond
 	failures uint64 // of waitMu: how often the pager has failed
 	lastErr  error  // of waitMu: the last failure
-	closed   bool   // of waitMu
 
-	gone   atomic.Bool // the store closes: walks, which do not ask it, must not touch the frames any more
-	kicks  chan struct{}
-	stop   chan struct{}
-	done   chan struct{}
+	gone   atomic.Bool   // the store closes: nobody waits for a page, and walks must not touch the frames any more
+	pager  *step.Job     // does Turn
 	stalls atomic.Uint64 // operations that waited for a page
 	waited atomic.Int64  // nanoseconds that those took which are over
 
-	steps *step.Work // see Config; the pager has no goroutine then
+	steps *step.Work // see Config
 
 	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
 }
 
-// Config is what a log is made of. All of it but Sink, Hash and Steps is needed.
+// Config is what a log is made of. All of it but Sink, Hash, Pager and Steps is needed.
 type Config struct {
 	PageBytes       int     // size of a page, a power of two of at least BlockBytes and at most 1 << word.MaxPageBits
 	RingBytes       int64   // virtual memory for the frames; rounded up to a power of two
@@ -85,7 +82,9 @@ type Config struct {
 	// Sink is told of what is flushed, with the hash of its key by Hash; nil: nobody is.
 	Sink Sink
 	Hash func(key []byte) uint64
-	// Steps does the pager's work in the goroutine that uses the log. nil: Run does it.
+	// Pager is the job whose rounds are [Log.Turn], which the log wakes; nil: the owner calls Turn by itself.
+	Pager *step.Job
+	// Steps is what the pager's rounds are done in if they have no goroutine; else nil.
 	Steps *step.Work
 }
 
@@ -112,7 +111,7 @@ const maxPageBytes = 1 << word.MaxPageBits
 // AlignBlock returns the first block boundary at or above a.
 func AlignBlock(a uint64) uint64 { return (a + BlockBytes - 1) &^ (BlockBytes - 1) }
 
-// New returns a log whose memory is empty. Nothing runs yet: see Run. The caller closes it with CloseQueues and Free.
+// New returns a log whose memory is empty. The caller closes it with CloseQueues and Free.
 func New(c Config) (*Log, error) {
 	ring := uint64(1) << bits.Len64(uint64(c.RingBytes-1))
 	region, err := mem.MapSparse(int(ring))
@@ -131,14 +130,9 @@ func New(c Config) (*Log, error) {
 		hooks:           c.Hooks,
 		steps:           c.Steps,
 		mutableFraction: c.MutableFraction,
-		kicks:           make(chan struct{}, 1),
-		stop:            make(chan struct{}),
-		done:            make(chan struct{}),
+		pager:           c.Pager,
 	}
 	l.waitCond.L = &l.waitMu
-	if l.steps != nil {
-		close(l.done)
-	}
 	l.begin.Store(c.Begin)
 	l.place(c.Tail)
 	return l, nil
@@ -241,16 +235,7 @@ func (l *Log) AlignTail(from uint64) (cut uint64, moved bool) {
 }
 
 // Kick asks the pager to look at the regions.
-func (l *Log) Kick() {
-	if l.steps != nil {
-		l.steps.Once(step.Pager, l.stepPager)
-		return
-	}
-	select {
-	case l.kicks <- struct{}{}:
-	default:
-	}
-}
+func (l *Log) Kick() { l.pager.Wake() }
 
 // WaitForSpace returns when pages have been opened since the caller saw no room for n bytes, or when the pager
 // failed, with its error. The caller is outside the epoch.
@@ -272,7 +257,7 @@ func (l *Log) WaitForSpace(n int) error {
 			need = l.pageEnd(t) + uint64(n)
 		}
 		switch {
-		case l.closed:
+		case l.gone.Load():
 			return ErrClosed
 		case need <= l.limit.Load():
 			return nil
@@ -316,20 +301,11 @@ func (l *Log) checkRecord(a word.Address, k word.Link) {
 	}
 }
 
-// Shut says that the owner of the log closes: walks, which do not ask it, do not touch the frames any more.
-func (l *Log) Shut() { l.gone.Store(true) }
-
-// IsShut reports whether Shut was called.
-func (l *Log) IsShut() bool { return l.gone.Load() }
-
-// StopPager stops the pager and wakes all who wait for it, with ErrClosed.
-func (l *Log) StopPager() {
-	l.waitMu.Lock()
-	l.closed = true
-	l.waitMu.Unlock()
-	l.waitCond.Broadcast()
-	close(l.stop)
-	<-l.done
+// Shut says that the owner of the log closes: walks, which do not ask it, do not touch the frames any more, and who waits
+// for a page gets ErrClosed.
+func (l *Log) Shut() {
+	l.gone.Store(true)
+	l.announce(nil)
 }
 
 // CloseQueues gives back what the log reads and writes with. Later reads are plain calls; nothing is flushed any more.

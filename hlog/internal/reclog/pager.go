@@ -49,39 +49,24 @@ func (l *Log) aheadPages(window uint64) uint64 {
 	return min(max(window/16, minAheadPages), max(uint64(aheadBytes)>>l.pageBits, maxAheadPages))
 }
 
-// Run is the pager's loop, which ends with StopPager.
-func (l *Log) Run() {
-	defer close(l.done)
-	for {
-		select {
-		case <-l.stop:
-			return
-		case <-l.kicks:
-		}
+// Turn is a round of the pager. What it fails with is told to those who wait for pages.
+func (l *Log) Turn() {
+	if !l.gone.Load() {
 		l.announce(l.turn())
 	}
 }
 
-// stepPager is one turn of a pager without a goroutine.
-func (l *Log) stepPager() {
-	l.waitMu.Lock()
-	closed := l.closed
-	l.waitMu.Unlock()
-	if !closed {
-		l.announce(l.turn())
-	}
-}
-
-// turn makes passes until the pages ahead of the tail are open, and what is read-only is written.
+// turn makes passes until the pages ahead of the tail are open, and what is read-only is written, or the log is shut.
 func (l *Log) turn() error {
 	l.hooks.Grown()
-	for {
+	for !l.gone.Load() {
 		moved, err := l.pass()
 		if err != nil || !moved {
 			return err
 		}
 		l.announce(nil)
 	}
+	return nil
 }
 
 // pass opens pages or, if none can or need be opened, makes older ones read-only and writes some; moved reports whether

@@ -1,0 +1,103 @@
+package hlog
+
+import (
+	"github.com/hybridlog/hybridlog/internal/step"
+)
+
+// background has all jobs of a store. A job has a goroutine only while it has something to do: a store that is idle has
+// none.
+//
+//	job           does                                  woken by                              holds (package lock)
+//	------------  ------------------------------------  ------------------------------------  ---------------------
+//	pager         opens pages of log, makes old ones    a page that was filled; the index     Flush, Page
+//	              read-only, writes them                takes memory
+//	commit        makes checkpoints durable             a checkpoint that has begun           Flush, Commit
+//	runs          writes index runs                     the log has grown by a page           Purge while it claims
+//	housekeeping  frees index entries, writes an index  a commit; a view or a scan that has   Compacting while it
+//	              image, purges versions, compacts,     ended                                 compacts; Purge and
+//	              removes files                                                               Files while it removes
+//	interval      begins a checkpoint                   Options.CheckpointEvery               Cut
+//	copy          copies versions to the remote         a commit; every catchUp               nothing
+//	events        calls the callbacks of Events         what they tell of                     nothing
+//
+//	once          does                                  begun by
+//	------------  ------------------------------------  ------------------------------------
+//	cut           ends the log of a version             BeginCheckpoint                       nothing
+//	sweep         removes what an earlier process left  Open                                  Purge, Files
+//	warm          loads the index and the newest log    Open; the index alone: Restore        Table, shared; Page
+//	growth        moves a table of the index into one   the index                             nothing
+//	              that is twice as large
+//
+// Close stops interval, housekeeping, runs and pager, and waits only for the rounds that are under way: these look at the
+// context of the store, which ends before. What belongs to Close it has finished: the commits of checkpoints that have
+// begun, the copies, the callbacks.
+//
+// Some goroutines belong to one call, which waits for them: the reader of a replay and of a read-ahead, those that close
+// several things at a time. The reaper of single reads (package reclog) exists while such reads are under way, and what
+// waits for the epoch is done by package epoch.
+type background struct {
+	jobs *step.Jobs
+
+	pager, commit, runs, housekeeping, interval, copy, events *step.Job
+}
+
+// init makes the jobs. None does anything before start.
+func (b *background) init(s *Store, work *step.Work) {
+	b.jobs = step.NewJobs(work)
+	b.pager = b.jobs.Add("pager", step.Pager, func() { s.log.Turn() })
+	b.commit = b.jobs.Add("commit", step.Commit, s.commitRound)
+	b.events = b.jobs.Add("events", step.Apart, s.events.callAll)
+	s.events.job = b.events
+	if s.readOnly {
+		return
+	}
+	b.runs = b.jobs.Add("runs", step.Runs, s.writeRunsIfDue)
+	b.housekeeping = b.jobs.Add("housekeeping", step.Chores, s.maintain)
+	b.interval = b.jobs.Add("interval", step.Apart, s.checkpointIfChanged)
+	b.copy = b.jobs.Add("copy", step.Apart, func() { s.copies.round(s) })
+	s.copies.init(b.copy)
+}
+
+// startJobs sets the background going.
+func (s *Store) startJobs() {
+	b := &s.background
+	for _, j := range []*step.Job{b.events, b.pager, b.commit, b.runs, b.housekeeping} {
+		j.Start()
+	}
+	if s.copies.mirror != nil {
+		b.copy.Start()
+		b.copy.Wake()
+		b.copy.Every(catchUp)
+	}
+	if s.opts.CheckpointEvery > 0 && b.jobs.Work() == nil {
+		b.interval.Start()
+		b.interval.Every(s.opts.CheckpointEvery)
+	}
+	if !s.readOnly {
+		b.jobs.Once("sweep", step.Other, s.sweep)
+	}
+	b.jobs.Once("warm", step.Other, s.warm)
+}
+
+// kickMaintenance asks for a round of housekeeping.
+func (s *Store) kickMaintenance() {
+	s.background.housekeeping.Wake()
+	s.kickRuns()
+}
+
+// kickRuns asks for runs, if they are due.
+func (s *Store) kickRuns() {
+	if !s.readOnly && s.images.mayRun(s.log.Tail(), s.log.MeanRecord()) {
+		s.background.runs.Wake()
+	}
+}
+
+// checkpointIfChanged commits a version if anything has changed.
+func (s *Store) checkpointIfChanged() {
+	if !s.changed() {
+		return
+	}
+	if p, err := s.BeginCheckpoint(); err == nil {
+		p.Wait(s.life.Context()) // a failure is logged and counted where it happens
+	}
+}
