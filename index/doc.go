@@ -1,7 +1,7 @@
 // Package index is the hash index of the store: it says for the hash of a key at which address of the log the newest
 // record of that hash's chain begins. It never sees a key. It follows the index of FASTER (Chandramouli et al.,
-// SIGMOD 2018, section 3), with tags that make growing possible without reading a record, and with an image on disk
-// that is loaded piece by piece.
+// SIGMOD 2018, section 3), with tags that make growing possible without reading a record, and with a form on disk, a
+// log-structured merge of its own (O'Neil et al., 1996), that is loaded piece by piece.
 //
 // # Structure
 //
@@ -80,15 +80,30 @@
 //	I7   Moving a bucket takes no more overflow buckets than its chain has.
 //	I8   Memory is taken and given back only outside the epoch, and counted by Config.Reserve before it is taken.
 //	I9   Granularity: a table into which records are replayed is at least as fine as the one they were written with.
-//	I10  A bucket of an image with a catch-all keeps every specific entry, with its address or without.
+//	I10  A bucket of an image of old with a catch-all keeps every specific entry, with its address or without.
 //	I11  Settled: what the hot path looks at, Index.settled, is the newest table's buckets or, while that table has an old
 //	     one behind it or blocks to load, nowhere. An operation that has read it before a growth began may still find
 //	     entries in the old buckets: those that nobody has frozen yet, which are as they were (I5).
 //
-//	I12  Order: the entries of a run ascend by bit-reversed hash, beginning with the bits that name a block of an image.
-//	     Those of a block, of whatever image, are neighbours, and runs are merged without regard to images. What a run
-//	     says of a block is replayed into it before anybody else sees it; a replay only raises addresses, so that
-//	     the order of runs, and what they have in common, does not matter.
+//	I12  Order: triples ascend by bit-reversed hash, beginning with the bits that name a block of buckets. Those of a
+//	     block, of however many buckets the table has, are neighbours. What shares and runs say of a block is replayed
+//	     into it before anybody else sees it.
+//	I13  Whole: for every hash that the log of a version has a record of, the shares that the version names, and a replay
+//	     of the log behind them, tell the address of its newest record. That is all that a table of any size needs.
+//	I14  Hiding: a triple hides another one only if both are of the same 64 bits of hash and its own record is newer.
+//	I15  A tombstone is a triple like any other. It goes when the log that it lies in does, never before.
+//	I16  Shares may overlap, in hashes and in log, and may be replayed in any order: a replay only raises addresses.
+//	I17  No gaps: whatever the hash, the shares that stand for it follow each other in the log without a gap, from its
+//	     first byte to where the replay begins. A share is superseded, and left out, where another one stands for the
+//	     same hashes and all of its log, and was merged from it.
+//	I18  A version names triples only of records that belong to it. A run has a share for the records that all versions to
+//	     come will have, and one more for each later version that has begun; a version names those up to its own, as
+//	     being of the log up to its cut, whatever they were written for: log beyond a cut may be written again after a
+//	     crash, with other records.
+//	I19  What is flushed again replaces what was told of it before. What is in a run already is the same: nothing that is
+//	     flushed changes any more.
+//	I20  Only shares of records that every version to come will have are merged. What was handed out to be written before
+//	     a restore is of no use after it.
 //
 // Why catch-alls lose nothing (I1, I3). Converting: the hashes that the entry's old tag matched had it as owner, and
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An
@@ -113,9 +128,100 @@
 // [Index.Replay] makes no catch-all (it takes memory instead), and I10 holds: a replayed hash must not fall into a
 // catch-all that it was not in. Lastly [Slot.Clear] asks for something: see there.
 //
-// # Image
+// # The index on disk
 //
-// [Index.WriteImage] writes the table while operations go on. All integers are little-endian. Format 1:
+// The table is not written to disk. What a flush writes of the log is told to [Disk], record by record: a triple of hash,
+// address and size ([Triple]). Triples are sorted by hash and written to share files, each of a range of hashes and a
+// stretch of log; shares are merged, file to file, and what a version names is a list of them ([Shares]).
+//
+//	log        [ first byte ............................. | ..... | ..... | ..... | .. ] tail
+//	           |                                          |       |       |       |replayed
+//	hashes   0 +--------------------------------------+   |       |       |       |
+//	           | share of the image                   |   |  run  |  run  |  run  |
+//	           +------------------------------------+-+   |       |       |       |
+//	           | share of the image                 |     |       |       |       |
+//	           +------------------------------------+--+  |       |       |       |
+//	           | share of the image                    |  |       |       |       |
+//	    2^64-1 +---------------------------------------+  |       |       |       |
+//
+// What begins with the first byte is the image, the others are runs. Runs come out of the log a few megabytes at a time,
+// one share over all hashes each. [Shares.NextMerge] says what is to be merged next: a range of the image with what the
+// runs hold of it, when that is a fourth as much; or some runs with each other, when they have become many. Either is
+// bounded: a share that would become too long is divided, by merging only a part of its range, for the rest of which it
+// goes on to be named. So one merge writes, and one version uploads, some megabytes, however large the index is; how
+// often is bounded by how much is logged (DiskConfig.MergePace).
+//
+// Neither the table nor the chains are looked at for any of this. Who wants to open, commit or close waits for no merge.
+//
+// [Open] reads nothing. A block of buckets is filled when a hash of it is first asked for, from all shares that stand for
+// its hashes; [Index.LoadAll] goes over all of them once, side by side. While blocks are missing the table does not grow.
+//
+// Why the newest address of each hash is enough (I13, I14). Let C be the hashes that agree in the k+17 bits that a
+// fresh entry knows in the table that is being filled, which has 2^k buckets. By I9 no table in which their records were
+// written was finer, so that at each moment all of C had one owner, or none had. Let r be the newest record of C. When it
+// was published its link was set to the owner's address, from which all records of C were reached (I1), and its hash was
+// one of C: from r all of C is reached. The address of r is the greatest of those that the triples of C tell, and this is
+// what replaying them makes the address of C's entry. Two hashes that differ do not hide each other, even if they shared
+// an owner in every table so far: a finer table may give each an entry of its own, and the newer of the two does not lead
+// to what is yet to be written of the older one. Two keys may have one hash: then they are one to the index, and their
+// chain leads on.
+//
+// Why tombstones stay (I15). Let h and g share an owner, and let the log have, in this order: a value of h, a record of g,
+// a tombstone of h. Without the triple of the tombstone their entry would lead to the record of g, and from there to
+// the value. Only when the log with the value is gone does the tombstone hide nothing; the tombstone lies above it, and
+// goes with the log that it is in.
+//
+// Why a piece may claim more than it holds (I17). Runs are merged with each other range by range, and a range of the image
+// may have been merged with some of them already: those are superseded there, and not read again. What comes of it stands
+// for the whole stretch together with that share of the image, which only gives way to one that stands for more.
+//
+// A record is live as long as no other of its hash hides it, which merges find out; each share counts, segment by segment
+// of log, the bytes of the records that its triples lead to. What a segment has more is dead ([Disk.Live]). Keys that share
+// an entry do not matter for this; two keys of one hash, of which one is counted as dead, are too rare to.
+//
+// # Share files
+//
+// All integers are little-endian. Format 1:
+//
+//	head        0   magic "HLOGSHR\x00"
+//	(16 bytes)  8   format, 4 bytes: 1
+//	            12  zero
+//	blocks      4096 bytes each:
+//	            0   xxh3 of the rest, with the seed of the file plus the number of the block as seed
+//	            8   number of triples n, 2 bytes
+//	            10  width of an order o, of an offset a and of a kind k, in bytes, 1 byte each; then 3 zero
+//	            16  first order: that of the first triple
+//	            24  least offset: an address divided by 8
+//	            32  least kind: the low bit is set for a tombstone, the others are the size as in word.Site
+//	            40  n triples, ascending by order: order less first order (o bytes), offset less least offset (a bytes),
+//	                kind less least kind (k bytes)
+//	directory   per block 8 bytes: its first order
+//	            per segment of log with records 16 bytes: number of the segment (4), bytes of records (6) and of
+//	            tombstones (6) that triples of the file lead to
+//	trailer     0   magic "HLOGSHRE"
+//	(128 bytes) 8   format, 4 bytes: 1
+//	            12  s, 4 bytes: a segment is 2^s bytes of log
+//	            16  length of the file
+//	            24  id
+//	            32  first and, at 40, last order that the file stands for
+//	            48  address that the log begins at and, at 56, that it ends at
+//	            64  number of blocks, 4 bytes, and, at 68, of segments, 4 bytes
+//	            72  number of triples
+//	            80  bytes of records that they lead to, without tombstones
+//	            88  xxh3 of the directory, with the seed of the file as seed
+//	            96  zero
+//	            120 xxh3 of bytes 0..119
+//
+// An order is a hash of which the lowest ten bits were moved above the others, bit-reversed. The seed of the file is the
+// xxh3 of id, first order and beginning of the log, 8 bytes each: a block of another file, or at another place, does not
+// verify. [OpenShare] reads directory and trailer, and the head only if the trailer is none.
+//
+// # Images and runs of old
+//
+// Directories that were written before there were shares have an image of the table, and runs without sizes. They are read,
+// and not written any more.
+//
+// An image is the table as it was at some moment. Format 1:
 //
 //	header      0  magic "HLOGIDX\x00"
 //	(64 bytes)  8  format, 4 bytes: 1
@@ -136,13 +242,10 @@
 //	            56 xxh3 of bytes 0..55
 //
 // [OpenImage] reads header, trailer and directory and nothing else; a block is read and verified when a hash of it is
-// first asked for. While blocks are missing the table does not grow.
+// first asked for.
 //
-// # Runs
-//
-// [WriteRun] writes what a replay of a stretch of log would be told, sorted, so that it does not have to be replayed when
-// an image is opened: [OpenImage] takes the runs behind the image, and replays of each what concerns a block when that
-// is loaded. All integers are little-endian. Format 1:
+// A run holds what a replay of a stretch of log would be told, sorted, so that it does not have to be replayed when
+// an image is opened: what concerns a block is replayed when that is loaded. Format 1:
 //
 //	header      0  magic "HLOGRUN\x00"
 //	(64 bytes)  8  format, 4 bytes: 1
@@ -162,5 +265,5 @@
 // [OpenRun] reads the header only. A part has about 256 entries; it and the piece that describes it are read and verified
 // when a block needs them.
 //
-// A newer format of either is refused with [ErrFormat].
+// A newer format of any of these is refused with [ErrFormat]: magic and format stay where they are.
 package index

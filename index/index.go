@@ -296,6 +296,9 @@ func (x *Index) Close() {
 	}
 	x.jobs.Wait()
 	if t := x.table.Load(); t != nil {
+		if im := t.image.Load(); im != nil {
+			im.shares.close()
+		}
 		if old := t.old.Load(); old != nil {
 			x.free(old)
 		}

@@ -19,33 +19,39 @@ import (
 // ErrFormat is returned for an image in a format newer than this package knows.
 var ErrFormat = errors.New("index: the image has a newer format")
 
-// CorruptError says that an image or a run is damaged. It names no file, because the package sees none.
+// CorruptError says that a file of the index is damaged. It names none, because the package sees none.
 type CorruptError struct {
-	Run    int   // which of the runs that were given to the call, counted from 1; 0 = the image, or the only run
-	Offset int64 // in bytes: where what does not fit begins
+	Share  uint64 // id of the share, if it is not 0
+	Run    int    // which of the runs that were given to the call, counted from 1; 0 = the image, or the only run
+	Offset int64  // in bytes: where what does not fit begins
 	Reason string
 }
 
 // Error returns a description.
 func (e *CorruptError) Error() string {
+	if e.Share > 0 {
+		return fmt.Sprintf("index: damaged share %d: %s at offset %d", e.Share, e.Reason, e.Offset)
+	}
 	if e.Run > 0 {
 		return fmt.Sprintf("index: damaged run %d: %s at offset %d", e.Run, e.Reason, e.Offset)
 	}
 	return fmt.Sprintf("index: damaged image: %s at offset %d", e.Reason, e.Offset)
 }
 
-// image is an image that a table is being loaded from.
+// image is what a table is being loaded from, block by block: those of an image of old, or else as many of the table,
+// which are empty, and what runs and shares hold of them.
 type image struct {
 	r       io.ReaderAt
 	bits    uint
-	mask    uint64 // of a hash: the bucket in the image
-	shift   uint   // of the bucket: its block
-	blocks  []blockRef
+	mask    uint64        // of a hash: the bucket in the image
+	shift   uint          // of the bucket: its block
+	blocks  []blockRef    // nil: there is no image of old
 	state   []atomic.Bool // by block: loaded
 	placed  []bool        // by block: its entries are in the table; under loading
 	missing atomic.Int64  // blocks not loaded
 	drop    word.Address
-	runs    []*Run // replayed over a block when it is loaded
+	runs    []*Run    // replayed over a block when it is loaded
+	shares  *shareSet // likewise
 	// loading keeps two from loading one block at once. Many blocks share one.
 	loading [64]sync.Mutex
 
@@ -148,14 +154,19 @@ func readImage(r io.ReaderAt, size int64) (*image, error) {
 	return im, im.setBlocks(directory, offset)
 }
 
-// setBlocks takes over the directory, which lies at offset.
-func (im *image) setBlocks(directory []byte, offset int64) error {
-	n := len(directory) / refBytes
-	im.blocks = make([]blockRef, n)
+// expect makes n blocks missing.
+func (im *image) expect(n int) {
 	im.state = make([]atomic.Bool, n)
 	im.placed = make([]bool, n)
 	im.last = make([]int, n)
 	im.missing.Store(int64(n))
+}
+
+// setBlocks takes over the directory, which lies at offset.
+func (im *image) setBlocks(directory []byte, offset int64) error {
+	n := len(directory) / refBytes
+	im.blocks = make([]blockRef, n)
+	im.expect(n)
 	least := int64(im.buckets()) * bucketBytes
 	end := int64(headerBytes)
 	for i := range im.blocks {
@@ -191,7 +202,7 @@ func readAt(r io.ReaderAt, b []byte, off int64) error {
 func (x *Index) Load(h uint64) error {
 	t := x.table.Load()
 	if im := t.image.Load(); im != nil {
-		if err := x.loadBlock(t, im, im.blockOf(h)); err != nil {
+		if err := x.loadBlock(t, im, im.blockOf(h), nil); err != nil {
 			return err
 		}
 	}
@@ -213,7 +224,7 @@ func (x *Index) LoadAll(ctx context.Context) error {
 	if im == nil {
 		return nil
 	}
-	if len(im.runs) > 0 {
+	if len(im.runs) > 0 || im.shares != nil {
 		return x.loadAlongRuns(ctx, t, im)
 	}
 	var first error
@@ -243,13 +254,13 @@ func (x *Index) LoadAll(ctx context.Context) error {
 
 // loadAlongRuns is LoadAll in the order of the runs, so that each of them is read from its start to its end.
 func (x *Index) loadAlongRuns(ctx context.Context, t *table, im *image) (first error) {
-	n := uint64(len(im.blocks))
-	for i := range n {
+	sweep := newSweep(im.shares)
+	for i := range uint64(len(im.state)) {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
 		b := bits.Reverse64(i) >> (64 - (im.bits - im.shift)) // a shift by 64 gives 0, the only block there is then
-		if err := x.loadBlock(t, im, b); err != nil && first == nil {
+		if err := x.loadBlock(t, im, b, sweep); err != nil && first == nil {
 			first = err
 		}
 	}
@@ -263,9 +274,9 @@ func (x *Index) loadSpan(t *table, im *image, from, to uint64, buf []byte) (firs
 		n := im.blocks[b].length
 		var err error
 		if whole {
-			err = x.install(t, im, b, buf[:n])
+			err = x.install(t, im, b, buf[:n], nil)
 		} else {
-			err = x.loadBlock(t, im, b)
+			err = x.loadBlock(t, im, b, nil)
 		}
 		buf = buf[n:]
 		if first == nil {
@@ -275,27 +286,30 @@ func (x *Index) loadSpan(t *table, im *image, from, to uint64, buf []byte) (firs
 	return first
 }
 
-// loadBlock loads block b unless it is loaded.
-func (x *Index) loadBlock(t *table, im *image, b uint64) error {
+// loadBlock loads block b unless it is loaded, with a sweep over the shares if it is not nil.
+func (x *Index) loadBlock(t *table, im *image, b uint64, sweep *sweep) error {
 	if im.loaded(b) {
 		return nil
 	}
-	raw := make([]byte, im.blocks[b].length)
-	if err := readAt(im.r, raw, im.blocks[b].offset); err != nil {
-		return err
+	var raw []byte
+	if im.blocks != nil {
+		raw = make([]byte, im.blocks[b].length)
+		if err := readAt(im.r, raw, im.blocks[b].offset); err != nil {
+			return err
+		}
 	}
-	return x.install(t, im, b, raw)
+	return x.install(t, im, b, raw, sweep)
 }
 
 // install verifies raw, the bytes of block b, and makes it part of t, unless it is.
-func (x *Index) install(t *table, im *image, b uint64, raw []byte) error {
+func (x *Index) install(t *table, im *image, b uint64, raw []byte, sweep *sweep) error {
 	mu := &im.loading[b%uint64(len(im.loading))]
 	mu.Lock()
 	defer mu.Unlock()
 	if im.loaded(b) {
 		return nil
 	}
-	if !im.placed[b] {
+	if !im.placed[b] && im.blocks != nil {
 		if err := im.placeBlock(t, b, raw); err != nil {
 			return err
 		}
@@ -304,10 +318,16 @@ func (x *Index) install(t *table, im *image, b uint64, raw []byte) error {
 	if err := x.replayRuns(t, im, b); err != nil {
 		return err
 	}
+	if im.shares != nil {
+		if err := x.replayShares(t, im, b, sweep); err != nil {
+			return err
+		}
+	}
 	if err := x.replayPending(t, im, b); err != nil {
 		return err
 	}
 	if im.missing.Add(-1) == 0 {
+		im.shares.close()
 		t.overflow.release()
 		x.settled.Store(&t.Buckets) // before a growth can begin
 		t.busy.Store(false)

@@ -426,9 +426,9 @@ func TestSortRecords(t *testing.T) {
 	rnd := rand.New(rand.NewPCG(5, 6))
 	for name, hash := range map[string]func() uint64{
 		"even":       rnd.Uint64,
-		"one group":  func() uint64 { return rnd.Uint64() >> digitBits },
-		"two groups": func() uint64 { return rnd.Uint64()>>digitBits | rnd.Uint64()<<63 },
-		"few alike":  func() uint64 { return rnd.Uint64() &^ (1<<(64-digitBits-subDigitBits) - 1) },
+		"one group":  func() uint64 { return rnd.Uint64() >> recordDigitBits },
+		"two groups": func() uint64 { return rnd.Uint64()>>recordDigitBits | rnd.Uint64()<<63 },
+		"few alike":  func() uint64 { return rnd.Uint64() &^ (1<<(64-recordDigitBits-subDigitBits) - 1) },
 		"repeats":    func() uint64 { return rnd.Uint64() & (0xff<<56 | 1) },
 		"same":       func() uint64 { return ^uint64(0) },
 	} {

@@ -137,9 +137,9 @@ func (c *recordCursor) advance() (uint64, word.Address, bool, error) {
 }
 
 const (
-	digitBits = 10
+	recordDigitBits = 10
 	// fewRecords is up to how many records are not worth being spread over digits first.
-	fewRecords = 8 << digitBits
+	fewRecords = 8 << recordDigitBits
 	// subDigitBits is the width of the second digit, manyAlike how many records of one are too many to be inserted one by
 	// one.
 	subDigitBits = 8
@@ -153,8 +153,8 @@ func sortRecords(records []Record) {
 		slices.SortFunc(records, compareRecords)
 		return
 	}
-	digit := func(r Record) uint64 { return r.Hash >> (64 - digitBits) }
-	var next, ends [1 << digitBits]int
+	digit := func(r Record) uint64 { return r.Hash >> (64 - recordDigitBits) }
+	var next, ends [1 << recordDigitBits]int
 	for _, r := range records {
 		ends[digit(r)]++
 	}
@@ -187,7 +187,7 @@ func sortRecords(records []Record) {
 // sortGroup sorts records of one digit: by the next digit through scratch, which it returns, and then by insertion,
 // since few are left of each.
 func sortGroup(group, scratch []Record) []Record {
-	digit := func(r Record) uint8 { return uint8(r.Hash >> (64 - digitBits - subDigitBits)) }
+	digit := func(r Record) uint8 { return uint8(r.Hash >> (64 - recordDigitBits - subDigitBits)) }
 	var at [1 << subDigitBits]int
 	for _, r := range group {
 		at[digit(r)]++

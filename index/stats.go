@@ -73,7 +73,7 @@ func (x *Index) Survey(visit func([]word.Address)) Stats {
 	s.Load = float64(s.Entries) / float64(s.Buckets*bucketSlots)
 	s.Growing = t.old.Load() != nil
 	if im := t.image.Load(); im != nil {
-		s.Blocks = int64(len(im.blocks))
+		s.Blocks = int64(len(im.state))
 		s.BlocksLoaded = s.Blocks - im.missing.Load()
 	}
 	return s

@@ -87,3 +87,25 @@ func TestHeader_RoundTrip(t *testing.T) {
 		}
 	}
 }
+
+func TestSite_HoldsAddressSizeAndTombstone(t *testing.T) {
+	for _, a := range []Address{FirstAddress, 1 << 20, MaxAddress - Align} {
+		for _, size := range []int{Align, 24, 32, 1 << 10, 1<<20 - Align, 1 << 20, 1<<20 + Align, 5_000_008, 1 << MaxPageBits} {
+			for _, tombstone := range []bool{false, true} {
+				s := MakeSite(a, size, tombstone)
+				if s.Address() != a || s.Tombstone() != tombstone {
+					t.Fatalf("%#x, %v became %#x, %v", a, tombstone, s.Address(), s.Tombstone())
+				}
+				if over := s.Size() - int64(size); over < 0 || over > 0 && (size < 1<<20 || over >= 128) {
+					t.Fatalf("%d bytes became %d", size, s.Size())
+				}
+				if again := JoinSite(s.Offset(), s.Kind()); again != s {
+					t.Fatalf("%#x came apart and became %#x", uint64(s), uint64(again))
+				}
+				if s.Kind()>>SiteKindBits != 0 {
+					t.Fatalf("kind %#x of %d bytes", s.Kind(), size)
+				}
+			}
+		}
+	}
+}

@@ -1,0 +1,347 @@
+package index
+
+import (
+	"context"
+	"errors"
+	"maps"
+	"slices"
+	"sort"
+	"sync"
+
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Logged is a triple, and the version that its record was written in.
+type Logged struct {
+	Triple
+	Version word.RecordVersion
+}
+
+// DiskConfig says how the index on disk is made.
+type DiskConfig struct {
+	// CutBytes is how much log makes a run due, and MergeBytes about how long a share becomes by merging.
+	CutBytes, MergeBytes int64
+	// MergePace is how many bytes merges may write for each byte of log.
+	MergePace int64
+}
+
+// Disk is the index on disk of a store: its shares, the triples of what was logged since, and what is being made of
+// them. It touches no file: whoever uses it writes what [Disk.TakeRun] and [Disk.TakeMerge] hand out, and tells what came
+// of it. Its methods are safe for concurrent use; but for [Disk.Await] they wait for nothing but each other.
+type Disk struct {
+	cfg DiskConfig
+
+	mu      sync.Mutex
+	changed chan struct{} // of mu: closed when written or failed change, and replaced
+	era     int           // of mu: counts Adopt: what was handed out before is of no use after it
+	oldest  uint64        // of mu: the oldest log version that may yet be committed
+
+	shares  Shares       // of mu: of records that every version to come will have
+	young   []*NewRun    // of mu: written, but later versions alone have some of it; oldest first
+	written word.Address // of mu: where the log ends that shares and young stand for
+	failed  error        // of mu: why the last run could not be written
+
+	writing  *NewRun // of mu: handed out, or to be handed out again
+	out      bool    // of mu: writing is handed out
+	from, to word.Address
+	groups   []Group // of mu: of the log [from, to), by version
+
+	merging bool            // of mu: a merge is handed out
+	credit  int64           // of mu: bytes that merges may write
+	damaged map[uint64]bool // of mu: ids of shares that cannot be merged
+	// of mu: what NextMerge says of shares and damaged, and what it is being asked for; nil: it has to be asked
+	next, planning *plan
+
+	counted map[uint64]counted // of mu, by id: what shares hold, as far as it is known
+}
+
+type plan struct {
+	Merge
+	ok bool
+}
+
+// NewRun is a run that is to be written: a share for each group, or several that divide the hashes.
+type NewRun struct {
+	From, To word.Address
+	Groups   []Group
+	era      int
+}
+
+// Group is the part of a run that belongs to the versions from one on.
+type Group struct {
+	Since   uint64    // log version
+	Triples []Triple  // in the order of the log
+	Shares  []Written // what they were written to
+}
+
+// NewDisk returns the index on disk of an empty store.
+func NewDisk(cfg DiskConfig) *Disk {
+	d := &Disk{cfg: cfg, changed: make(chan struct{})}
+	d.Adopt(nil, 0, 0)
+	return d
+}
+
+// Adopt makes the shares of a version what there is; end is where the log ends that they stand for, and oldest the log
+// version that is under way. What was handed out is discarded when it comes back.
+func (d *Disk) Adopt(shares Shares, end word.Address, oldest uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.era++
+	d.oldest = oldest
+	d.shares, d.young, d.written = shares, nil, end
+	d.writing, d.out, d.from, d.to, d.groups = nil, false, end, end, nil
+	d.merging, d.credit, d.damaged = false, 0, map[uint64]bool{}
+	d.replan()
+	d.counted = map[uint64]counted{}
+	d.settle(nil)
+}
+
+// settle notes why the last run was not written, nil if it was, and wakes those who wait for it.
+func (d *Disk) settle(err error) {
+	d.failed = err
+	close(d.changed)
+	d.changed = make(chan struct{})
+}
+
+// Log tells of the log from from to to, which is being written, and of its records in ascending order. What was told of
+// it before is replaced, except by what is being made of it: that is the same. due reports that a run may be taken.
+func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if from < d.to {
+		d.forget(from)
+	} else {
+		d.credit = min(d.credit+d.cfg.MergePace*int64(to-from), d.cfg.MergeBytes)
+	}
+	d.to = max(to, d.from)
+	for i := range records {
+		if r := &records[i]; r.Address() >= d.from {
+			g := d.group(r.Version)
+			g.Triples = append(g.Triples, r.Triple)
+		}
+	}
+	return int64(d.to-d.from) >= d.cfg.CutBytes || d.writing != nil && !d.out
+}
+
+// forget drops what is known of log from a on.
+func (d *Disk) forget(a word.Address) {
+	for i := range d.groups {
+		g := &d.groups[i]
+		g.Triples = g.Triples[:sort.Search(len(g.Triples), func(j int) bool { return g.Triples[j].Address() >= a })]
+	}
+}
+
+// group returns the group of records of a version, which is at most half of all there are older or newer than the oldest
+// under way.
+func (d *Disk) group(v word.RecordVersion) *Group {
+	since := d.oldest
+	if after := (v - word.MakeRecordVersion(d.oldest)) & (1<<word.VersionBits - 1); after < 1<<(word.VersionBits-1) {
+		since += uint64(after)
+	}
+	for i := range d.groups {
+		if d.groups[i].Since == since {
+			return &d.groups[i]
+		}
+	}
+	d.groups = append(d.groups, Group{Since: since})
+	return &d.groups[len(d.groups)-1]
+}
+
+// Committed tells that log versions up to n have been committed, or never will be.
+func (d *Disk) Committed(n uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.oldest = max(d.oldest, n+1)
+	d.mature()
+}
+
+// mature makes runs shares whose records every version to come will have.
+func (d *Disk) mature() {
+	for len(d.young) > 0 && d.young[0].newest() <= d.oldest {
+		for _, g := range d.young[0].Groups {
+			d.shares = append(d.shares, refsOf(g.Shares)...)
+		}
+		d.replan()
+		d.young = d.young[1:]
+	}
+}
+
+// newest returns the log version from which on versions have all of the run.
+func (r *NewRun) newest() (n uint64) {
+	for _, g := range r.Groups {
+		n = max(n, g.Since)
+	}
+	return n
+}
+
+// TakeRun hands out a run of what was logged, if one is due, or if there is anything at all and all is set. Only one is
+// handed out at a time. FinishRun ends it.
+func (d *Disk) TakeRun(all bool) (r *NewRun, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	switch {
+	case d.out:
+		return nil, false
+	case d.writing != nil:
+		d.out = true
+		return d.writing, true
+	case d.to == d.from || !all && int64(d.to-d.from) < d.cfg.CutBytes:
+		return nil, false
+	}
+	r = &NewRun{From: d.from, To: d.to, era: d.era}
+	common := Group{Since: d.oldest} // with nothing in it, it stands for the log all the same
+	for _, g := range d.groups {
+		switch {
+		case g.Since > d.oldest:
+			r.Groups = append(r.Groups, g)
+		case common.Triples == nil:
+			common.Triples = g.Triples
+		default:
+			common.Triples = append(common.Triples, g.Triples...)
+		}
+	}
+	r.Groups = append(r.Groups, common)
+	d.writing, d.out, d.from, d.groups = r, true, d.to, nil
+	return r, true
+}
+
+// FinishRun tells what came of r: its groups have their shares, or err says why they could not be written, and TakeRun
+// hands it out again. used reports whether the shares are part of the index from now on.
+func (d *Disk) FinishRun(r *NewRun, err error) (used bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if r.era != d.era {
+		return false
+	}
+	d.out = false
+	if err == nil {
+		d.writing, d.written = nil, r.To
+		d.young = append(d.young, r)
+		for i := range r.Groups {
+			r.Groups[i].Triples = nil
+			d.count(r.Groups[i].Shares)
+		}
+		d.mature()
+	}
+	d.settle(err)
+	return err == nil
+}
+
+// Await waits until the shares stand for the log up to a, a run that was to be written fails, or ctx ends. Somebody else
+// takes the runs.
+func (d *Disk) Await(ctx context.Context, a word.Address) error {
+	for {
+		d.mu.Lock()
+		reached, failed, changed := d.written >= a, d.failed, d.changed
+		d.mu.Unlock()
+		switch {
+		case reached:
+			return nil
+		case failed != nil:
+			return failed
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// Written returns where the log ends that the shares stand for.
+func (d *Disk) Written() word.Address {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.written
+}
+
+// Name returns the shares for the version of log version n that ends at cut, and where the log begins that has to be
+// replayed over them (I18).
+func (d *Disk) Name(n uint64, cut word.Address) (shares Shares, replay word.Address) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	shares = slices.Clone(d.shares)
+	for _, r := range d.young {
+		for _, g := range r.Groups {
+			if g.Since <= n {
+				shares = append(shares, refsOf(g.Shares)...)
+			}
+		}
+	}
+	shares = slices.DeleteFunc(shares, func(r ShareRef) bool { return r.From >= cut })
+	for i := range shares {
+		shares[i].To = min(shares[i].To, cut)
+	}
+	return shares, min(d.written, cut)
+}
+
+// IDs returns the ids of all shares that a version may yet name, but for those that are being written.
+func (d *Disk) IDs() (ids []uint64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, r := range d.shares {
+		ids = append(ids, r.ID)
+	}
+	for _, r := range d.young {
+		for _, g := range r.Groups {
+			for _, s := range g.Shares {
+				ids = append(ids, s.ID)
+			}
+		}
+	}
+	return ids
+}
+
+// TakeMerge hands out the merge that is most worth while, if one is, and the log since the last one allows it. Only one
+// is handed out at a time. FinishMerge ends it.
+func (d *Disk) TakeMerge() (m Merge, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.merging || d.credit <= 0 || len(d.shares) < 2 {
+		return m, false
+	}
+	for d.next == nil { // what is flushed meanwhile must not wait for this
+		p, shares, damaged := &plan{}, d.shares, maps.Clone(d.damaged)
+		d.planning = p
+		d.mu.Unlock()
+		p.Merge, p.ok = shares.NextMerge(d.cfg.MergeBytes, damaged)
+		d.mu.Lock()
+		if d.planning == p {
+			d.next, d.planning = p, nil
+		}
+	}
+	if m, ok = d.next.Merge, d.next.ok; d.merging || !ok || m.Bytes > d.credit && d.credit < d.cfg.MergeBytes {
+		return m, false
+	}
+	m.era = d.era
+	d.merging = true
+	return m, true
+}
+
+// replan says that NextMerge has to be asked anew.
+func (d *Disk) replan() { d.next, d.planning = nil, nil }
+
+// FinishMerge tells what came of m. used reports whether the shares are part of the index from now on, and what m has
+// merged is not, as far as they stand for the same.
+func (d *Disk) FinishMerge(m Merge, shares []Written, err error) (used bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if m.era != d.era {
+		return false
+	}
+	d.merging = false
+	if err != nil {
+		var c *CorruptError
+		if errors.As(err, &c) {
+			d.damaged[c.Share] = true // whoever needs it will tell
+			d.replan()
+		}
+		return false
+	}
+	refs := refsOf(shares)
+	d.credit -= Shares(refs).Bytes()
+	d.shares = d.shares.Add(refs...)
+	d.replan()
+	d.count(shares)
+	return true
+}

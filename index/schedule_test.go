@@ -1,0 +1,305 @@
+package index
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"math"
+	"slices"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// However large the index becomes, whether keys are new or are updated: a block is read from few shares, merges write
+// little for each byte of log, and each of them is small.
+func TestDisk_MergesAreBounded(t *testing.T) {
+	for _, c := range []struct {
+		name                      string
+		record, keys, log, merged int64 // bytes, number, MiB of log; bytes merged per byte of log at most, in hundredths
+	}{
+		{"load of small records", 32, math.MaxInt64, 2 << 10, 210},
+		{"load of large records", 1 << 10, math.MaxInt64, 12 << 10, 40},
+		{"updates of ten million small records", 32, 10_000_000, 2 << 10, 210},
+		{"updates of a few records", 32, 10_000, 512, 20},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			const cut, pieces = 4 << 20, 16
+			d := NewDisk(DiskConfig{CutBytes: cut, MergeBytes: 5 << 20, MergePace: 2})
+			ids := uint64(0)
+			// What comes of so many triples in a range: those of keys that are in it once each.
+			size := func(triples float64, s span) int64 {
+				all := float64(c.keys) * s.size()
+				return int64(all * -math.Expm1(-triples/all))
+			}
+			write := func(r ShareRef, triples float64) []Written {
+				ids++
+				r.ID, r.Triples = ids, size(triples, r.span())
+				r.Bytes = r.Triples*tripleBytes + shareBlock
+				return []Written{{ShareRef: r}}
+			}
+			deepest, merged := 0, int64(0)
+			end := word.Address(0)
+			for range c.log << 20 / cut {
+				for range pieces {
+					d.Log(end, end+cut/pieces, nil)
+					end += cut / pieces
+					if r, ok := d.TakeRun(false); ok {
+						r.Groups[0].Shares = write(ShareRef{Last: math.MaxUint64, From: r.From, To: r.To}, cut/float64(c.record))
+						d.FinishRun(r, nil)
+					}
+					m, ok := d.TakeMerge()
+					if !ok {
+						continue
+					}
+					s, triples := span{m.First, m.Last}, 0.0
+					for _, r := range m.Inputs {
+						triples += r.in(s)
+					}
+					w := write(ShareRef{First: m.First, Last: m.Last, From: m.From, To: m.To, Level: m.Level}, triples)
+					if w[0].Bytes > 8<<20 {
+						t.Fatalf("a merge writes %d bytes", w[0].Bytes)
+					}
+					merged += w[0].Bytes
+					d.FinishMerge(m, w, nil)
+				}
+				deepest = max(deepest, len(d.shares.Over(0, 0)), len(d.shares.Over(math.MaxUint64, math.MaxUint64)))
+			}
+			if err := d.shares.Check(0, end); err != nil {
+				t.Fatal(err)
+			}
+			per := merged * 100 / (c.log << 20)
+			t.Logf("%d shares of %d MiB, up to %d for a block, %d hundredths of the log merged", len(d.shares), d.shares.Bytes()>>20, deepest, per)
+			if deepest > maxDepth+2*mergeFan || per > c.merged {
+				t.Errorf("%d shares for a block, %d hundredths merged", deepest, per)
+			}
+		})
+	}
+}
+
+// testDisk is an index on disk with files, of which nothing is merged but what a test asks for.
+type testDisk struct {
+	*Disk
+	shareFiles
+	t *testing.T
+}
+
+func newTestDisk(t *testing.T, oldest uint64) *testDisk {
+	d := &testDisk{Disk: NewDisk(DiskConfig{CutBytes: 1, MergeBytes: 5 << 20, MergePace: 1 << 20}), t: t}
+	d.Adopt(nil, 0, oldest)
+	return d
+}
+
+// run writes what was logged.
+func (d *testDisk) run() {
+	d.t.Helper()
+	r, ok := d.TakeRun(true)
+	if !ok {
+		d.t.Fatal("no run can be taken")
+	}
+	for i := range r.Groups {
+		g := &r.Groups[i]
+		written, err := WriteTriples(context.Background(), d.config(), r.From, r.To, slices.Clone(g.Triples))
+		if err != nil {
+			d.t.Fatal(err)
+		}
+		g.Shares = written
+	}
+	if !d.FinishRun(r, nil) {
+		d.t.Fatal("the run is of no use")
+	}
+}
+
+// merge does one merge.
+func (d *testDisk) merge() (ok bool) {
+	d.t.Helper()
+	m, ok := d.TakeMerge()
+	if !ok {
+		return false
+	}
+	written, err := MergeShares(context.Background(), d.config(), m, d.open(d.t, m.Inputs...))
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	return d.FinishMerge(m, written, nil)
+}
+
+// leads returns where an index that is opened from shares leads for a hash.
+func (d *testDisk) leads(shares Shares, h uint64) word.Address {
+	d.t.Helper()
+	x, err := Open(Config{Epoch: epoch.New()}, Source{Shares: shares, Open: func(r ShareRef) (ShareFile, error) {
+		return memoryFile{bytes.NewReader(d.files[r.ID].b), new(int)}, nil
+	}})
+	if err != nil {
+		d.t.Fatal(err)
+	}
+	f := wrap(d.t, x)
+	return get(d.t, x, f.g, h)
+}
+
+func logged(h uint64, a word.Address, version uint64) Logged {
+	return Logged{MakeTriple(h, a, 32, false), word.MakeRecordVersion(version)}
+}
+
+// Log beyond the cut of a version is written again, with other records, when the store has crashed and is opened at that
+// version. A run that was written of both sides of the cut does not stand for it (I18).
+func TestDisk_RunsEndAtTheCutOfTheVersionThatNamesThem(t *testing.T) {
+	d := newTestDisk(t, 1)
+	d.Log(4096, 8192, []Logged{logged(1, 4096, 1), logged(2, 6000, 2), logged(1, 8000, 2)})
+	d.run()
+	shares, replay := d.Name(1, 5000)
+	if replay != 5000 || len(shares) != 1 || shares[0].To != 5000 {
+		t.Fatalf("%+v, replay from %d", shares, replay)
+	}
+	d.Adopt(shares, replay, 2)
+	d.Log(5000, 6000, []Logged{logged(3, 5000, 2)})
+	d.run()
+	shares, _ = d.Name(2, 6000)
+	for h, want := range map[uint64]word.Address{1: 4096, 2: 0, 3: 5000} {
+		if a := d.leads(shares, h); a != want {
+			t.Errorf("hash %d leads to %d, want %d", h, a, want)
+		}
+	}
+}
+
+// A commit waits for the runs of its log, and learns why they could not be written; a merge it does not wait for.
+func TestDisk_Await(t *testing.T) {
+	d := newTestDisk(t, 1)
+	d.Log(4096, 8192, []Logged{logged(1, 4096, 1)})
+	ctx, cancel := context.WithCancel(context.Background())
+	cancel()
+	if err := d.Await(ctx, 8192); !errors.Is(err, context.Canceled) {
+		t.Error(err)
+	}
+	r, _ := d.TakeRun(false)
+	d.FinishRun(r, errSimulated)
+	if err := d.Await(context.Background(), 8192); !errors.Is(err, errSimulated) {
+		t.Error(err)
+	}
+	waited := make(chan error)
+	d.run()
+	go func() { waited <- d.Await(context.Background(), 9000) }()
+	d.Log(8192, 9000, nil)
+	d.run()
+	if err := <-waited; err != nil || d.Written() != 9000 {
+		t.Errorf("%v, written up to %d", err, d.Written())
+	}
+	if m, ok := d.TakeMerge(); ok {
+		if err := d.Await(context.Background(), 9000); err != nil {
+			t.Error(err)
+		}
+		d.FinishMerge(m, nil, errSimulated)
+	}
+}
+
+// What records hide of each other counts as dead once they are merged, segment by segment; what a flush has written twice
+// is no less alive for it; tombstones count by themselves.
+func TestDisk_CountsWhatIsLive(t *testing.T) {
+	const size = 32
+	d := newTestDisk(t, 1)
+	live := map[uint64]word.Address{}
+	end := word.Address(word.FirstAddress)
+	for round := range 12 {
+		var records []Logged
+		from := end
+		for i := range 5000 {
+			h := benchHash(uint64(i * (round%3 + 1)))
+			r := logged(h, end, 1)
+			if i%10 == 0 {
+				r.Triple = MakeTriple(h, end, size, true)
+			}
+			records, live[h] = append(records, r), end
+			if i%10 == 0 {
+				live[h] = 0
+			}
+			end += size
+		}
+		d.Log(from, end, records)
+		if round%4 == 0 { // a sync has failed
+			half := records[len(records)/2:]
+			d.Log(half[0].Address(), end, half)
+		}
+		d.run()
+	}
+	for d.merge() {
+	}
+	if n := len(d.shares); n != 1 {
+		t.Fatalf("%d shares are left", n)
+	}
+	want, sums := map[uint32]int64{}, map[uint32]int64{}
+	for _, a := range live {
+		if a != 0 {
+			want[uint32(a>>16)] += size
+		}
+	}
+	check := func() {
+		t.Helper()
+		got, uncounted := d.Live()
+		clear(sums)
+		var tombstones int64
+		for n, g := range got {
+			if sums[n] = g.Live; g.Live != want[n] {
+				t.Errorf("segment %d has %d bytes live, want %d", n, g.Live, want[n])
+			}
+			tombstones += g.Tombstones
+		}
+		if uncounted > 0 || len(sums) < len(want) || tombstones == 0 {
+			t.Errorf("%d segments, want %d; %d shares were not counted; %d bytes of tombstones", len(sums), len(want), uncounted, tombstones)
+		}
+	}
+	check()
+	shares, replay := d.Name(1, end)
+	d.Adopt(shares, replay, 2) // as when it is opened again
+	if _, uncounted := d.Live(); uncounted != 1 {
+		t.Errorf("%d shares were not counted after opening", uncounted)
+	}
+	for _, s := range d.open(t, d.Uncounted()...) {
+		d.Count(s)
+	}
+	check()
+}
+
+// A share that cannot be read keeps only its own range from being merged, and nobody from the rest.
+func TestDisk_DamageStopsOnlyItsRange(t *testing.T) {
+	d := newTestDisk(t, 1)
+	d.cfg.MergeBytes = 100 * tripleBytes
+	end := word.Address(word.FirstAddress)
+	bad := uint64(0)
+	merged := map[uint64]bool{}
+	for range 40 {
+		var records []Logged
+		for i := range 300 {
+			records = append(records, logged(benchHash(uint64(i)), end+word.Address(32*i), 1))
+		}
+		d.Log(end, end+300*32, records)
+		end += 300 * 32
+		d.run()
+		for {
+			m, ok := d.TakeMerge()
+			if !ok {
+				break
+			}
+			for _, r := range m.Inputs {
+				if bad == 0 && r.From == 0 && r.Level > 2 {
+					bad = r.ID
+				}
+			}
+			if reads(m.Inputs, map[uint64]bool{bad: true}) {
+				d.FinishMerge(m, nil, &CorruptError{Share: bad})
+				continue
+			}
+			written, err := MergeShares(context.Background(), d.config(), m, d.open(t, m.Inputs...))
+			if err != nil || !d.FinishMerge(m, written, nil) {
+				t.Fatal(err)
+			}
+			merged[m.First] = bad != 0
+		}
+	}
+	if bad == 0 || len(merged) < 2 || !slices.ContainsFunc(d.shares, func(r ShareRef) bool { return r.ID == bad }) {
+		t.Fatalf("share %d is damaged, %d ranges were merged", bad, len(merged))
+	}
+	if err := d.shares.Check(0, end); err != nil {
+		t.Error(err)
+	}
+}
