@@ -95,7 +95,7 @@
 // # Copies
 //
 // A [Mirror] keeps copies of versions on a [Remote]: immutable objects named by their content, the version's own object
-// last, only what the remote lacks. pieces.go shows the objects and their formats, mirror.go the rules R1 to R5 that
+// last, only what the remote lacks. pieces.go shows the objects and their formats, mirror.go the rules M1 to M5 that
 // make them safe, Mirror.Pull which side counts as the newer one.
 //
 // # Invariants

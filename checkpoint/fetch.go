@@ -256,7 +256,7 @@ func (f *fetching) checkHarm(p piece, data []byte) error {
 	return nil
 }
 
-// getPiece returns the bytes of a piece, verified (R4).
+// getPiece returns the bytes of a piece, verified (M4).
 func (f *fetching) getPiece(ctx context.Context, name string, p piece) (data []byte, err error) {
 	err = f.retry(ctx, func() error {
 		data, err = getAll(ctx, f.remote, name, p.bytes())

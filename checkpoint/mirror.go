@@ -47,12 +47,12 @@ func (o MirrorOptions) withDefaults() (MirrorOptions, error) {
 // Mirror keeps copies of the versions of one directory on one remote. Methods may be called from any goroutine; those
 // that use the remote take turns. One process at a time may change a store's remote.
 //
-//	R1  A version's object is put after everything it names was put: a version that is there is whole.
-//	R2  A piece is taken to be there only if a version names it or its last byte was just read; else it is put again.
-//	R3  Log that a version on the remote has is not sent again for another one if the two have a history in common,
+//	M1  A version's object is put after everything it names was put: a version that is there is whole.
+//	M2  A piece is taken to be there only if a version names it or its last byte was just read; else it is put again.
+//	M3  Log that a version on the remote has is not sent again for another one if the two have a history in common,
 //	    which their checksums prove (see Mirror.ours).
-//	R4  Nothing that came down is used before its checksum matched.
-//	R5  An object is deleted only when no version names it; while a version's object cannot be read, none is.
+//	M4  Nothing that came down is used before its checksum matched.
+//	M5  An object is deleted only when no version names it; while a version's object cannot be read, none is.
 type Mirror struct {
 	dir    *Dir
 	remote Remote

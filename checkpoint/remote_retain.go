@@ -12,7 +12,7 @@ import (
 
 // Retain deletes the oldest versions of the remote, so that keep of them stay, and what only they needed. It returns
 // those that are gone. The newest stays always, and so does any that is pinned locally. The rule is that of
-// Dir.Retain and of Dir.Purge: while the object of any version is damaged, nothing is deleted (R5).
+// Dir.Retain and of Dir.Purge: while the object of any version is damaged, nothing is deleted (M5).
 func (m *Mirror) Retain(ctx context.Context, keep int) (gone []Version, err error) {
 	defer func() {
 		if err != nil {
@@ -78,7 +78,7 @@ func (d *Dir) isPinned(v Version) bool {
 	return e != nil && e.pins > 0
 }
 
-// delete deletes a version: its object first, so that no crash leaves one that is not whole (R1), then what no other
+// delete deletes a version: its object first, so that no crash leaves one that is not whole (M1), then what no other
 // version names. What a crash keeps from being deleted is found by Sweep.
 func (m *Mirror) delete(ctx context.Context, r *replica) error {
 	if err := m.readable(ctx); err != nil {

@@ -76,7 +76,7 @@ func sameVersion(there *replica, sum uint64) error {
 	return nil
 }
 
-// publish puts the version's object, last (R1).
+// publish puts the version's object, last (M1).
 func (m *Mirror) publish(ctx context.Context, r *replica) error {
 	name, data := m.names.version(r.m.Version), encodeReplica(r)
 	created := false
@@ -197,7 +197,7 @@ func (m *Mirror) holds(p piece, want *ExtentSet) bool {
 	return m.dir.readLog(b, p.start) == nil && makePiece(p.start, b) == p
 }
 
-// putPieces cuts a range into pieces and puts them, those excepted that an interrupted upload has put (R2). read fills
+// putPieces cuts a range into pieces and puts them, those excepted that an interrupted upload has put (M2). read fills
 // a buffer from an offset of the range on.
 func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off uint64) error, prefix string) ([]piece, error) {
 	var pieces []piece

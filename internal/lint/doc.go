@@ -5,6 +5,7 @@
 //	unsafe     only in internal/mem, assembly and linkname nowhere else either
 //	atomics    typed ones only
 //	library    does not print, exit, log by itself or run at import
+//	codes      of rules (H3) mean one rule, which is stated
 //	durability how far the log is durable moves in one file, and only a restore abandons log
 //	files      formatted by gofmt and no longer than 800 lines
 package lint
