@@ -279,3 +279,8 @@ func (d *Dir) NextImageID(at uint64) uint64 {
 	}
 	return id
 }
+
+// ImageIDs returns the ids of the images and runs whose files are there, whether a version refers to them or not.
+func (d *Dir) ImageIDs() ([]uint64, error) {
+	return d.numbers(d.ImagesPath(), imageSuffix, imageDigits)
+}

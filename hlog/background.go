@@ -11,11 +11,11 @@ import (
 //	------------  ------------------------------------  ------------------------------------  ---------------------
 //	pager         opens pages of log, makes old ones    a page that was filled; the index     Flush, Page
 //	              read-only, writes them                takes memory
-//	commit        makes checkpoints durable             a checkpoint that has begun           Flush, Commit
-//	runs          writes index runs                     the log has grown by a page           Purge while it claims
+//	commit        makes checkpoints durable             a checkpoint that has begun           Flush, LedgerWriting
+//	runs          writes index runs                     the log has grown by a page           nothing
 //	housekeeping  frees index entries, writes an index  a commit; a view or a scan that has   Compacting while it
-//	              image, purges versions, compacts,     ended                                 compacts; Purge and
-//	              removes files                                                               Files while it removes
+//	              image, purges versions, compacts,     ended                                 compacts; DirCollecting
+//	              removes files                                                               while it removes
 //	interval      begins a checkpoint                   Options.CheckpointEvery               Cut
 //	copy          copies versions to the remote         a commit; every catchUp               nothing
 //	events        calls the callbacks of Events         what they tell of                     nothing
@@ -23,7 +23,7 @@ import (
 //	once          does                                  begun by
 //	------------  ------------------------------------  ------------------------------------
 //	cut           ends the log of a version             BeginCheckpoint                       nothing
-//	sweep         removes what an earlier process left  Open                                  Purge, Files
+//	sweep         removes what an earlier process left  Open                                  DirCollecting
 //	warm          loads the index and the newest log    Open; the index alone: Restore        Table, shared; Page
 //	growth        moves a table of the index into one   the index                             nothing
 //	              that is twice as large
@@ -87,7 +87,7 @@ func (s *Store) kickMaintenance() {
 
 // kickRuns asks for runs, if they are due.
 func (s *Store) kickRuns() {
-	if !s.readOnly && s.images.mayRun(s.log.Tail(), s.log.MeanRecord()) {
+	if !s.readOnly && s.images.mayRun(s.ledger.Index(), s.log.Tail(), s.log.MeanRecord()) {
 		s.background.runs.Wake()
 	}
 }

@@ -6,7 +6,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
-	"github.com/hybridlog/hybridlog/internal/invariant"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/internal/step"
 )
 
@@ -33,40 +33,27 @@ func WithCookie(b []byte) CheckpointOption {
 // PendingCheckpoint is a version whose cut has been taken and which is being made durable. Its methods may be called
 // from any goroutine, more than once.
 type PendingCheckpoint struct {
-	store      *Store
-	version    checkpoint.Version
-	cookie     []byte
-	began      time.Time
-	from       uint64 // tail when it began: log above it may hold records of the next version
-	fuzzy      uint64 // of cutDone: from, or cut if there is no such log
-	logVersion uint64 // the newest that belongs to it
-	begin      uint64 // what compaction has emptied the log up to
-	moved      int64  // bytes that compaction had moved in all
-	bits       uint   // of the index at the cut
-	cut        uint64 // of cutDone
-	cutDone    chan struct{}
-	done       chan struct{}
-	info       checkpoint.Info // of done
-	err        error           // of done
-	local      error           // of the commit queue: what the commit came to, whatever becomes of the copy
+	store   *Store
+	version *ledger.Pending
 }
 
 // Version returns the id that the version will have.
-func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version }
+func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version.Version }
 
 // Wait returns when the version is durable (and on the remote, if there is one), or could not be made so. After an error
 // there is no such version, with two exceptions: ErrRemote says that the version is durable in the directory, and comes
 // with its Info; and when ctx ends first, its error is returned and the checkpoint goes on.
 func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
-	p.store.steps.Until(closed(p.done))
+	answering := p.version.Answering()
+	p.store.steps.Until(closed(answering))
 	select {
-	case <-p.done:
-		return p.info, p.err
+	case <-answering:
+		return p.version.Answer()
 	default:
 	}
 	select {
-	case <-p.done:
-		return p.info, p.err
+	case <-answering:
+		return p.version.Answer()
 	case <-ctx.Done():
 		return checkpoint.Info{}, ctx.Err()
 	}
@@ -106,30 +93,29 @@ func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, e
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	return s.beginLocked(o)
+	p, err := s.beginLocked(o)
+	if err != nil {
+		return nil, err
+	}
+	return &PendingCheckpoint{store: s, version: p}, nil
 }
 
 // beginLocked moves the store to the next log version (C1). The caller holds cutMu.
-func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
-	if o.version == 0 {
-		o.version = s.lastID + 1
-	}
-	if o.version <= s.lastID {
-		return nil, fmt.Errorf("%w: %d, the newest so far is %d", ErrVersionOrder, o.version, s.lastID)
-	}
+func (s *Store) beginLocked(o checkpointOptions) (*ledger.Pending, error) {
 	s.settleCut()
-	p := &PendingCheckpoint{
-		store: s, version: o.version, cookie: o.cookie, began: time.Now(),
-		begin: s.compactor.begin.Load(), moved: s.counters.compactedBytes.Load(), cutDone: make(chan struct{}), done: make(chan struct{}),
-	}
-	s.lastID = o.version
-	s.newest = p
-	s.commits.push(p, func() {
-		p.from = s.log.Tail()
-		p.logVersion = control(s.control.Load()).logVersion()
-		s.control.Add(1)
+	p, err := s.ledger.Begin(ledger.Request{
+		Version: o.version, Cookie: o.cookie, Moved: s.counters.compactedBytes.Load(),
+		Raise: func() (tail, logVersion uint64) {
+			tail = s.log.Tail()
+			logVersion = control(s.control.Load()).logVersion()
+			s.control.Add(1)
+			return tail, logVersion
+		},
 	})
-	s.events.checkpointBegun(p.version)
+	if err != nil {
+		return nil, err
+	}
+	s.events.checkpointBegun(p.Version)
 	s.background.jobs.Once("cut", step.Cut, func() { s.takeCut(p) })
 	s.background.commit.Wake()
 	return p, nil
@@ -138,14 +124,14 @@ func (s *Store) beginLocked(o checkpointOptions) (*PendingCheckpoint, error) {
 // settleCut waits for the cut of the checkpoint before: operations of three versions at once would not know each
 // other's records (C3). That is the time of the longest operation, without any I/O.
 func (s *Store) settleCut() {
-	if p := s.newest; p != nil {
+	if p := s.ledger.Newest(); p != nil {
 		s.waitCut(p)
 	}
 }
 
-func (s *Store) waitCut(p *PendingCheckpoint) {
-	s.steps.Until(closed(p.cutDone), step.Cut)
-	<-p.cutDone
+func (s *Store) waitCut(p *ledger.Pending) {
+	s.steps.Until(closed(p.Cutting()), step.Cut)
+	<-p.Cutting()
 }
 
 // closed returns a function that reports whether c is closed.
@@ -162,96 +148,62 @@ func closed(c <-chan struct{}) func() bool {
 
 // drainCommits waits for the commits of all checkpoints that have begun.
 func (s *Store) drainCommits() {
-	s.steps.Until(s.commits.idle, step.Cut, step.Commit, step.Pager)
-	s.commits.drain()
+	s.steps.Until(s.ledger.Idle, step.Cut, step.Commit, step.Pager)
+	s.ledger.Drain()
 }
 
 // takeCut waits until the last operation of the old version has left, and ends the version's log there, on a block
 // boundary (C4, H8).
-func (s *Store) takeCut(p *PendingCheckpoint) {
+func (s *Store) takeCut(p *ledger.Pending) {
 	s.epochs.Synchronize()
-	p.bits = s.index().Bits()
-	var moved bool
-	p.cut, moved = s.log.AlignTail(p.from)
-	if p.fuzzy = p.from; !moved {
-		p.fuzzy = p.cut
-	}
-	close(p.cutDone)
+	bits := s.index().Bits()
+	cut, moved := s.log.AlignTail(p.From)
+	s.ledger.Cut(p, cut, moved, bits)
 }
 
 // commitRound makes the checkpoints that have begun durable, in the order in which they began.
 func (s *Store) commitRound() {
-	for p := s.commits.pop(); p != nil; p = s.commits.pop() {
+	for p := s.ledger.Next(); p != nil; p = s.ledger.Next() {
 		s.commitNext(p)
 	}
 }
 
 // commitNext makes p durable and tells everybody what came of it.
-func (s *Store) commitNext(p *PendingCheckpoint) {
+func (s *Store) commitNext(p *ledger.Pending) {
+	defer s.ledger.Dealt()
 	s.waitCut(p)
 	info, err := s.commit(p)
-	p.info, p.err, p.local = info, err, err
-	elapsed := time.Since(p.began)
+	elapsed := time.Since(p.Began)
 	if err != nil {
 		s.counters.checkpointErrors.Add(1)
-		s.logger.Error("checkpoint failed", "version", p.version, "err", err)
-		s.events.checkpointFailed(p.version, err)
+		s.logger.Error("checkpoint failed", "version", p.Version, "err", err)
+		s.events.checkpointFailed(p.Version, err)
+		s.ledger.Finish(p, err)
+		return
+	}
+	s.counters.checkpoints.Add(1)
+	s.counters.checkpointNanos.add(int64(elapsed))
+	s.events.checkpointDurable(info, elapsed)
+	if s.copies.mirror != nil {
+		s.copies.add(p) // which finishes it
 	} else {
-		s.counters.checkpoints.Add(1)
-		s.counters.checkpointNanos.add(int64(elapsed))
-		s.events.checkpointDurable(info, elapsed)
+		s.ledger.Finish(p, nil)
 	}
-	if err == nil && s.copies.mirror != nil {
-		s.copies.add(p) // which closes p.done
-	} else {
-		close(p.done)
-	}
-	if err == nil {
-		s.kickMaintenance()
-	}
+	s.kickMaintenance()
 }
 
 // commit flushes the version's log and writes its manifest, last.
-func (s *Store) commit(p *PendingCheckpoint) (checkpoint.Info, error) {
-	s.log.ShiftReadOnly(p.cut)
-	if err := s.log.SyncTo(p.cut); err != nil {
+func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
+	s.log.ShiftReadOnly(p.Cut)
+	if err := s.log.SyncTo(p.Cut); err != nil {
+		s.ledger.Fail(p, err)
 		return checkpoint.Info{}, err
 	}
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
-	m := s.manifest(p)
-	if err := s.versions.Commit(m); err != nil {
-		return checkpoint.Info{}, err
+	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes)
+	if err == nil {
+		s.log.RaiseBegin(p.Emptied)
 	}
-	s.goOn(lineage{parent: m, live: true, start: p.cut, dirty: p.fuzzy < p.cut, moved: p.moved})
-	s.log.RaiseBegin(p.begin)
-	return s.versions.Info(p.version)
-}
-
-// manifest describes p as a child of the newest committed version. What compaction has moved is not counted as its
-// delta: nothing in it has changed. The caller holds commitMu.
-func (s *Store) manifest(p *PendingCheckpoint) *checkpoint.Manifest {
-	c := &s.committed
-	delta := checkpoint.Extent{Start: c.start, End: p.cut, Fuzzy: max(p.fuzzy, c.start), LogVersion: p.logVersion}
-	extents := checkpoint.Extend(c.parent, delta, c.live)
-	if p.begin > 0 {
-		extents = checkpoint.Trim(extents, p.begin)
-	}
-	image, runs := s.images.latest()
-	if invariant.Enabled && len(runs) > 0 {
-		to := runs[len(runs)-1].To
-		invariant.Check(to <= p.fuzzy, "R4: a run ends at %#x, version %d has its fuzzy end at %#x", to, p.version, p.fuzzy)
-	}
-	m := &checkpoint.Manifest{
-		Version: p.version, Created: p.began.UTC(), Cookie: p.cookie, Extents: extents,
-		DeltaStart: c.start, Cut: p.cut, DeltaBytes: max(int64(p.cut-c.start)-(p.moved-c.moved), 0), LogVersion: p.logVersion,
-		PageBytes: s.opts.PageBytes, Image: image, Runs: runs, Aux: makeAux(p.bits, s.log.Totals()),
-	}
-	if c.parent != nil {
-		m.Parent = c.parent.Version
-		m.PageBytes = max(m.PageBytes, c.parent.PageBytes)
-	}
-	return m
+	return info, err
 }
 
 // Versions lists the versions that can be restored, oldest first. Those that only a remote still has are not among
@@ -260,12 +212,8 @@ func (s *Store) Versions() ([]checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	return s.versions.Versions(), nil
+	return s.ledger.Versions(), nil
 }
 
 // changed reports whether anything was written since the newest cut.
-func (s *Store) changed() bool {
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
-	return s.committed.dirty || s.log.Tail() != s.committed.start
-}
+func (s *Store) changed() bool { return s.ledger.Changed(s.log.Tail()) }

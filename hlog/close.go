@@ -5,6 +5,7 @@ import (
 	"errors"
 	"sync"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 )
 
@@ -83,13 +84,13 @@ func (s *Store) lastVersion() error {
 			return err
 		}
 		s.commitRound()
-		if p.local != nil {
-			return p.local
+		if err := p.Failure(); err != nil {
+			return err
 		}
 	}
-	if _, fresh := s.lineage(); s.amends(fresh) { // there are no descendants that could refer to an image or a run
+	if s.ledger.Amends() { // there are no descendants that could refer to an image or a run
 		s.writeLastRuns(context.Background())
-		if err := s.nameIndex(); err != nil {
+		if err := s.ledger.Amend(); err != nil {
 			s.logger.Warn("the last version does not name the newest index image", "err", err)
 		}
 	}
@@ -97,7 +98,7 @@ func (s *Store) lastVersion() error {
 }
 
 // beginLast begins the checkpoint of what has changed.
-func (s *Store) beginLast() (*PendingCheckpoint, error) {
+func (s *Store) beginLast() (*ledger.Pending, error) {
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
 	return s.beginLocked(checkpointOptions{})
@@ -107,7 +108,7 @@ func (s *Store) beginLast() (*PendingCheckpoint, error) {
 // image: the first is written here, if it is due. Later ones, and the merging of runs, are left to the next opening, since
 // they take time that follows the state.
 func (s *Store) writeLastRuns(ctx context.Context) {
-	if image, _ := s.images.latest(); image == nil {
+	if s.ledger.Index().Image == nil {
 		s.writeImageWithin(ctx)
 	}
 	s.writeRuns(ctx)

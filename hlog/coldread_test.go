@@ -66,7 +66,7 @@ func TestColdRead_RecordCompactedMeanwhile(t *testing.T) {
 				}, func() {
 					must(t, s.Compact(context.Background()))
 					commit(t, s)
-					must(t, s.retain())
+					must(t, s.ledger.Retain(s.opts.KeepVersions))
 					must(t, s.collect())
 					if v, err := s.Get(nil, chain[1]); err != nil || string(v) != "above" {
 						t.Errorf("get: %q, %v", v, err)

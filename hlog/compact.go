@@ -24,8 +24,7 @@ import (
 
 // compactState is what compaction hands to the next version.
 type compactState struct {
-	begin atomic.Uint64 // the log below it is empty; 0: as the current version has it
-	live  atomic.Int64  // estimate of the log's live bytes, from what the last compaction found
+	live atomic.Int64 // estimate of the log's live bytes, from what the last compaction found
 
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
@@ -51,12 +50,11 @@ func (c *compactState) drop(tombstones []droppedTombstone) {
 	c.dropped = append(c.dropped, tombstones...)
 }
 
-// reset forgets a compaction that no version has published: the store has been opened or restored, for a log that
+// reset forgets the tombstones of a compaction that no version has published: the store has been opened or restored, for a log that
 // begins at begin, with an index that was made anew if fresh is set.
 func (c *compactState) reset(begin uint64, fresh bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.begin.Store(0)
 	c.dropped = slices.DeleteFunc(c.dropped, func(d droppedTombstone) bool { return fresh || d.at >= begin })
 	if fresh {
 		c.cleared = begin
@@ -158,7 +156,7 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
 	begin, size := m.Extents[0].Start, s.segments.Bytes()
 	target := min(begin+max(uint64(logBytes)/8, size), m.Cut) / size * size
-	if target <= max(begin, s.compactor.begin.Load()) {
+	if target <= max(begin, s.ledger.EmptyBelow()) {
 		return nil // done, and the next version will say so
 	}
 	x, ok := s.survey(nil)
@@ -199,10 +197,10 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		return err
 	}
 	began := time.Now()
-	_, _, release := s.hold() // versions may go meanwhile, and their log with them
-	defer release()
-	m, live := s.lineage()
-	if m == nil || len(m.Extents) == 0 || target <= m.Extents[0].Start || target <= s.compactor.begin.Load() {
+	hold, _ := s.hold("a compaction") // versions may go meanwhile, and their log with them
+	defer hold.Release()
+	m := hold.Parent
+	if m == nil || len(m.Extents) == 0 || target <= m.Extents[0].Start || target <= s.ledger.EmptyBelow() {
 		return nil
 	}
 	target = min(target, m.Cut)
@@ -218,7 +216,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	defer w.Close()
 	w.Prepare, w.Reads = c.x.prepare, s.compactor.reads
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
-	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, live) {
+	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, hold.Live) {
 		if e.Start >= target {
 			break
 		}
@@ -249,7 +247,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		return err
 	}
 	s.compactor.drop(c.dropped)
-	s.compactor.begin.Store(target)
+	s.ledger.Emptied(target)
 	s.compactor.mostlyAlive.Store(c.moved > c.seen/3*2)
 	s.compactor.logBytes.Store(m.LogBytes())
 	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))

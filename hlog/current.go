@@ -9,6 +9,6 @@ func (s *Store) Current() (info checkpoint.Info, ok bool) {
 	if m == nil {
 		return checkpoint.Info{}, false
 	}
-	info, err := s.versions.Info(m.Version)
+	info, err := s.ledger.Info(m.Version)
 	return info, err == nil
 }

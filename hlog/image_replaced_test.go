@@ -2,12 +2,11 @@ package hlog
 
 import (
 	"context"
-	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 
-	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
@@ -36,9 +35,7 @@ const never = 1 << 48
 
 // pace sets after how much log an image is written; the background does as well.
 func pace(s *Store, log uint64) {
-	s.images.mu.Lock()
-	defer s.images.mu.Unlock()
-	s.images.minLog = log
+	s.images.minLog.Store(log)
 }
 
 // imaged returns a store whose current version has an image, and would be given a newer one.
@@ -51,7 +48,7 @@ func imaged(t *testing.T, fs fsx.FS) *Store {
 	must(t, s.Set(key8(1), key8(1)))
 	older := commit(t, s)
 	s.writeImageIfDue()
-	s.images.wait()
+	waitClaims(t, s)
 	first := newestImage(s)
 	if first == nil {
 		t.Fatal("no image")
@@ -62,7 +59,7 @@ func imaged(t *testing.T, fs fsx.FS) *Store {
 	spill(t, x, 1<<20)
 	commit(t, s)
 	must(t, s.Purge(context.Background(), older)) // which has the image, too
-	if m := s.versions.Current(); m.Image == nil || m.Image.ID != first.ID {
+	if m := s.ledger.Current(); m.Image == nil || m.Image.ID != first.ID {
 		t.Fatalf("the version has the image %v, not %v", m.Image, first)
 	}
 	return s
@@ -73,7 +70,7 @@ func newImage(t *testing.T, s *Store, old uint64) {
 	pace(s, 1)
 	eventually(t, "a newer image", func() bool {
 		s.writeImageIfDue() // unless the background does
-		return s.versions.Current().Image.ID != old
+		return s.ledger.Current().Image.ID != old
 	})
 	pace(s, never)
 	if err := s.collect(); err != nil {
@@ -99,7 +96,7 @@ func TestOpenVersion_ImageReplacedMeanwhile(t *testing.T) {
 	}
 	must(t, w.Close())
 	must(t, s.collect())
-	if _, err := fs.FS.Open(s.versions.ImagePath(old), fsx.Read); err == nil {
+	if _, err := fs.FS.Open(s.ledger.ImagePath(old), fsx.Read); err == nil {
 		t.Error("the old image stays although nobody needs it")
 	}
 }
@@ -149,52 +146,36 @@ func TestRestore_ImageReplacedMeanwhile(t *testing.T) {
 	}
 }
 
-// A restore to the current version comes when a new image of that is whole, and not yet in its manifest.
-func TestRestore_BeforeTheImageIsInTheManifest(t *testing.T) {
+// claimImage claims an image of the current version, whether one is due or not.
+func claimImage(s *Store) *ledger.Claim {
+	return s.ledger.Claim(ledger.Image, func(now ledger.Now) (ledger.Want, bool) {
+		return ledger.Want{From: now.Lineage.Parent.LiveFuzzy()}, true
+	})
+}
+
+// A restore to the current version comes when a new image of that is whole, and not yet standing: it never will be.
+func TestRestore_BeforeAnImageIsPublished(t *testing.T) {
 	s := imaged(t, tiny().FS)
-	m := s.current()
-	s.purgeMu.Lock() // or the background takes the image
-	pace(s, 1)
-	id, retired, due := s.images.claim(members(m).fuzzy, m.Cut, s.versions.NextImageID(m.Cut))
-	pace(s, never)
-	s.purgeMu.Unlock()
-	if !due {
-		t.Fatal("no image is due")
-	}
-	ref, err := s.writeImage(context.Background(), id, m)
+	old := newestImage(s).ID
+	claim := claimImage(s)
+	ref, err := s.writeImage(context.Background(), claim)
 	must(t, err)
-	if !s.images.finish(ref, retired) {
-		t.Fatal("another restore")
-	}
+	must(t, s.collect())
 	_, err = s.Restore(context.Background(), 0)
 	must(t, err)
 	must(t, s.collect())
-	if amended, err := s.versions.Amend(m.Version, *ref); !amended || err != nil {
-		t.Fatalf("amended: %v, %v", amended, err)
+	if published, err := claim.Publish(func(ledger.Index) (ledger.Index, bool) { return ledger.Index{Image: ref}, true }); published || err != nil {
+		t.Fatalf("published: %v, %v", published, err)
 	}
-	s.images.release()
+	if now := newestImage(s).ID; now != old {
+		t.Errorf("image %x stands, not %x", now, old)
+	}
+	if _, err := s.opts.FS.Open(s.ledger.ImagePath(ref.ID), fsx.Read); err == nil {
+		t.Error("the image is there although it is of no use")
+	}
 	must(t, s.Close())
 	s = mustOpen(t, "/store", &s.opts)
 	if v, err := s.Get(nil, key8(1)); err != nil || string(v) != string(key8(1)) {
 		t.Errorf("got %x, %v", v, err)
-	}
-}
-
-// While image and runs are on their way into a manifest, none of them is an orphan, though a newer image is finished.
-func TestImages_BeingNamedAreInUse(t *testing.T) {
-	w := &imageWriter{newest: &checkpoint.ImageRef{ID: 1, ReplayFrom: 10}, runs: []checkpoint.RunRef{{ID: 2, From: 10, To: 20}}}
-	w.idle.L = &w.mu
-	w.name()
-	if !w.finish(&checkpoint.ImageRef{ID: 3, ReplayFrom: 30}, 0) {
-		t.Fatal("a newer image is of no use")
-	}
-	for id := uint64(1); id <= 3; id++ {
-		if !slices.Contains(w.live(), id) {
-			t.Errorf("%d of 3 is an orphan while it is being named", id)
-		}
-	}
-	w.named()
-	if live := w.live(); !slices.Equal(live, []uint64{3}) {
-		t.Errorf("in use: %d, not the newest image alone", live)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 )
 
 // fillImages writes keys [0, n) and returns the check that they are in a version or store.
@@ -45,14 +46,14 @@ func TestImage_OncePerVersion(t *testing.T) {
 		t.Fatalf("the fuzzy end is only %d bytes long", m.Cut-members(m).fuzzy)
 	}
 	s.writeImageIfDue()
-	s.images.wait()
+	waitClaims(t, s)
 	first := newestImage(s)
 	if first == nil {
 		t.Fatal("no image")
 	}
 	for range 3 {
 		s.writeImageIfDue()
-		s.images.wait()
+		waitClaims(t, s)
 	}
 	if last := newestImage(s); last.ID != first.ID {
 		t.Errorf("images %d to %d of one version", first.ID, last.ID)
@@ -85,29 +86,23 @@ func TestClose_NamesAnImageThatWasLate(t *testing.T) {
 	o.NoCompaction = true
 	s := mustOpen(t, "/store", o)
 	x := s.NewSession()
+	pace(s, never)
 	for i := range 20_000 {
 		must(t, x.Set(key8(i), key8(i)))
 	}
 	commit(t, s)
-	s.writeImageIfDue() // unless housekeeping does
-	s.images.wait()
-	late, runs := s.images.latest()
-	if late == nil {
-		t.Fatal("no image was due")
-	}
-	s.images.mu.Lock()
-	s.images.newest, s.images.runs = nil, nil // as it was before
-	s.images.writing = late.ID                // and it still is under way
-	s.images.mu.Unlock()
+	claim := claimImage(s)
+	late, err := s.writeImage(context.Background(), claim)
+	must(t, err)
 	must(t, x.Set(key8(1), key8(2)))
 	v := commit(t, s)
-	s.images.mu.Lock()
-	s.images.newest, s.images.runs = late, runs
-	s.images.mu.Unlock()
-	s.images.release()
+	published, err := claim.Publish(func(ledger.Index) (ledger.Index, bool) { return ledger.Index{Image: late}, true })
+	if must(t, err); !published {
+		t.Fatal("the image is of no use")
+	}
 	must(t, s.Close())
 	s = mustOpen(t, "/store", o)
-	m, err := s.versions.Manifest(v)
+	m, err := s.ledger.Manifest(v)
 	must(t, err)
 	if m.Image == nil || m.Image.ID != late.ID {
 		t.Fatalf("version %d names %+v, the image was %+v", v, m.Image, late)

@@ -50,7 +50,7 @@ func TestEpoch_IsDrainedBeforeTheSecondStep(t *testing.T) {
 		if p, err := s.BeginCheckpoint(); err != nil {
 			t.Error(err)
 		} else {
-			<-p.cutDone
+			<-p.version.Cutting()
 		}
 		cut.Store(true)
 	}, ").takeCut(", func() bool { return s.control.Load() != version }, cut.Load)

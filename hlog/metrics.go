@@ -99,11 +99,11 @@ func (s *Store) Metrics() Metrics {
 	}
 	m.StallCount, m.StallTime = l.Stalls()
 	m.FrameBytes = l.FrameBytes()
-	for _, i := range s.versions.Versions() {
+	for _, i := range s.ledger.Versions() {
 		m.PerVersion = append(m.PerVersion, VersionMetrics{i.Version, i.LogBytes, i.ExclusiveBytes, i.Current})
 	}
 	m.Versions = len(m.PerVersion)
-	if entries, err := s.root.List(s.versions.LogPath()); err == nil {
+	if entries, err := s.root.List(s.ledger.LogPath()); err == nil {
 		for _, e := range entries {
 			m.DiskBytes += e.Size
 		}

@@ -96,7 +96,7 @@ func TestMetrics_PerVersion(t *testing.T) {
 		spill(t, x, 100<<10)
 		commit(t, s)
 	}
-	must(t, s.retain())
+	must(t, s.ledger.Retain(s.opts.KeepVersions))
 	_, err := s.Restore(context.Background(), 4)
 	must(t, err)
 	infos, err := s.Versions()

@@ -14,6 +14,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -65,7 +66,7 @@ func open(path string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	unlock := func() error { return errors.Join(release(), root.Close()) }
-	s := &Store{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, holds: map[uint64]int{}, life: life.New()}
+	s := &Store{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, life: life.New()}
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
@@ -168,7 +169,7 @@ func (s *Store) recover() error {
 	if err := s.openVersions(); err != nil {
 		return err
 	}
-	id := s.versions.Identity()
+	id := s.ledger.Identity()
 	s.seed = id.HashSeed
 	if s.opts.pageChosen && int64(s.opts.PageBytes) > id.SegmentBytes {
 		s.opts.PageBytes = 1 << (bits.Len64(uint64(id.SegmentBytes)) - 1)
@@ -178,7 +179,7 @@ func (s *Store) recover() error {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
-		FS: s.root, Dir: s.versions.LogPath(), Path: s.versions.SegmentPath, Bytes: id.SegmentBytes,
+		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
 		Writable: !s.readOnly, Created: s.events.segmentCreated,
 	})
 	cur, err := s.versionToOpen()
@@ -186,7 +187,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	if !s.readOnly {
-		if err := s.versions.TrimLog(reclog.AlignBlock(s.versions.MaxEnd())); err != nil {
+		if err := s.ledger.TrimLog(reclog.AlignBlock(s.ledger.MaxEnd())); err != nil {
 			return err
 		}
 	}
@@ -204,16 +205,16 @@ func (s *Store) recover() error {
 // versionToOpen returns the version to open at, nil for the empty store. Options.Version is a rollback, durable like
 // that of Restore; a read-only store only reads it.
 func (s *Store) versionToOpen() (*checkpoint.Manifest, error) {
-	cur := s.versions.Current()
+	cur := s.ledger.Current()
 	v := s.opts.Version
 	if v == 0 || cur != nil && cur.Version == v {
 		return cur, nil
 	}
-	m, err := s.versions.Manifest(v)
+	m, err := s.ledger.Manifest(v)
 	if err != nil || s.readOnly {
 		return m, err
 	}
-	return m, s.versions.SetHead(v)
+	return m, s.ledger.SetHead(v)
 }
 
 func (s *Store) openVersions() error {
@@ -230,13 +231,13 @@ func (s *Store) openVersions() error {
 	for _, damage := range d.Damaged() {
 		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
 	}
-	s.versions = d
-	return nil
+	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil})
+	return err
 }
 
 // sweep removes the files that nothing refers to, which an earlier process left: a crash may leave many.
 func (s *Store) sweep() {
-	if len(s.versions.Damaged()) == 0 {
+	if len(s.ledger.Damaged()) == 0 {
 		s.collectOrLog()
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
@@ -17,26 +18,15 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// lineage is what the next version is made from.
-type lineage struct {
-	parent *checkpoint.Manifest // the current version; nil before the first
-	live   bool                 // the store went on from parent without a restore or a reopening in between
-	start  uint64               // where the log of the next version begins
-	moved  int64                // bytes that compaction had moved in all when start was cut
-	dirty  bool                 // the log below start holds records that parent does not
-}
-
 // recoverAt makes log and index those of version m; nil is the empty store.
 func (s *Store) recoverAt(m *checkpoint.Manifest) error {
-	begin, tail := uint64(word.FirstAddress), max(uint64(word.FirstAddress), reclog.AlignBlock(s.versions.MaxEnd()))
+	begin, tail := uint64(word.FirstAddress), max(uint64(word.FirstAddress), reclog.AlignBlock(s.ledger.MaxEnd()))
 	logVersion := uint64(1)
 	if m != nil {
 		logVersion = m.LogVersion + 1
 		begin = uint64(logBegin(m))
 	}
-	if err := s.images.init(s); err != nil {
-		return err
-	}
+	s.images.init(s.opts.MemoryBytes)
 	x, err := s.openIndex(s.life.Context(), m, s.indexConfig())
 	if err != nil {
 		return err
@@ -58,9 +48,8 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if m != nil {
 		s.log.SetTotals(auxTotals(m.Aux))
 	}
-	s.goOn(lineage{parent: m, start: tail})
-	s.lastID = s.versions.MaxID()
-	s.images.adopt(m)
+	s.ledger.GoOn(m, tail, 0)
+	s.images.opened(m)
 	s.compactor.reset(begin, true)
 	s.control.Store(logVersion)
 	return nil
@@ -136,7 +125,7 @@ func closeAll(files []fsx.File) {
 
 // openImage opens the image and the runs of version m. The index reads from the files as it goes, and keeps them open.
 func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, error) {
-	name := s.versions.ImagePath(m.Image.ID)
+	name := s.ledger.ImagePath(m.Image.ID)
 	f, err := s.root.Open(name, fsx.Read)
 	if errors.Is(err, fs.ErrNotExist) {
 		return openedIndex{}, &CorruptionError{File: name, Reason: "index image is missing"}
@@ -163,12 +152,7 @@ func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, 
 }
 
 // logBegin returns where the log of version m begins, its end if it is empty.
-func logBegin(m *checkpoint.Manifest) word.Address {
-	if len(m.Extents) > 0 {
-		return word.Address(m.Extents[0].Start)
-	}
-	return word.Address(m.Cut)
-}
+func logBegin(m *checkpoint.Manifest) word.Address { return word.Address(ledger.LogBegin(m)) }
 
 // recordSkip returns which records of an extent are not of its lineage: those written past the version's cut (C4).
 func recordSkip(e checkpoint.Extent) func(word.Address, record.Bytes) bool {
@@ -225,36 +209,20 @@ func (s *Store) warm() {
 		}
 	}
 	s.loadRest()
-	if m := s.current(); m != nil && m.PageBytes <= s.log.PageBytes() && len(m.Extents) > 0 {
-		last := m.Extents[len(m.Extents)-1]
-		defer s.holdFrom(last.Start)()
-		if s.current() != m {
-			return // committed since, and what was held may be gone
-		}
-		if err := s.log.Warm(s.life.Context(), last.Start, last.End); err != nil && s.check() == nil {
-			s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
-		}
+	hold := s.ledger.Hold(0, "warming")
+	defer hold.Release()
+	m := hold.Parent
+	if m == nil || m.PageBytes > s.log.PageBytes() || len(m.Extents) == 0 {
+		return
+	}
+	last := m.Extents[len(m.Extents)-1]
+	hold.Narrow(last.Start)
+	if err := s.log.Warm(s.life.Context(), last.Start, last.End); err != nil && s.check() == nil {
+		s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
 	}
 }
 
-// current returns the newest committed version that the store has gone on from, nil before the first. It waits for no
-// commit that is under way.
+// current returns the newest committed version that the store has gone on from, nil before the first.
 func (s *Store) current() *checkpoint.Manifest {
-	if l := s.goingOn.Load(); l != nil {
-		return l.parent
-	}
-	return nil // the store is being opened
-}
-
-// goOn makes l what the next version is made from. The caller holds commitMu, unless nobody else has the store yet.
-func (s *Store) goOn(l lineage) {
-	s.committed = l
-	s.goingOn.Store(&l)
-}
-
-// lineage returns current, and whether the store went on from it without a restore or a reopening in between.
-func (s *Store) lineage() (m *checkpoint.Manifest, live bool) {
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
-	return s.committed.parent, s.committed.live
+	return s.ledger.Lineage().Parent
 }

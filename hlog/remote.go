@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/step"
 )
@@ -26,7 +27,7 @@ type copier struct {
 	ctx     context.Context // ends some time after the store is closed
 	cancel  context.CancelFunc
 	mu      lock.Mutex[lock.Leaf]
-	waiting []*PendingCheckpoint // of mu: committed, to be finished once they are copied
+	waiting []*ledger.Pending // of mu: committed, to be finished once they are copied
 	job     *step.Job
 }
 
@@ -83,7 +84,7 @@ func (c *copier) init(job *step.Job) {
 }
 
 // add hands over a version that has been committed; its Wait returns when it is copied.
-func (c *copier) add(p *PendingCheckpoint) {
+func (c *copier) add(p *ledger.Pending) {
 	c.mu.Lock()
 	c.waiting = append(c.waiting, p)
 	c.mu.Unlock()
@@ -109,14 +110,14 @@ func (c *copier) round(s *Store) {
 		lacking[v] = true
 	}
 	for _, p := range waiting {
-		if lacking[p.version] {
-			err := errs[p.version]
-			if err == nil {
+		var err error
+		if lacking[p.Version] {
+			if err = errs[p.Version]; err == nil {
 				err = errors.New("an older version could not be copied")
 			}
-			p.err = fmt.Errorf("%w: version %d: %w", ErrRemote, p.version, err)
+			err = fmt.Errorf("%w: version %d: %w", ErrRemote, p.Version, err)
 		}
-		close(p.done)
+		s.ledger.Finish(p, err)
 	}
 	if len(lacking) == 0 && c.ctx.Err() == nil {
 		if _, err := c.mirror.Retain(c.ctx, s.opts.KeepVersions); err != nil {
@@ -150,6 +151,6 @@ func (s *Store) fetch(ctx context.Context, v checkpoint.Version) error {
 	if s.copies.mirror == nil {
 		return fmt.Errorf("%w: %d", ErrVersionNotFound, v)
 	}
-	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: s.inUse(), Pin: true})
+	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: s.ledger.Live(), Pin: true})
 	return err
 }

@@ -56,10 +56,9 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
-	s.filesMu.Lock() // no log that a rewind goes through is removed, and m's image stays until adopt has made it the newest
-	defer s.filesMu.Unlock()
-	defer s.versions.Unpin(m.Version)
-	s.lastID = max(s.lastID, s.versions.MaxID()) // m may have been fetched
+	defer s.ledger.Unpin(m.Version)
+	hold := s.ledger.Hold(m.LiveFuzzy(), "a restore") // a rewind goes through log of the versions since m, which may be purged
+	defer hold.Release()
 	s.gate(pausedBit, 0)
 	defer s.gate(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
@@ -77,9 +76,9 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
-	info, err := s.versions.Info(m.Version)
+	info, err := s.ledger.Info(m.Version)
 	if err == nil {
-		err = s.versions.SetHead(m.Version)
+		err = s.ledger.SetHead(m.Version)
 	}
 	if err != nil {
 		discard()
@@ -93,30 +92,26 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 
 // restoreTarget returns version v, 0 for the newest one, pinned. It is fetched if only the remote has it.
 func (s *Store) restoreTarget(ctx context.Context, v checkpoint.Version) (*checkpoint.Manifest, error) {
-	if v == 0 {
-		return s.versions.PinCurrent()
-	}
-	m, err := s.versions.Pin(v)
+	m, err := s.ledger.Pin(v)
 	if !errors.Is(err, ErrVersionNotFound) || s.copies.mirror == nil {
 		return m, err
 	}
 	if err := s.fetch(ctx, v); err != nil {
 		return nil, err
 	}
-	return s.versions.Manifest(v)
+	return s.ledger.Manifest(v)
 }
 
 // goOnFrom makes m what the next version is made from. What was written after the last commit is abandoned: it never
 // has to reach the disk.
 func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.Abandon()
-	s.commitMu.Lock()
 	s.log.SetBegin(uint64(logBegin(m)))
-	s.goOn(lineage{parent: m, start: tail, moved: s.counters.compactedBytes.Load()})
-	s.commitMu.Unlock()
-	s.images.adopt(m)
+	s.ledger.GoOn(m, tail, s.counters.compactedBytes.Load())
+	if rebuilt {
+		s.images.opened(m)
+	}
 	s.compactor.reset(uint64(logBegin(m)), rebuilt)
-	s.newest = nil
 	s.control.Add(1) // an update that read before the restore does not write after it
 }
 
@@ -124,7 +119,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 	c := s.current()
 	for c != nil && c.Version > m.Version {
-		parent, err := s.versions.Manifest(c.Parent)
+		parent, err := s.ledger.Manifest(c.Parent)
 		if err != nil {
 			return false // purged: it cannot be told
 		}
@@ -171,12 +166,9 @@ func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uin
 	r := &rewinder{follower: s.newFollower(m), s: s, index: s.index()}
 	r.known = map[word.Address]older{}
 	defer r.guard.Release()
-	s.commitMu.Lock()
-	spans := s.changedSince(r.of.fuzzy, tail)
-	s.commitMu.Unlock()
 	w := s.log.NewWalker()
 	defer w.Close()
-	for _, span := range spans {
+	for _, span := range s.ledger.Lineage().Log(r.of.fuzzy, tail) {
 		if err := w.Walk(ctx, span.Start, span.End, r.visit); err != nil {
 			return nil, err
 		}
@@ -185,18 +177,6 @@ func (s *Store) planRewind(ctx context.Context, m *checkpoint.Manifest, tail uin
 		return nil, err
 	}
 	return r.apply, nil
-}
-
-// changedSince returns the stretches of the current log at or above a. The caller holds commitMu.
-func (s *Store) changedSince(a, tail uint64) []checkpoint.Range {
-	var set checkpoint.ExtentSet
-	if s.committed.parent != nil {
-		for _, e := range s.committed.parent.Extents {
-			set.Add(max(e.Start, a), max(e.End, a))
-		}
-	}
-	set.Add(max(s.committed.start, a), max(tail, a))
-	return set.Ranges()
 }
 
 // visit notes the hash of a record that does not belong to the version.
@@ -278,7 +258,7 @@ func (s *Store) Purge(ctx context.Context, v checkpoint.Version) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if _, err := s.versions.Purge(v); err != nil {
+	if err := s.ledger.Purge(v); err != nil {
 		return fmt.Errorf("hlog: purge version %d: %w", v, err)
 	}
 	return s.collect()

@@ -65,7 +65,7 @@ func TestRestore_FailedHeadClosesTheIndexItOpened(t *testing.T) {
 	must(t, err)
 	must(t, x.Set([]byte("k"), []byte("another")))
 	here := commit(t, s)
-	if m, err := s.versions.Manifest(other); err != nil || m.Image == nil {
+	if m, err := s.ledger.Manifest(other); err != nil || m.Image == nil {
 		t.Fatalf("version %d has no image: %v", other, err)
 	}
 

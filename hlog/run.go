@@ -6,6 +6,7 @@ import (
 	"io/fs"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
@@ -63,12 +64,11 @@ func takenOver(runs []checkpoint.RunRef, from, to, unit uint64) int {
 
 // runJob is a run that is being written.
 type runJob struct {
-	id      uint64
-	retired int
-	older   []checkpoint.RunRef // what it takes over
-	from    uint64              // where the log begins that is not in them
-	end     uint64              // where the log ends that may go into it
-	limit   uint64              // the first record from here on does not
+	claim *ledger.Claim
+	older []checkpoint.RunRef // what it takes over
+	from  uint64              // where the log begins that is not in them
+	end   uint64              // where the log ends that may go into it
+	limit uint64              // the first record from here on does not
 }
 
 // begin returns where the log of the run begins.
@@ -79,84 +79,52 @@ func (j *runJob) begin() uint64 {
 	return j.from
 }
 
-// replayFrom returns where the log begins that an image and the runs behind it do not hold.
-func replayFrom(image *checkpoint.ImageRef, runs []checkpoint.RunRef) uint64 {
-	if n := len(runs); n > 0 {
-		return runs[n-1].To
-	}
-	return image.ReplayFrom
-}
-
-// runsUpTo returns the runs that a version may name whose log from address end on is not its own alone (R4).
-func runsUpTo(runs []checkpoint.RunRef, end uint64) []checkpoint.RunRef {
-	n := len(runs)
-	for n > 0 && runs[n-1].To > end {
-		n--
-	}
-	return runs[:n]
-}
-
-// runDue returns how much log makes a run due, of records of a mean size in bytes. The caller holds mu.
+// runDue returns how much log makes a run due, of records of a mean size in bytes.
 func (w *imageWriter) runDue(mean int) uint64 {
-	return w.minLog * uint64(min(max(mean/runRecord, 1), runLog))
+	return w.minLog.Load() * uint64(min(max(mean/runRecord, 1), runLog))
 }
 
-// mayRun reports whether a log that ends at tail may have enough for a run; mean is as for runDue.
-func (w *imageWriter) mayRun(tail uint64, mean int) bool {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	return w.newest != nil && tail >= replayFrom(w.newest, w.runs)+w.runDue(mean)
+// mayRun reports whether a log that ends at tail may have enough for a run behind the standing index x; mean is as for
+// runDue.
+func (w *imageWriter) mayRun(x ledger.Index, tail uint64, mean int) bool {
+	return x.Image != nil && tail >= x.ReplayFrom()+w.runDue(mean)
 }
 
-// claimRun reserves an id for a run of the log up to end, or up to the fuzzy end of the current version m if one is due
-// that this may name; none says that none is. least is the lowest id that it may have, mean as for runDue. As long as m
-// is due an image, which will make runs superfluous, only as much log makes a run due as it can hold.
-func (w *imageWriter) claimRun(end uint64, m *checkpoint.Manifest, least uint64, mean int) (j runJob, none bool) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if w.run.id != 0 || w.newest == nil {
-		return j, true
+// nextRun decides whether a run is due of the log that every version to come will have (R4), whether it is committed yet
+// or not; or up to the fuzzy end of the current version, if one is due that this may name. mean is as for runDue. As
+// long as the version is due an image, which will make runs superfluous, only as much log makes a run due as it can hold.
+func (w *imageWriter) nextRun(now ledger.Now, tail uint64, mean int) (j runJob, due bool) {
+	m, x, end := now.Lineage.Parent, now.Index, now.CommonEnd(tail)
+	if m == nil || now.Making(ledger.Run) != nil || !w.mayRun(x, end, mean) {
+		return j, false
 	}
-	from, due := replayFrom(w.newest, w.runs), w.runDue(mean)
-	if fuzzy := members(m).fuzzy; fuzzy >= from+due {
+	from, least := x.ReplayFrom(), w.runDue(mean)
+	if fuzzy := m.LiveFuzzy(); fuzzy >= from+least {
 		end = min(end, fuzzy)
 	}
+	minLog, writing := w.minLog.Load(), now.Making(ledger.Image)
 	switch {
-	case end < from+due, w.writing != 0 && end < w.writingFrom+due, w.writing == 0 && w.imageDue(m.Cut) && end < from+runLog*w.minLog:
-		return j, true
+	case end < from+least, writing != nil && end < writing.From+least, writing == nil && w.imageDue(x.Image, m.Cut) && end < from+runLog*minLog:
+		return j, false
 	}
-	w.nextID = max(w.nextID, least)
-	limit := from + runLog*w.minLog
-	older := w.runs[takenOver(w.runs, from, min(limit, end), w.minLog):]
-	w.run = runJob{id: w.nextID, retired: w.retired, older: older, from: from, end: end, limit: limit}
-	w.nextID++
-	w.kept = idsOf(w.newest, w.runs)
-	return w.run, false
+	limit := from + runLog*minLog
+	older := x.Runs[takenOver(x.Runs, from, min(limit, end), minLog):]
+	return runJob{older: older, from: from, end: end, limit: limit}, true
 }
 
-// finishRun puts ref in the place of the runs that it takes over, unless a restore or an image has come in between and
-// it is of no use.
-func (w *imageWriter) finishRun(ref checkpoint.RunRef, retired int) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if retired != w.retired || ref.To <= w.newest.ReplayFrom {
-		return
+// withRun returns the index files x with a run in the place of those that it takes over; ok is false when an image has
+// come in between and the run is of no use.
+func withRun(x ledger.Index, run checkpoint.RunRef) (_ ledger.Index, ok bool) {
+	if run.To <= x.Image.ReplayFrom {
+		return x, false
 	}
 	var runs []checkpoint.RunRef
-	for _, r := range w.runs {
-		if r.To <= ref.From {
+	for _, r := range x.Runs {
+		if r.To <= run.From {
 			runs = append(runs, r)
 		}
 	}
-	w.runs = append(runs, ref)
-}
-
-// releaseRun ends what claimRun began.
-func (w *imageWriter) releaseRun() {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	w.run, w.kept = runJob{}, nil
-	w.idle.Broadcast()
+	return ledger.Index{Image: x.Image, Runs: append(runs, run)}, true
 }
 
 // writeRunsIfDue writes runs of the log in the calling goroutine, until what is left is not worth one or the store closes.
@@ -170,28 +138,29 @@ func (s *Store) writeRuns(ctx context.Context) {
 
 // writeRunIfDue reports whether there may be more to write.
 func (s *Store) writeRunIfDue(ctx context.Context) (more bool) {
-	job, of, release := s.claimRun()
-	if release == nil {
+	var job runJob
+	claim := s.ledger.Claim(ledger.Run, func(now ledger.Now) (want ledger.Want, due bool) {
+		job, due = s.images.nextRun(now, s.log.Tail(), s.log.MeanRecord())
+		return ledger.Want{From: job.from, Reads: ledger.Index{Runs: job.older}.IDs()}, due
+	})
+	if claim == nil {
 		return false
 	}
-	defer release()
-	defer s.images.releaseRun()
-	if s.goingOn.Load() != of {
-		return true // a restore may have come before the claim, which would not tell
-	}
+	job.claim = claim
 	if s.check() != nil {
 		job.older = nil // merging can wait for the next opening, and Close does not wait for it
 	}
-	ref, err := s.writeRun(ctx, job, of)
+	ref, err := s.writeRun(ctx, job)
 	if errors.Is(err, ErrCorrupt) && len(job.older) > 0 {
 		// A damaged run stays the business of those who need it.
 		s.logger.Warn("index runs not merged", "err", err)
 		job.older = nil
-		ref, err = s.writeRun(ctx, job, of)
+		ref, err = s.writeRun(ctx, job)
 	}
-	if err == nil {
-		s.images.finishRun(ref, job.retired)
-		err = s.nameIndex()
+	if err != nil {
+		err = errors.Join(err, claim.Drop())
+	} else {
+		_, err = claim.Publish(func(x ledger.Index) (ledger.Index, bool) { return withRun(x, ref) })
 	}
 	if err != nil {
 		if !errors.Is(err, ErrClosed) && ctx.Err() == nil {
@@ -203,28 +172,9 @@ func (s *Store) writeRunIfDue(ctx context.Context) (more bool) {
 	return true
 }
 
-// claimRun claims a run of the log that every version to come will have (R4), whether it is committed yet or not, if
-// one is due, and keeps that log until release is called; release is nil if none is due. of is what the next version
-// was to be made from.
-func (s *Store) claimRun() (job runJob, of *lineage, release func()) {
-	of = s.goingOn.Load()
-	end, mean := s.commits.commonEnd(s.log.Tail), s.log.MeanRecord()
-	if of.parent == nil || !s.images.mayRun(end, mean) {
-		return job, of, nil
-	}
-	s.purgeMu.Lock() // a collection that is under way does not know of what is claimed and held meanwhile
-	defer s.purgeMu.Unlock()
-	// Not from the cut on: after a rollback, that may be the id of a run that only a remote still has.
-	job, none := s.images.claimRun(end, of.parent, s.versions.NextImageID(s.versions.MaxEnd()), mean)
-	if none {
-		return job, of, nil
-	}
-	return job, of, s.holdLog(job.from)
-}
-
 // writeRun writes the run.
-func (s *Store) writeRun(ctx context.Context, job runJob, of *lineage) (ref checkpoint.RunRef, err error) {
-	records, to, err := s.runRecords(ctx, job, of)
+func (s *Store) writeRun(ctx context.Context, job runJob) (ref checkpoint.RunRef, err error) {
+	records, to, err := s.runRecords(ctx, job)
 	if err != nil {
 		return ref, err
 	}
@@ -237,35 +187,31 @@ func (s *Store) writeRun(ctx context.Context, job runJob, of *lineage) (ref chec
 		defer f.Close()
 		older = append(older, run)
 	}
-	name := s.versions.ImagePath(job.id)
+	id, name := job.claim.NewFile()
 	f, err := s.root.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
 	if err != nil {
 		return ref, err
 	}
-	ref = checkpoint.RunRef{ID: job.id, From: job.begin(), To: to}
+	ref = checkpoint.RunRef{ID: id, From: job.begin(), To: to}
 	ref.Bytes, err = index.WriteRun(ctx, f, word.Address(ref.From), word.Address(to), records, older...)
 	if err != nil {
-		err = s.indexError(nil, job.older, err)
+		err = s.indexError(ledger.Index{Runs: job.older}, err)
 	} else {
 		err = s.syncAside(f)
 	}
 	err = errors.Join(err, f.Close())
 	if err == nil {
-		err = s.root.SyncDir(s.versions.ImagesPath())
+		err = s.root.SyncDir(s.ledger.ImagesPath())
 	}
-	if err != nil {
-		return ref, errors.Join(err, s.root.Remove(name))
-	}
-	return ref, nil
+	return ref, err
 }
 
 // runRecords returns the records that the run adds, and where their log ends.
-func (s *Store) runRecords(ctx context.Context, job runJob, of *lineage) (records []index.Record, to uint64, err error) {
-	end := max(job.end, of.start)
-	extents := checkpoint.Extend(of.parent, checkpoint.Extent{Start: of.start, End: end, Fuzzy: end}, of.live)
+func (s *Store) runRecords(ctx context.Context, job runJob) (records []index.Record, to uint64, err error) {
+	of := job.claim.Lineage
 	var w *reclog.Walker
 	switch closing := s.life.Phase().Ends(); {
-	case closing && job.end > of.parent.Cut:
+	case closing && job.end > of.Parent.Cut:
 		return nil, 0, ErrClosed // before the last version has been committed
 	case closing:
 		w = s.segments.NewWalker() // all of the version is on disk
@@ -275,7 +221,7 @@ func (s *Store) runRecords(ctx context.Context, job runJob, of *lineage) (record
 		s.epochs.Synchronize() // what was being allocated below the tail when the run was claimed is written
 	}
 	to = job.end
-	err = walkVersion(ctx, w, extents, job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+	err = walkVersion(ctx, w, of.Extents(job.end), job.from, job.end, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if uint64(a) >= job.limit {
 			to = uint64(a)
 			return false, nil
@@ -312,7 +258,7 @@ func walkVersion(ctx context.Context, w *reclog.Walker, extents []checkpoint.Ext
 
 // openRun opens the file of a run, which the caller closes.
 func (s *Store) openRun(ref checkpoint.RunRef) (*index.Run, fsx.File, error) {
-	name := s.versions.ImagePath(ref.ID)
+	name := s.ledger.ImagePath(ref.ID)
 	f, err := s.root.Open(name, fsx.Read)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, &CorruptionError{File: name, Reason: "index run is missing"}

@@ -15,8 +15,7 @@ import (
 
 // lastRun returns where the newest run ends.
 func (r *running) lastRun() uint64 {
-	image, runs := r.images.latest()
-	return replayFrom(image, runs)
+	return r.ledger.Index().ReplayFrom()
 }
 
 // Runs follow the log, not the commits: a version names, when it is committed, runs up to nearly its end. Until then
@@ -32,7 +31,7 @@ func TestRun_AheadOfTheCommit(t *testing.T) {
 		if tail, to := r.log.Tail(), r.lastRun(); to <= r.current().Cut+runUnit || tail-to >= runUnit {
 			t.Fatalf("the last run ends at %d, the version at %d, the log at %d", to, r.current().Cut, tail)
 		}
-		m := r.versions.Current()
+		m := r.ledger.Current()
 		if n := len(m.Runs); n > 0 && m.Runs[n-1].To > members(m).fuzzy {
 			t.Fatalf("version %d names %v, its fuzzy end is %d", m.Version, m.Runs[n-1], members(m).fuzzy)
 		}
@@ -56,7 +55,7 @@ func TestRun_AheadOfTheCommit(t *testing.T) {
 		ahead()
 		pace(r.Store, never)
 		r.commit()
-		if m := r.versions.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To >= runUnit+reclog.BlockBytes {
+		if m := r.ledger.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To >= runUnit+reclog.BlockBytes {
 			t.Fatalf("version %d names %v, its cut is %d", m.Version, m.Runs, m.Cut)
 		}
 		if err := r.sameAfter(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), o); err != nil {
@@ -101,7 +100,7 @@ func TestRun_EndsWhereAVersionBegan(t *testing.T) {
 	old.Release()
 	_, err = p.Wait(context.Background())
 	must(t, err)
-	m := r.versions.Current()
+	m := r.ledger.Current()
 	if m.Version != r.last || m.Cut-members(m).fuzzy < 2*runUnit {
 		t.Fatalf("version %d has its fuzzy end at %d, its cut at %d", m.Version, members(m).fuzzy, m.Cut)
 	}
@@ -152,7 +151,7 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 	record.Write(r.log.At(a), sh, word.None, v, key, value, false)
 	record.Abandon(r.log.At(a)) // no chain leads to it
 	g.Exit()
-	within(t, "the run", func() { <-written; r.images.wait() })
+	within(t, "the run", func() { <-written; waitClaims(t, r.Store) })
 	if to := r.lastRun(); to <= uint64(a) {
 		t.Errorf("the last run ends at %d, below %d", to, a)
 	}

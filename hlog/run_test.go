@@ -14,6 +14,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -42,11 +43,11 @@ func withRuns(t *testing.T, o *Options, seed uint64) *running {
 	r.commit()
 	pace(r.Store, 1)
 	r.writeImageIfDue()
-	r.images.wait()
+	waitClaims(t, r.Store)
 	pace(r.Store, runUnit)
 	r.change(0, 1)
 	r.commit()
-	if m := r.versions.Current(); m.Image == nil || m.Image.Bytes < 32*runUnit {
+	if m := r.ledger.Current(); m.Image == nil || m.Image.Bytes < 32*runUnit {
 		t.Fatalf("image %v", m.Image)
 	}
 	return r
@@ -97,11 +98,12 @@ func (r *running) commit() checkpoint.Version {
 func (r *running) settle() {
 	r.t.Helper()
 	look := func() (idle bool, to uint64) {
-		r.images.mu.Lock()
-		defer r.images.mu.Unlock()
-		return r.images.run.id == 0, replayFrom(r.images.newest, r.images.runs)
+		r.ledger.Claim(ledger.Run, func(now ledger.Now) (ledger.Want, bool) {
+			idle, to = now.Making(ledger.Run) == nil, now.Index.ReplayFrom()
+			return ledger.Want{}, false
+		})
+		return idle, to
 	}
-	eventually(r.t, "the queue to be done with what is committed", r.commits.idle) // until then runs end below its cut
 	eventually(r.t, "the runs", func() bool {
 		before, from := look()
 		r.writeRunsIfDue()
@@ -185,7 +187,7 @@ func TestRun_ManyCheckpoints(t *testing.T) {
 			r.churn(1 + r.rng.IntN(400))
 			r.commit()
 			r.settle()
-			m := r.versions.Current()
+			m := r.ledger.Current()
 			most = max(most, len(m.Runs))
 			for _, run := range m.Runs {
 				merged = merged || run.To-run.From > (runLog+1)*runUnit
@@ -210,7 +212,7 @@ func TestRun_ManyCheckpoints(t *testing.T) {
 				r.models[r.last+1] = maps.Clone(r.now)
 				must(t, r.Close())
 				r.open(o)
-				r.last = r.versions.MaxID()
+				r.last = r.ledger.MaxID()
 			}
 			if err := r.same(r.now, r.Get); err != nil {
 				t.Fatalf("seed %d, round %d: %v", seed, round, err)
@@ -231,16 +233,16 @@ func TestRun_ManyCheckpoints(t *testing.T) {
 }
 
 func imageFiles(t *testing.T, s *Store) int {
-	entries, err := s.root.List(s.versions.ImagesPath())
+	entries, err := s.root.List(s.ledger.ImagesPath())
 	must(t, err)
 	return len(entries)
 }
 
 func referenced(t *testing.T, s *Store) int {
-	_, ids, err := s.versions.References()
+	_, ids, err := s.ledger.References()
 	must(t, err)
 	all := map[uint64]bool{}
-	for _, id := range append(ids, s.images.live()...) {
+	for _, id := range append(ids, s.ledger.Live().Images...) {
 		all[id] = true
 	}
 	return len(all)
@@ -253,9 +255,9 @@ func TestRun_LittleIsReplayed(t *testing.T) {
 		r.churn(100)
 		r.commit()
 		r.settle()
-		m := r.versions.Current()
+		m := r.ledger.Current()
 		end := members(m).fuzzy // compaction, by which nothing changes, may have written above it before the cut
-		if left := end - replayFrom(m.Image, m.Runs); left >= runUnit {
+		if left := end - ledger.IndexOf(m).ReplayFrom(); left >= runUnit {
 			t.Fatalf("%v, %v: fuzzy end %d, cut %d", m.Image, m.Runs, end, m.Cut)
 		}
 	}
@@ -265,14 +267,14 @@ func TestRun_LittleIsReplayed(t *testing.T) {
 func TestRun_LargeDelta(t *testing.T) {
 	o := tiny()
 	r := withRuns(t, o, 2)
-	m := r.versions.Current()
+	m := r.ledger.Current()
 	r.churn(4000)
 	pace(r.Store, never)
 	r.models[r.last+1] = maps.Clone(r.now)
 	pace(r.Store, runUnit)
 	must(t, r.Close())
 	r.open(o)
-	now := r.versions.Current()
+	now := r.ledger.Current()
 	if *now.Image != *m.Image || len(now.Runs) == 0 || now.Cut-now.Runs[len(now.Runs)-1].To >= runUnit {
 		t.Fatalf("%v, %v: cut %d", now.Image, now.Runs, now.Cut)
 	}
@@ -355,7 +357,7 @@ func TestRun_Damage(t *testing.T) {
 	}
 	must(t, r.Close())
 	r.open(o)
-	m := r.versions.Current()
+	m := r.ledger.Current()
 	if len(m.Runs) < 2 {
 		t.Fatalf("runs %v", m.Runs)
 	}
@@ -363,7 +365,7 @@ func TestRun_Damage(t *testing.T) {
 	damage := func(ref checkpoint.RunRef, do func(fs *fsx.CrashFS, name string)) error {
 		again := *o
 		again.FS = disk.Clone(fsx.Crash{Keep: fsx.KeepAll})
-		name := r.versions.ImagePath(ref.ID)
+		name := r.ledger.ImagePath(ref.ID)
 		do(again.FS.(*fsx.CrashFS), name)
 		s, err := Open("/store", &again)
 		if err != nil {
@@ -384,7 +386,7 @@ func TestRun_Damage(t *testing.T) {
 		return first
 	}
 	for _, ref := range m.Runs {
-		name := r.versions.ImagePath(ref.ID)
+		name := r.ledger.ImagePath(ref.ID)
 		want := func(what string, err error) {
 			t.Helper()
 			var c *CorruptionError
@@ -397,7 +399,7 @@ func TestRun_Damage(t *testing.T) {
 		}
 		want("absence", damage(ref, func(fs *fsx.CrashFS, name string) { must(t, fs.Remove(name)) }))
 		if other := m.Runs[len(m.Runs)-1]; other.ID != ref.ID {
-			want("another run", damage(ref, func(fs *fsx.CrashFS, name string) { must(t, fs.Rename(r.versions.ImagePath(other.ID), name)) }))
+			want("another run", damage(ref, func(fs *fsx.CrashFS, name string) { must(t, fs.Rename(r.ledger.ImagePath(other.ID), name)) }))
 		}
 	}
 }
@@ -426,7 +428,7 @@ func TestRun_ViewKeepsMergedRuns(t *testing.T) {
 		r.commit()
 		r.settle()
 	}
-	pinned := r.versions.Current()
+	pinned := r.ledger.Current()
 	if len(pinned.Runs) == 0 {
 		t.Fatal("no runs")
 	}
@@ -439,7 +441,7 @@ func TestRun_ViewKeepsMergedRuns(t *testing.T) {
 	}
 	must(t, r.collect())
 	for _, ref := range pinned.Runs {
-		if f, err := o.FS.Open(r.versions.ImagePath(ref.ID), fsx.Read); err != nil {
+		if f, err := o.FS.Open(r.ledger.ImagePath(ref.ID), fsx.Read); err != nil {
 			t.Errorf("run %d: %v", ref.ID, err)
 		} else {
 			f.Close()
@@ -449,9 +451,9 @@ func TestRun_ViewKeepsMergedRuns(t *testing.T) {
 		t.Error(err)
 	}
 	must(t, w.Close())
-	must(t, r.retain())
+	must(t, r.ledger.Retain(r.opts.KeepVersions))
 	must(t, r.collect())
-	if _, err := o.FS.Open(r.versions.ImagePath(pinned.Runs[len(pinned.Runs)-1].ID), fsx.Read); err == nil {
+	if _, err := o.FS.Open(r.ledger.ImagePath(pinned.Runs[len(pinned.Runs)-1].ID), fsx.Read); err == nil {
 		t.Error("a run stays although nobody needs it")
 	}
 }
@@ -483,28 +485,28 @@ func TestRun_Remote(t *testing.T) {
 		again.FS = fsx.NewCrash(fsx.CrashOptions{Direct: true})
 		if do != nil {
 			again.FS = disk.Clone(fsx.Crash{Keep: fsx.KeepAll})
-			do(again.FS.(*fsx.CrashFS), r.versions.Current())
+			do(again.FS.(*fsx.CrashFS), r.ledger.Current())
 		}
 		s := mustOpen(t, "/store", &again)
 		if err := r.same(r.now, s.Get); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
-		if m := s.versions.Current(); len(m.Runs) == 0 {
+		if m := s.ledger.Current(); len(m.Runs) == 0 {
 			t.Errorf("%s: no runs", what)
 		}
 		return s
 	}
 	must(t, mend("missing", func(fs *fsx.CrashFS, m *checkpoint.Manifest) {
-		must(t, fs.Remove(r.versions.ImagePath(m.Runs[0].ID)))
+		must(t, fs.Remove(r.ledger.ImagePath(m.Runs[0].ID)))
 	}).Close())
 	must(t, mend("damaged", func(fs *fsx.CrashFS, m *checkpoint.Manifest) {
-		flip(t, fs, r.versions.ImagePath(m.Runs[len(m.Runs)-1].ID), 20)
+		flip(t, fs, r.ledger.ImagePath(m.Runs[len(m.Runs)-1].ID), 20)
 	}).Close())
 	elsewhere := mend("empty machine", nil)
 	must(t, elsewhere.Close())
 
 	r.open(o)
-	r.last = r.versions.MaxID()
+	r.last = r.ledger.MaxID()
 	for range 8 { // until no version on the remote needs what it began with
 		grow(8)
 	}
@@ -512,7 +514,7 @@ func TestRun_Remote(t *testing.T) {
 	// Pieces of images and runs on the remote belong to a version there.
 	named := map[string]bool{}
 	for _, v := range r.copies.mirror.Known() {
-		m, err := r.versions.Manifest(v)
+		m, err := r.ledger.Manifest(v)
 		must(t, err)
 		named[fmt.Sprintf("%016x", m.Image.ID)] = true
 		for _, ref := range m.Runs {
@@ -591,7 +593,7 @@ func TestRun_Faults(t *testing.T) {
 			r.churn(10)
 			r.commit()
 			r.settle()
-			if m := r.versions.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To > 2*runUnit {
+			if m := r.ledger.Current(); len(m.Runs) == 0 || m.Cut-m.Runs[len(m.Runs)-1].To > 2*runUnit {
 				t.Errorf("runs %v, cut %d", m.Runs, m.Cut)
 			}
 			if err := r.sameVersions(r.Store); err != nil {
@@ -612,18 +614,18 @@ func TestRun_DamagedOneIsNotMerged(t *testing.T) {
 	r.churn(100)
 	r.commit()
 	r.settle()
-	_, runs := r.images.latest()
+	runs := r.ledger.Index().Runs
 	if len(runs) == 0 {
 		t.Fatal("no runs")
 	}
 	bad := runs[len(runs)-1]
-	flip(t, o.FS, r.versions.ImagePath(bad.ID), bad.Bytes-1)
+	flip(t, o.FS, r.ledger.ImagePath(bad.ID), bad.Bytes-1)
 	for range 2 * runFan {
 		r.churn(100)
 		r.commit()
 		r.settle()
 	}
-	m := r.versions.Current()
+	m := r.ledger.Current()
 	kept := false
 	for _, ref := range m.Runs {
 		kept = kept || ref == bad

@@ -4,7 +4,7 @@ import (
 	"cmp"
 	"context"
 
-	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -25,16 +25,16 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	if err != nil {
 		return err
 	}
-	ranges, to, release := s.hold()
+	hold, to := s.hold("a scan")
 	defer s.kickMaintenance() // for the files that nothing else needs
-	defer release()
+	defer hold.Release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
 	defer sc.probes.close()
 	w := s.log.NewWalker()
 	defer w.Close()
 	w.Prepare = x.prepare
-	for _, r := range ranges {
+	for _, r := range hold.Log(0, to) {
 		err := w.Walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 			if err := s.scannable(restores); err != nil {
 				return false, err
@@ -78,39 +78,12 @@ func (s *Session) awaitRestores() (restores uint64, err error) {
 	}
 }
 
-// hold keeps the log as it is now from being collected, and returns the stretches it consists of and its end: every
-// record below that is complete.
-func (s *Store) hold() (ranges []checkpoint.Range, to uint64, release func()) {
-	s.commitMu.Lock() // a commit moves the beginning, and changes the stretches, at once
-	from := s.log.Begin()
-	release = s.holdLog(from) // all of it is in use, as that of the store, so far
+// hold keeps the log as it is now from being collected, and returns its end: every record below that is complete.
+func (s *Store) hold(reason string) (h *ledger.Hold, to uint64) {
+	h = s.ledger.Hold(0, reason)
 	to = s.log.Tail()
-	ranges = s.changedSince(from, to)
-	s.commitMu.Unlock()
 	s.epochs.Synchronize()
-	return ranges, to, release
-}
-
-// holdFrom keeps the log from address from on as far as it is there when holdFrom returns, that of versions included
-// which are purged from then on. What was purged before may be gone.
-func (s *Store) holdFrom(from uint64) (release func()) {
-	s.purgeMu.Lock() // a collection that is under way does not know
-	defer s.purgeMu.Unlock()
-	return s.holdLog(from)
-}
-
-// holdLog keeps the log from address from on from collections that begin from now on.
-func (s *Store) holdLog(from uint64) (release func()) {
-	s.holdMu.Lock()
-	defer s.holdMu.Unlock()
-	s.holds[from]++
-	return func() {
-		s.holdMu.Lock()
-		defer s.holdMu.Unlock()
-		if s.holds[from]--; s.holds[from] == 0 {
-			delete(s.holds, from)
-		}
-	}
+	return h, to
 }
 
 // scanner visits those records of the log below top that are the newest of their keys there.

@@ -334,7 +334,7 @@ func TestMulti_SpilledAllocatesNothing(t *testing.T) {
 func queuedByKernel(t testing.TB, s *Store, g *staging) bool {
 	t.Helper()
 	s.stagings.give(g)
-	f, err := s.root.Open(s.versions.SegmentPath(s.log.Begin()/s.segments.Bytes()), fsx.Read|fsx.Direct)
+	f, err := s.root.Open(s.ledger.SegmentPath(s.log.Begin()/s.segments.Bytes()), fsx.Read|fsx.Direct)
 	must(t, err)
 	defer f.Close()
 	return f.Direct()

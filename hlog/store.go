@@ -9,9 +9,9 @@ import (
 
 	"github.com/zeebo/xxh3"
 
-	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/index"
@@ -41,7 +41,7 @@ type Store struct {
 	path     string
 	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
 	logger   *slog.Logger
-	versions *checkpoint.Dir
+	ledger   *ledger.Ledger
 	segments *reclog.Segments
 	memory   *budget
 	counters counters
@@ -57,14 +57,7 @@ type Store struct {
 	indexWork    context.Context // of gateMu: see longIndexWork
 	endIndexWork context.CancelFunc
 
-	cutMu  lock.Mutex[lock.Cut] // one cut, restore or close at a time
-	lastID checkpoint.Version   // of cutMu: the highest id given out
-	newest *PendingCheckpoint   // of cutMu: the last one begun, whose cut may still be outstanding
-
-	commits   commitQueue
-	commitMu  sync.Mutex
-	committed lineage                 // of commitMu; goOn sets it
-	goingOn   atomic.Pointer[lineage] // a copy of committed, for those who do not wait for a commit
+	cutMu lock.Mutex[lock.Cut] // one cut, restore or close at a time
 
 	life       *life.Life
 	background background
@@ -74,10 +67,6 @@ type Store struct {
 	copies     copier
 	viewMu     lock.Mutex[lock.Leaf]
 	views      map[*View]struct{} // of viewMu: the open ones
-	purgeMu    sync.Mutex         // one collection of garbage at a time
-	filesMu    sync.Mutex         // of purgeMu: held while files are removed, and by a restore
-	holdMu     sync.Mutex
-	holds      map[uint64]int // of holdMu: log addresses that scans, restores and the like read from, with counts
 	compacting lock.Mutex[lock.Compacting]
 	compactor  compactState
 }
@@ -150,8 +139,7 @@ func (s *Store) imageFault(err error) error {
 	if err == nil {
 		return nil
 	}
-	image, runs := s.images.source()
-	return s.indexError(image, runs, err)
+	return s.indexError(s.images.source(), err)
 }
 
 // counters are changed off the hot path only.

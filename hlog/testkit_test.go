@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
@@ -150,7 +151,18 @@ func (f *readHookFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.File.ReadAt(p, off)
 }
 
+// waitClaims returns when no image and no run is being written.
+func waitClaims(t testing.TB, s *Store) {
+	t.Helper()
+	eventually(t, "the images and runs that are being written", func() (idle bool) {
+		s.ledger.Claim(ledger.Image, func(now ledger.Now) (ledger.Want, bool) {
+			idle = len(now.Claims) == 0
+			return ledger.Want{}, false
+		})
+		return idle
+	})
+}
+
 func newestImage(s *Store) *checkpoint.ImageRef {
-	image, _ := s.images.latest()
-	return image
+	return s.ledger.Index().Image
 }

@@ -7,6 +7,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
@@ -84,7 +85,7 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 		Reserve:  func(int64) bool { return true },
 	})
 	if err != nil {
-		s.versions.Unpin(m.Version)
+		s.ledger.Unpin(m.Version)
 		w.epochs.Close()
 		return nil, err
 	}
@@ -142,14 +143,14 @@ func (w *View) Close() error {
 	w.s.viewMu.Unlock()
 	w.index.Close()
 	w.epochs.Close()
-	w.s.versions.Unpin(w.m.Version)
+	w.s.ledger.Unpin(w.m.Version)
 	w.s.kickMaintenance()
 	return nil
 }
 
 // Info describes the version, also after the view was closed.
 func (w *View) Info() checkpoint.Info {
-	i, err := w.s.versions.Info(w.m.Version)
+	i, err := w.s.ledger.Info(w.m.Version)
 	if err != nil { // being purged
 		i = checkpoint.Info{Version: w.m.Version, Parent: w.m.Parent, Created: w.m.Created, Cookie: w.m.Cookie}
 	}
@@ -211,7 +212,7 @@ func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
 			return e.Address(), nil
 		}
 		if err := w.index.Load(h); err != nil {
-			return 0, w.s.indexError(w.m.Image, w.m.Runs, err)
+			return 0, w.s.indexError(ledger.IndexOf(w.m), err)
 		}
 	}
 }

@@ -44,10 +44,10 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "run-of-another-version", rule: "R4", file: "hlog/commitqueue.go",
+		name: "run-of-another-version", rule: "R4", file: "hlog/internal/ledger/claim.go",
 		what:   "end an index run where a checkpoint that is not committed began",
-		old:    `return q.busy.from`,
-		new:    `return tail()`,
+		old:    `return p.From`,
+		new:    `return tail`,
 		caught: []string{"./hlog", "-run", "TestRun_EndsWhereAVersionBegan"},
 	},
 	{
@@ -81,23 +81,14 @@ var mutations = []mutation{
 	{
 		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
 		what: "make the log durable before the manifest that names it",
-		old: `	if err := s.log.SyncTo(p.cut); err != nil {
+		old: `	if err := s.log.SyncTo(p.Cut); err != nil {
+		s.ledger.Fail(p, err)
 		return checkpoint.Info{}, err
 	}
-	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
-	m := s.manifest(p)
-	if err := s.versions.Commit(m); err != nil {
-		return checkpoint.Info{}, err
-	}
+	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes)
 `,
-		new: `	s.commitMu.Lock()
-	defer s.commitMu.Unlock()
-	m := s.manifest(p)
-	if err := s.versions.Commit(m); err != nil {
-		return checkpoint.Info{}, err
-	}
-	if err := s.log.SyncTo(p.cut); err != nil {
+		new: `	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes)
+	if err := s.log.SyncTo(p.Cut); err != nil {
 		return checkpoint.Info{}, err
 	}
 `,
@@ -120,7 +111,7 @@ var mutations = []mutation{
 	{
 		name: "sync-image-names", rule: "C5", file: "hlog/image.go",
 		what:   "sync the directory of the images",
-		old:    "\t\terr = s.root.SyncDir(s.versions.ImagesPath())\n",
+		old:    "\t\terr = s.root.SyncDir(s.ledger.ImagesPath())\n",
 		new:    "",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
@@ -295,15 +286,15 @@ var mutations = []mutation{
 	{
 		name: "cut-waits", rule: "C4", file: "hlog/checkpoint.go",
 		what:   "wait for the operations of the old version before the cut",
-		old:    "\ts.epochs.Synchronize()\n\tp.bits",
-		new:    "\tp.bits",
+		old:    "\ts.epochs.Synchronize()\n\tbits",
+		new:    "\tbits",
 		caught: []string{"./hlog", "-run", "TestEpoch_IsDrainedBeforeTheSecondStep"},
 	},
 	{
 		name: "two-versions", rule: "C3", file: "hlog/checkpoint.go",
 		what:   "wait for the cut before, so that no more than two versions have operations under way",
-		old:    "\tif p := s.newest; p != nil {\n\t\ts.waitCut(p)\n",
-		new:    "\tif p := s.newest; p != nil && false {\n\t\ts.waitCut(p)\n",
+		old:    "\tif p := s.ledger.Newest(); p != nil {\n\t\ts.waitCut(p)\n",
+		new:    "\tif p := s.ledger.Newest(); p != nil && false {\n\t\ts.waitCut(p)\n",
 		caught: []string{"./hlog", "-run", "TestCheckpoint_WaitsForTheCutBefore"},
 	},
 	{
@@ -359,8 +350,8 @@ var mutations = []mutation{
 	{
 		name: "durability-abandoned", rule: "D6", file: "hlog/checkpoint.go",
 		what:   "give up what a failed sync has covered only when the store goes back to a version",
-		old:    "\tif err := s.log.SyncTo(p.cut); err != nil {\n",
-		new:    "\tif err := s.log.SyncTo(p.cut); err != nil {\n\t\ts.log.Abandon()\n",
+		old:    "\tif err := s.log.SyncTo(p.Cut); err != nil {\n",
+		new:    "\tif err := s.log.SyncTo(p.Cut); err != nil {\n\t\ts.log.Abandon()\n",
 		caught: []string{"./internal/lint", "-run", "TestDurability_MovesInOneFile"},
 	},
 	{
@@ -408,7 +399,7 @@ var mutations = []mutation{
 	{
 		name: "restore-settles", rule: "G5", file: "hlog/restore.go",
 		what:   "write HEAD when the store is restored",
-		old:    "\t\terr = s.versions.SetHead(m.Version)\n",
+		old:    "\t\terr = s.ledger.SetHead(m.Version)\n",
 		new:    "",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
@@ -470,5 +461,47 @@ var mutations = []mutation{
 		old:    "w.start == start && w.end >= need {",
 		new:    "w.start == start {",
 		caught: []string{"./hlog/internal/reclog", "-run", "TestReadAhead_AsTheSegments"},
+	},
+	{
+		name: "io-under-the-lock", rule: "B1", file: "hlog/internal/ledger/pending.go",
+		what:   "let go of the ledger's lock while a manifest is written",
+		old:    "\terr := l.dir.Commit(m)\n\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n",
+		new:    "\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n\terr := l.dir.Commit(m)\n",
+		caught: []string{"./hlog/internal/ledger", "-run", "TestCommit_KeepsNobodyWaiting"},
+	},
+	{
+		name: "named-meanwhile", rule: "B4", file: "hlog/internal/ledger/pending.go",
+		what:   "keep the index files that a manifest names while it is written",
+		old:    "\tl.naming = x.IDs()\n",
+		new:    "",
+		caught: []string{"./hlog/internal/ledger", "-run", "TestManifest_IndexReplacedWhileItIsWritten"},
+	},
+	{
+		name: "list-first", rule: "B5", file: "checkpoint/collect.go",
+		what:   "list the files before the picture of what keeps them is taken",
+		old:    "\tfiles, err := d.listFiles()\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\tp, err := picture()\n",
+		new:    "\tp, err := picture()\n\tfiles, _ := d.listFiles()\n",
+		caught: []string{"./hlog/internal/ledger", "-run", "TestCollect_FileMadeMeanwhile"},
+	},
+	{
+		name: "claim-of-another-era", rule: "B9", file: "hlog/internal/ledger/claim.go",
+		what:   "drop what was claimed before a restore",
+		old:    "if c.era != l.era {",
+		new:    "if false {",
+		caught: []string{"./hlog/internal/ledger", "-run", "TestClaim_EndsWithItsEra"},
+	},
+	{
+		name: "held-log", rule: "B3", file: "hlog/internal/ledger/claim.go",
+		what:   "keep the log that somebody holds",
+		old:    "for h := range l.holds {\n\t\tlive",
+		new:    "for h := range l.holds {\n\t\t_ = h\n\t\tbreak\n\t\tlive",
+		caught: []string{"./hlog/internal/ledger", "-run", "TestHold_OutlivesVersionsAndRestores"},
+	},
+	{
+		name: "removed-elsewhere", rule: "B3", file: "hlog/image.go",
+		what:   "leave the removal of files to the ledger",
+		old:    "\treturn &checkpoint.ImageRef{ID: id",
+		new:    "\tif n == 0 {\n\t\treturn nil, s.root.Remove(name)\n\t}\n\treturn &checkpoint.ImageRef{ID: id",
+		caught: []string{"./internal/lint", "-run", "TestFiles_AreRemovedInFewPlaces"},
 	},
 }

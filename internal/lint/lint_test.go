@@ -46,7 +46,25 @@ var rooms = map[string][]string{
 	"life":      {},
 	"record":    {},
 	"reclog":    {"epoch", "hlog/internal/life", "hlog/internal/record"},
+	"ledger":    {"checkpoint"},
 }
+
+// removers are the only files of the library that may remove a file: those that know what keeps one, and those that
+// remove what nobody else has seen yet. Directories of internal are left to themselves.
+var removers = []string{
+	"checkpoint/collect.go",         // what nothing keeps any more
+	"checkpoint/commit.go",          // manifests that are doomed
+	"checkpoint/retain.go",          // manifests of versions that are purged
+	"checkpoint/dir.go",             // what an interrupted call left half-written
+	"checkpoint/fetch.go",           // what came down in part
+	"checkpoint/remote_dir.go",      // objects of a remote
+	"hlog/internal/ledger/claim.go", // what was made and not published
+	"hlog/open.go",                  // directories that could not be made durable
+}
+
+// dirUsers are the only files outside of checkpoint that may name a directory of versions and what changes it. Everybody
+// else has the ledger, which keeps the books of what changes.
+var dirUsers = []string{"hlog/open.go", "hlog/remote.go", "hlog/internal/ledger/ledger.go"}
 
 // library is what a user's program links.
 var library = []string{"internal", "epoch", "index", "checkpoint", "hlog"}
@@ -348,6 +366,33 @@ func TestLibrary_DoesNotPrintExitOrRunAtImport(t *testing.T) {
 				s.errorf(t, f.Pos(), "nothing runs at import")
 			}
 		}
+	}
+}
+
+func TestFiles_AreRemovedInFewPlaces(t *testing.T) {
+	for _, s := range sources(t) {
+		if !s.shipped() || s.top() == "internal" || slices.Contains(removers, s.name) {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			if sel, ok := n.(*ast.SelectorExpr); ok && (sel.Sel.Name == "Remove" || sel.Sel.Name == "RemoveAll") {
+				s.errorf(t, sel.Pos(), "%s of a file: what keeps it is known to the ledger only", sel.Sel.Name)
+			}
+			return true
+		})
+	}
+}
+
+func TestVersions_ChangeByTheLedgerOnly(t *testing.T) {
+	for _, s := range sources(t) {
+		if s.top() != "hlog" || s.isTest() || slices.Contains(dirUsers, s.name) {
+			continue
+		}
+		selectors(s.file, func(at token.Pos, pkg, name string) {
+			if pkg == "checkpoint" && slices.Contains([]string{"Dir", "OpenDir", "NewMirror", "SetAside"}, name) {
+				s.errorf(t, at, "checkpoint.%s: versions change by the ledger only", name)
+			}
+		})
 	}
 }
 

@@ -9,16 +9,10 @@ type (
 	Compacting struct{}
 	// Cut (hlog): one cut, restore or close at a time.
 	Cut struct{}
-	// Purge (hlog): one collection of garbage at a time.
-	Purge struct{}
-	// Files (hlog): held while files are removed, and by a restore.
-	Files struct{}
 	// DirCollecting (checkpoint): no fetch finds a file there that a collection is about to remove.
 	DirCollecting struct{}
-	// Amending (hlog): one manifest at a time gets another image and runs.
-	Amending struct{}
-	// Commit (hlog): what the next version is made from.
-	Commit struct{}
+	// LedgerWriting (the ledger): one change of manifests at a time, over its I/O.
+	LedgerWriting struct{}
 	// DirWriting (checkpoint): one call at a time changes the directory's manifests.
 	DirWriting struct{}
 	// Mirror (checkpoint): what is known of the versions on a remote.
@@ -29,8 +23,8 @@ type (
 	Flush struct{}
 	// Page (the log): one change of regions at a time.
 	Page struct{}
-	// Commits (hlog): the queue of checkpoints that have begun.
-	Commits struct{}
+	// Ledger (the ledger): lineage, pending versions, holds and claims; never held over I/O.
+	Ledger struct{}
 	// SyncAside (hlog): one sync at a time of an image or a run.
 	SyncAside struct{}
 	// View (hlog): the calls under way on a view.
@@ -47,6 +41,6 @@ type (
 
 // order is that of O1: the outermost first.
 var order = [...]any{
-	Compacting{}, Cut{}, Purge{}, Files{}, DirCollecting{}, Amending{}, Commit{}, DirWriting{}, Mirror{}, Table{},
-	Flush{}, Page{}, Commits{}, SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
+	Compacting{}, Cut{}, DirCollecting{}, LedgerWriting{}, DirWriting{}, Mirror{}, Table{}, Flush{}, Page{}, Ledger{},
+	SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
 }

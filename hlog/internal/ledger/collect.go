@@ -1,0 +1,54 @@
+package ledger
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+)
+
+// Live returns what the running store uses although no version refers to it.
+func (l *Ledger) Live() checkpoint.Live {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.live()
+}
+
+// Collect removes the files that nothing keeps and returns those that are gone. leaving is told of each segment before.
+// One collection runs at a time.
+func (l *Ledger) Collect(leaving func(segment uint64)) ([]checkpoint.Orphan, error) {
+	return l.dir.Collect(l.picture, leaving)
+}
+
+// picture shows all keepers at one moment (B5).
+func (l *Ledger) picture() (checkpoint.Picture, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.dir.Picture(l.live())
+}
+
+// TrimLog removes the log at end and above that a crash left, before the store is used. Whatever else an earlier process
+// left is for Collect.
+func (l *Ledger) TrimLog(end uint64) error { return l.dir.TrimLog(end) }
+
+// Purge removes version v durably. What it alone kept is garbage then. The errors are those of checkpoint.Dir.Purge.
+func (l *Ledger) Purge(v checkpoint.Version) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	_, err := l.dir.Purge(v)
+	return err
+}
+
+// Retain purges the oldest versions but for keep of them.
+func (l *Ledger) Retain(keep int) error {
+	for _, v := range l.dir.Retain(keep) {
+		err := l.Purge(v)
+		if errors.Is(err, checkpoint.ErrInUse) || errors.Is(err, checkpoint.ErrNotFound) {
+			continue // somebody was faster to pin it, or to purge it
+		}
+		if err != nil {
+			return fmt.Errorf("purge version %d: %w", v, err)
+		}
+	}
+	return nil
+}

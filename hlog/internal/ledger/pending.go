@@ -1,0 +1,253 @@
+package ledger
+
+import (
+	"fmt"
+	"slices"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/invariant"
+)
+
+// Phase is how far a pending version has come.
+//
+//	Begun ----> CutTaken ----> Flushed ----> Committed ----> Answered
+//	                |             |                              ^
+//	                +-------------+--------> Failed -------------+
+type Phase uint8
+
+const (
+	Begun     Phase = iota // the log version was raised; operations of the old one may be under way
+	CutTaken               // they have left: the version's log ends at Cut
+	Flushed                // its log is durable
+	Committed              // its manifest is durable: it is a version
+	Failed                 // it will not be a version
+	Answered               // copied to the remote, too, or not: everybody knows what came of it
+)
+
+func (p Phase) String() string {
+	return [...]string{"begun", "cut taken", "flushed", "committed", "failed", "answered"}[p]
+}
+
+// next says which phases may follow one (B6).
+var next = [...][]Phase{
+	Begun:     {CutTaken},
+	CutTaken:  {Flushed, Failed},
+	Flushed:   {Committed, Failed},
+	Committed: {Answered},
+	Failed:    {Answered},
+	Answered:  {},
+}
+
+// Pending is a version that is on its way.
+type Pending struct {
+	Version    checkpoint.Version
+	Cookie     []byte
+	Began      time.Time
+	From       uint64 // tail when it was begun: log from here on may hold records of the next version
+	LogVersion uint64 // the newest that belongs to it
+	Emptied    uint64 // the log below it is empty and not in it; 0: none is
+	moved      int64  // bytes that compaction had moved in all
+
+	Cut       uint64 // from CutTaken on: where its log ends
+	fuzzy     uint64 // from CutTaken on: From, or Cut if no log lies in between
+	IndexBits uint   // from CutTaken on: of the index then; the ledger only carries it
+
+	ledger   *Ledger
+	phase    Phase // of Ledger.mu; advance moves it
+	cut      chan struct{}
+	answered chan struct{}
+	info     checkpoint.Info // from Committed on
+	failure  error           // from Failed on
+	answer   error           // from Answered on
+}
+
+// advance moves p to another phase. The caller holds mu.
+func (p *Pending) advance(to Phase) {
+	if invariant.Enabled {
+		invariant.Check(slices.Contains(next[p.phase], to), "B6: version %d goes from %v to %v", p.Version, p.phase, to)
+	}
+	p.phase = to
+	switch to {
+	case CutTaken:
+		close(p.cut)
+	case Answered:
+		close(p.answered)
+	}
+}
+
+// Cutting returns a channel that is closed when the cut has been taken.
+func (p *Pending) Cutting() <-chan struct{} { return p.cut }
+
+// Answering returns a channel that is closed when it is known what came of the version: Answer may be called then.
+func (p *Pending) Answering() <-chan struct{} { return p.answered }
+
+// Answer returns the version, and nil or why it is not all that it should be.
+func (p *Pending) Answer() (checkpoint.Info, error) { return p.info, p.answer }
+
+// Failure returns why there is no such version, once it has been dealt with; nil if there is one, copied or not.
+func (p *Pending) Failure() error {
+	p.ledger.mu.Lock()
+	defer p.ledger.mu.Unlock()
+	return p.failure
+}
+
+// Request is what a version is begun with.
+type Request struct {
+	Version checkpoint.Version // 0: the next one
+	Cookie  []byte
+	Moved   int64 // bytes that compaction has moved in all
+	// Raise raises the log version, and returns where the tail was just before, and the log version before. It is called
+	// under the lock (B7) and must not wait.
+	Raise func() (tail, logVersion uint64)
+}
+
+// Begin begins a version. The cut of the version that was begun before has been taken. The error is
+// checkpoint.ErrOrder when the id is not above every one so far.
+func (l *Ledger) Begin(r Request) (*Pending, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	highest := max(l.lastID, l.dir.MaxID())
+	if r.Version == 0 {
+		r.Version = highest + 1
+	}
+	if r.Version <= highest {
+		return nil, fmt.Errorf("%w: %d, the newest so far is %d", checkpoint.ErrOrder, r.Version, highest)
+	}
+	if invariant.Enabled {
+		invariant.Check(l.newest == nil || l.newest.phase != Begun, "C3: version %d is begun while the last one is to be cut", r.Version)
+	}
+	p := &Pending{
+		Version: r.Version, Cookie: r.Cookie, Began: time.Now(), Emptied: l.emptied, moved: r.Moved,
+		ledger: l, cut: make(chan struct{}), answered: make(chan struct{}),
+	}
+	p.From, p.LogVersion = r.Raise()
+	l.lastID, l.newest = p.Version, p
+	l.pending = append(l.pending, p)
+	return p, nil
+}
+
+// Newest returns the version that was begun last since the store was opened or restored; nil if none was.
+func (l *Ledger) Newest() *Pending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.newest
+}
+
+// Cut says where the log of p ends. extended tells that log was written between From and there.
+func (l *Ledger) Cut(p *Pending, cut uint64, extended bool, indexBits uint) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.Cut, p.fuzzy, p.IndexBits = cut, p.From, indexBits
+	if !extended {
+		p.fuzzy = cut
+	}
+	p.advance(CutTaken)
+}
+
+// Next returns the oldest version that is pending, nil if there is none. The one before has been dealt with.
+func (l *Ledger) Next() *Pending {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if len(l.pending) == 0 {
+		return nil
+	}
+	return l.pending[0]
+}
+
+// Dealt says that the oldest version that was pending has been committed, or has failed, and that whoever has to know has
+// been told.
+func (l *Ledger) Dealt() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.pending = l.pending[1:]
+	l.dealt.Broadcast()
+}
+
+// Idle reports whether every version that was begun has been dealt with.
+func (l *Ledger) Idle() bool {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return len(l.pending) == 0
+}
+
+// Drain returns when every version that was begun has been dealt with.
+func (l *Ledger) Drain() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	for len(l.pending) > 0 {
+		l.dealt.Wait()
+	}
+}
+
+// Fail says that p will not be a version.
+func (l *Ledger) Fail(p *Pending, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.failure = err
+	p.advance(Failed)
+}
+
+// Finish says what came of p in the end: it has failed, or it is a version, and err is why it could not be copied to the
+// remote, nil if it was or has not to be.
+func (l *Ledger) Finish(p *Pending, err error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if p.answer = err; p.phase == Failed {
+		p.answer = p.failure
+	}
+	p.advance(Answered)
+}
+
+// Commit makes p, whose log is durable now, a version and the parent of the next one (B8). aux and pageBytes go into its
+// manifest.
+func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int) (checkpoint.Info, error) {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	m := l.describe(p, aux, pageBytes)
+	err := l.dir.Commit(m)
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.naming = nil
+	if err != nil {
+		p.failure = err
+		p.advance(Failed)
+		return checkpoint.Info{}, err
+	}
+	l.lineage = &Lineage{Parent: m, Live: true, Start: p.Cut, Moved: p.moved, Dirty: p.fuzzy < p.Cut}
+	p.advance(Committed)
+	p.info, err = l.dir.Info(p.Version)
+	return p.info, err
+}
+
+// describe returns the manifest of p as a child of the current version; until naming is cleared, nothing that it names is
+// garbage. What compaction has moved is not counted as its delta: nothing in it has changed. The caller holds writing.
+func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int) *checkpoint.Manifest {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	p.advance(Flushed)
+	c, x := l.lineage, l.index
+	l.naming = x.IDs()
+	if n := len(x.Runs); invariant.Enabled && n > 0 {
+		invariant.Check(x.Runs[n-1].To <= p.fuzzy, "R4: a run ends at %#x, version %d has its fuzzy end at %#x", x.Runs[n-1].To, p.Version, p.fuzzy)
+	}
+	delta := checkpoint.Extent{Start: c.Start, End: p.Cut, Fuzzy: max(p.fuzzy, c.Start), LogVersion: p.LogVersion}
+	m := &checkpoint.Manifest{
+		Version: p.Version, Created: p.Began.UTC(), Cookie: p.Cookie,
+		Extents:    checkpoint.Trim(checkpoint.Extend(c.Parent, delta, c.Live), p.Emptied),
+		DeltaStart: c.Start, Cut: p.Cut, DeltaBytes: max(int64(p.Cut-c.Start)-(p.moved-c.Moved), 0), LogVersion: p.LogVersion,
+		PageBytes: pageBytes, Image: x.Image, Runs: x.Runs, Aux: aux,
+	}
+	if c.Parent != nil {
+		m.Parent = c.Parent.Version
+		m.PageBytes = max(m.PageBytes, c.Parent.PageBytes)
+	}
+	return m
+}
+
+// SetHead makes version v the current one of the directory, durably; GoOn has to follow.
+func (l *Ledger) SetHead(v checkpoint.Version) error {
+	l.writing.Lock()
+	defer l.writing.Unlock()
+	return l.dir.SetHead(v)
+}
