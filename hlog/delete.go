@@ -3,7 +3,6 @@ package hlog
 import (
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
-	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // Delete removes key. Deleting a key that has no value succeeds. Its errors are those of Set.
@@ -53,23 +52,26 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 		}
 		return s.publish(c, slot, e, source{}, key, nil, true)
 	}
-	k, st := record.LinkAt(p), record.StateAt(p)
+	x := record.See(a, p)
 	if uint64(a) < safe {
-		if st.Tombstone() {
+		if x.State().Tombstone() {
 			return done
 		}
 		return s.publish(c, slot, e, source{}, key, nil, true)
 	}
+	d := s.door(c)
 	switch {
-	case st.Busy():
+	case x.Busy():
 		return again
-	case st.Tombstone():
+	case x.State().Tombstone():
 		return done
-	case !s.mutable(c, a, k):
-		return s.publish(c, slot, e, source{p: p, st: st}, key, nil, true)
-	case !record.CompareAndSwapState(p, st, st|word.LockedBit):
+	case !d.Admits(x):
+		return s.publish(c, slot, e, source{seen: x}, key, nil, true)
+	}
+	r, locked := d.Lock(x)
+	if !locked {
 		return again
 	}
-	record.WriteTombstone(p, k, st)
+	r.Delete()
 	return done
 }

@@ -34,7 +34,7 @@
 //
 // The index maps a hash to the newest record of a chain; a record's link leads to the next older one, of any key that
 // shares the entry. What a record is made of, and how it is read and changed in place, is in package record, with the
-// rules about a single record (W1 to W4). How the regions move, and the way to the disk and back, is in package reclog,
+// rules about a single record (W1 to W5). How the regions move, and the way to the disk and back, is in package reclog,
 // with the rules about frames, blocks and buffers (H2, H3, H8, D1 to D4).
 //
 //	H1  Addresses strictly descend along a chain, and versions never ascend. Address order is the order of effect.

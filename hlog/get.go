@@ -42,14 +42,7 @@ func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
 		l := s.log
 		// Without an entry the address is None, which is below head.
 		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.Head() {
-			p := l.At(a)
-			st := record.StateAt(p)
-			n, size := len(dst), st.ValueLen()
-			if record.IsPlain(p, st, key) && cap(dst)-n >= size {
-				value = dst[:n+size]
-				record.CopyOut(value[n:], record.SmallValue(p, st))
-				ok = record.StateAt(p) == st // W1
-			}
+			value, ok = record.See(a, l.At(a)).AppendFor(key, dst)
 		}
 	}
 	s.guard.Exit()
@@ -65,13 +58,11 @@ func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
 	if control(s.store.control.Load())&extraordinary == 0 {
 		l := s.log
 		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.Head() {
-			p := l.At(a)
-			st := record.StateAt(p)
-			n, size := len(dst), st.ValueLen()
-			if record.IsPlainOfWord(p, st, key) && cap(dst)-n >= size {
+			x := record.See(a, l.At(a))
+			n, size := len(dst), x.State().ValueLen()
+			if x.IsOfWord(key) && cap(dst)-n >= size {
 				value = dst[:n+size]
-				record.CopyOut(value[n:], record.ValueOfWord(p))
-				ok = record.StateAt(p) == st // W1
+				ok = x.ReadOfWord(value[n:])
 			}
 		}
 	}
@@ -88,9 +79,9 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		_, e, status := s.store.index().Find(h)
 		a, p, ok := s.log.Find(e.Address(), key, s.log.Head())
 		if ok {
-			value, st, _ := record.AppendValue(dst, p)
+			value, x := record.AppendValue(dst, a, p)
 			s.guard.Exit()
-			if st.Tombstone() {
+			if x.State().Tombstone() {
 				return dst, ErrNotFound
 			}
 			return value, nil

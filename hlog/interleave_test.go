@@ -296,16 +296,21 @@ func TestSet_SealsWhatItCopies(t *testing.T) {
 	defer g.Release()
 	g.Enter()
 	_, e, _ := s.index().Find(s.hash(key))
-	_, p, ok := s.log.Find(e.Address(), key, s.log.ReadOnly())
+	a, p, ok := s.log.Find(e.Address(), key, s.log.ReadOnly())
 	if !ok {
 		t.Fatal("the key is not in memory")
 	}
-	k, st := record.LinkAt(p), record.StateAt(p)
+	late := record.DoorOf(s.log.ReadOnly(), s.control.Load())
+	x := record.See(a, p)
+	if !late.Admits(x) {
+		t.Fatal("the record is not mutable")
+	}
 	_, err := s.BeginCheckpoint()
 	must(t, err)
 	must(t, s.Set(key, []byte("copy")))
-	if o := updateInPlace(p, k, st, []byte("late"), false); o != again {
-		t.Errorf("an update of what has been copied: %v", o)
+	if r, locked := late.Lock(x); locked {
+		t.Error("what has been copied is changed in place")
+		r.SetSmall([]byte("late"))
 	}
 	g.Exit()
 	if v, err := s.Get(nil, key); err != nil || string(v) != "copy" {

@@ -5,7 +5,6 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
-	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -32,105 +31,60 @@ func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
 	return s.modify(key, h, fn)
 }
 
-// rmwFast is RMW where the key's record is small, in memory, the first of its chain, and no larger than the scratch; see
-// getFast. done false without an error means that the case is another one, or that the record has changed meanwhile.
+// rmwFast is RMW where glimpse finds the value and it fits the scratch. done false without an error means that the case is
+// another one, or that the record has changed meanwhile.
 func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (done bool, err error) {
-	if s.closed {
-		return false, nil
-	}
-	s.guard.Enter()
-	c := control(s.store.control.Load())
-	if c&extraordinary != 0 {
-		s.guard.Exit()
-		return false, nil
-	}
-	l := s.log
-	a := s.store.index().Seek(h).Address()
-	mutable, settled := uint64(a) >= l.ReadOnly(), false
-	if !mutable { // copied below, as after every cut
-		if uint64(a) < l.Head() || s.store.readOnly {
-			s.guard.Exit()
-			return false, nil
-		}
-		settled = uint64(a) < l.SafeReadOnly() // before the value
-	}
-	p := l.At(a)
-	st := record.StateAt(p)
-	n := st.ValueLen()
-	if !record.IsPlain(p, st, key) || n > cap(s.scratch) || s.scratch == nil { // nil would mean absent
-		s.guard.Exit()
-		return false, nil
-	}
-	v := record.SmallValue(p, st)
-	old := s.scratch[:n:min(cap(s.scratch), st.Capacity())]
-	record.CopyOut(old, v)
-	same := record.StateAt(p) == st // W1
-	s.guard.Exit()
-	if !same {
+	old, x, c, settled := s.glimpse(key, h, s.scratch)
+	if old == nil {
 		return false, nil
 	}
 	value := fn(old) // with nothing held (H10)
-	if !mutable || value == nil || len(value) > st.Capacity() || s.closed {
-		s.rmw = modification{c: c, addr: a, st: st, settled: settled, existed: true}
-		return s.writeUpdate(&s.rmw, key, h, value, value == nil, 0)
+	if value != nil && s.replace(x, c, value) {
+		return true, nil
 	}
-	s.guard.Enter()
-	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-	if control(s.store.control.Load()) == c && uint64(a) >= l.ReadOnly() &&
-		record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
-		record.CopyIn(v, value)
-		record.StoreState(p, st.WithValueLen(len(value)).Bump())
-		done = true
-	}
-	s.guard.Exit()
-	return done, nil
+	s.rmw = modification{c: c, seen: x, settled: settled, existed: true}
+	return s.writeUpdate(&s.rmw, key, h, value, value == nil, 0)
 }
 
-// readFast is readForUpdate where the key's record is small, in memory, the first of its chain, and its value fits into
-// buf, which the result shares; see getFast.
-func (s *Session) readFast(m *modification, key []byte, h uint64, buf []byte) (old []byte, ok bool) {
+// glimpse is readForUpdate where the key's record is small, in memory, the first of its chain, and its value fits into
+// buf, which the result shares; see getFast. The result is nil if the case is another one, else as long as the value and
+// with its room, and x, c and settled are what modification says.
+func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x record.Seen, c control, settled bool) {
 	if s.closed || buf == nil { // nil would mean absent
-		return nil, false
+		return nil, x, 0, false
 	}
 	s.guard.Enter()
-	if c := control(s.store.control.Load()); c&extraordinary == 0 {
+	if c = control(s.store.control.Load()); c&extraordinary == 0 {
 		l := s.log
 		a := s.store.index().Seek(h).Address()
 		if uint64(a) >= l.ReadOnly() || uint64(a) >= l.Head() && !s.store.readOnly {
-			settled := uint64(a) < l.SafeReadOnly() // before the value
-			p := l.At(a)
-			st := record.StateAt(p)
-			if n := st.ValueLen(); record.IsPlain(p, st, key) && n <= cap(buf) {
-				old = buf[:n:min(cap(buf), st.Capacity())]
-				record.CopyOut(old, record.SmallValue(p, st))
-				*m = modification{c: c, addr: a, st: st, settled: settled, existed: true}
-				ok = record.StateAt(p) == st // W1
+			settled = uint64(a) < l.SafeReadOnly() // before the value
+			x = record.See(a, l.At(a))
+			if value, ok := x.AppendFor(key, buf[:0]); ok {
+				old = value[:len(value):min(cap(value), x.State().Capacity())]
 			}
 		}
 	}
 	s.guard.Exit()
-	return old, ok
+	return old, x, c, settled
 }
 
-// writeFast is the first writeUpdate after readFast.
-func (s *Session) writeFast(m *modification, key []byte, h uint64, value []byte) (ok bool, err error) {
-	if !s.closed && len(value) <= m.st.Capacity() {
-		s.guard.Enter()
-		// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-		if c := control(s.store.control.Load()); c == m.c && uint64(m.addr) >= s.log.ReadOnly() {
-			p := s.log.At(m.addr)
-			if record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, m.st, m.st|word.LockedBit) {
-				record.CopyIn(record.SmallValue(p, m.st), value)
-				record.StoreState(p, m.st.WithValueLen(len(value)).Bump())
-				ok = true
-			}
+// replace makes value the value of a record that glimpse has found under c, if that takes no more than a change in place.
+func (s *Session) replace(x record.Seen, c control, value []byte) (ok bool) {
+	if s.closed || len(value) > x.State().Capacity() {
+		return false
+	}
+	s.guard.Enter()
+	if control(s.store.control.Load()) == c {
+		// A record that is mutable now is where it was, and if its state is what it was it is still the newest of its key:
+		// what supersedes it seals it first (H4).
+		if r, locked := s.door(c).Lock(x); locked {
+			r.SetSmall(value)
+			ok = true
 		}
-		s.guard.Exit()
 	}
-	if ok {
-		return true, nil
-	}
-	return s.writeUpdate(m, key, h, value, false, 0)
+	s.guard.Exit()
+	return ok
 }
 
 func (s *Session) modify(key []byte, h uint64, fn func(old []byte) []byte) error {
@@ -155,18 +109,17 @@ const initialScratch = 64
 // epoch and holding nothing (H10); the write succeeds only if the record is as it was read.
 type modification struct {
 	c       control
-	addr    word.Address // newest record of the key in memory, None if there is none
+	seen    record.Seen  // the newest record of the key in memory, none if there is none
 	cold    word.Address // then: where its chain leaves memory, None if it ends
-	st      word.State   // of the record at addr
-	settled bool         // the record at addr could no longer change when it was read
+	settled bool         // seen could no longer change when it was read
 	existed bool
 }
 
 // unchangedOnDisk reports whether the key is as it was read if its chain leaves memory at a. A record that was read
 // while it could still change, and has been evicted since, may have changed in between.
 func (m *modification) unchangedOnDisk(a word.Address) bool {
-	if m.addr != word.None {
-		return a == m.addr && m.settled
+	if at := m.seen.Address(); at != word.None {
+		return a == at && m.settled
 	}
 	return a == m.cold
 }
@@ -199,8 +152,9 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 			return old, err
 		}
 		settled := uint64(a) < s.log.SafeReadOnly() // before the value
-		value, st, capacity := record.AppendValue(s.scratch[:0], p)
-		*m = modification{c: c &^ contendedBit, addr: a, st: st, settled: settled, existed: !st.Tombstone()}
+		value, x := record.AppendValue(s.scratch[:0], a, p)
+		st, capacity := x.State(), x.Capacity()
+		*m = modification{c: c &^ contendedBit, seen: x, settled: settled, existed: !st.Tombstone()}
 		superseded := st.Sealed() && !settled
 		s.guard.Exit()
 		if superseded {
@@ -271,26 +225,20 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 
 // tryUpdate is one attempt inside the epoch.
 func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte, remove bool) outcome {
-	if uint64(m.addr) >= s.log.ReadOnly() {
-		// The record cannot have left memory since it was read, and if it is in the state it was read in it is
-		// still the newest of its key: what supersedes it seals it first (H4).
-		p := s.log.At(m.addr)
-		k := record.LinkAt(p)
-		if k.Version() == m.c.version() && len(value) <= record.CapacityAt(p, k, m.st) {
-			return updateInPlace(p, k, m.st, value, remove)
-		}
+	d, x := s.door(m.c), m.seen
+	if !d.Admits(x) || len(value) > x.Capacity() {
+		return s.updateByCopy(m, key, h, value, remove)
 	}
-	return s.updateByCopy(m, key, h, value, remove)
-}
-
-func updateInPlace(p mem.Ptr, k word.Link, st word.State, value []byte, remove bool) outcome {
-	if st.Busy() || !record.CompareAndSwapState(p, st, st|word.LockedBit) {
+	// The record cannot have left memory since it was read, and if it is in the state it was read in it is still the
+	// newest of its key: what supersedes it seals it first (H4).
+	r, locked := d.Lock(x)
+	switch {
+	case !locked:
 		return again
-	}
-	if remove {
-		record.WriteTombstone(p, k, st)
-	} else {
-		record.WriteValue(p, k, st, value)
+	case remove:
+		r.Delete()
+	default:
+		r.Set(value)
 	}
 	return done
 }
@@ -305,7 +253,7 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 	if s.overtaken(m.c, e, safe) {
 		return again
 	}
-	a, p, ok := s.log.Find(e.Address(), key, head)
+	a, _, ok := s.log.Find(e.Address(), key, head)
 	if !ok {
 		if uint64(a) < s.log.Begin() {
 			a = word.None
@@ -315,18 +263,19 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 		}
 		return s.publish(m.c, slot, e, source{}, key, value, remove)
 	}
-	if a != m.addr {
+	x := m.seen
+	if a != x.Address() {
 		return again
 	}
-	if record.StateAt(p).Unseal() != m.st.Unseal() {
-		return again // updated in place, and then made read-only
+	if !x.Unchanged() {
+		return again // changed in place, and then made read-only
 	}
 	src := source{}
 	if uint64(a) >= safe {
-		src = source{p: p, st: m.st, grown: len(value) > record.CapacityAt(p, record.LinkAt(p), m.st)}
-		if m.st.Busy() {
+		if x.Busy() {
 			return again
 		}
+		src = source{seen: x, grown: len(value) > x.Capacity()}
 	}
 	return s.publish(m.c, slot, e, src, key, value, remove)
 }

@@ -170,9 +170,9 @@ func (c *scanner) newest(key []byte, a word.Address) (word.Address, place, error
 			at, p, ok = c.x.log.Find(record.LinkAt(p).Prev(), key, stop)
 		}
 		if ok {
-			value, st, _ := record.AppendValue(c.value[:0], p)
+			value, x := record.AppendValue(c.value[:0], at, p)
 			switch {
-			case st.Tombstone():
+			case x.State().Tombstone():
 				c.value = nil
 			case value == nil:
 				c.value = []byte{}

@@ -3,7 +3,6 @@ package hlog
 import (
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
-	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -31,13 +30,13 @@ func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
-		l := s.log
-		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.ReadOnly() {
-			p := l.At(a)
-			if st := record.StateAt(p); record.IsPlain(p, st, key) && len(value) <= st.Capacity() && record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
-				record.CopyIn(record.SmallValue(p, st), value)
-				record.StoreState(p, st.WithValueLen(len(value)).Bump())
-				ok = true
+		a := s.store.index().Seek(h).Address()
+		if d := s.door(c); d.Mutable(a) {
+			if x := record.See(a, s.log.At(a)); x.Is(key) && len(value) <= x.State().Capacity() {
+				if r, locked := d.Lock(x); locked {
+					r.SetSmall(value)
+					ok = true
+				}
 			}
 		}
 	}
@@ -77,19 +76,20 @@ func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
 	if !ok {
 		return s.publish(c, slot, e, source{}, key, value, false)
 	}
-	k, st := record.LinkAt(p), record.StateAt(p)
-	if st.Busy() {
+	x := record.See(a, p)
+	if x.Busy() {
 		return again
 	}
-	capacity := record.CapacityAt(p, k, st)
-	if s.mutable(c, a, k) && len(value) <= capacity {
-		if !record.CompareAndSwapState(p, st, st|word.LockedBit) {
+	fits := len(value) <= x.Capacity()
+	if d := s.door(c); fits && d.Admits(x) {
+		r, locked := d.Lock(x)
+		if !locked {
 			return again
 		}
-		record.WriteValue(p, k, st, value)
+		r.Set(value)
 		return done
 	}
-	return s.publish(c, slot, e, source{p: p, st: st, grown: len(value) > capacity}, key, value, false)
+	return s.publish(c, slot, e, source{seen: x, grown: !fits}, key, value, false)
 }
 
 // overtaken reports whether the newest record of the chain belongs to the version after the operation's: a
@@ -100,16 +100,12 @@ func (s *Session) overtaken(c control, e word.Entry, safe uint64) bool {
 	return uint64(a) >= safe && record.LinkAt(s.log.At(a)).Version() == c.version().Next()
 }
 
-// mutable reports whether the record at a may be updated in place by an operation that entered under c (H2, C2).
-func (s *Session) mutable(c control, a word.Address, k word.Link) bool {
-	return uint64(a) >= s.log.ReadOnly() && k.Version() == c.version()
-}
+// door returns the way to change records in place for an operation that has entered the epoch under c (H2, C2).
+func (s *Session) door(c control) record.Door { return record.DoorOf(s.log.ReadOnly(), uint64(c)) }
 
-// source is the record that a new one supersedes, as long as it could still be updated in place: where it is, and
-// the state it was seen in. The zero source is none.
+// source is the record that a new one supersedes, as long as it could still be changed in place. The zero source is none.
 type source struct {
-	p     mem.Ptr
-	st    word.State
+	seen  record.Seen
 	grown bool // the new value is larger than the source has room for: it may grow again
 }
 
@@ -125,13 +121,14 @@ func (s *Session) shapeOver(src source, keyLen, valueLen int) record.Shape {
 // can come in between (H4); if the chain has changed since e was read, all is undone and the allocation abandoned
 // (W2).
 func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, key, value []byte, tombstone bool) outcome {
-	if src.p != nil && !record.CompareAndSwapState(src.p, src.st, src.st.Seal()) {
+	sealed, ok := src.seen.Seal()
+	if !ok {
 		return again
 	}
 	sh := s.shapeOver(src, len(key), len(value))
 	a, ok := s.log.Allocate(sh.Size)
 	if !ok {
-		src.unseal()
+		sealed.Undo()
 		s.needed = sh.Size
 		return needSpace
 	}
@@ -139,14 +136,8 @@ func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, 
 	record.Write(p, sh, e.Address(), c.version(), key, value, tombstone)
 	if !slot.CompareAndSwap(e, a) {
 		record.Abandon(p)
-		src.unseal()
+		sealed.Undo()
 		return again
 	}
 	return done
-}
-
-func (r source) unseal() {
-	if r.p != nil {
-		record.StoreState(r.p, r.st)
-	}
 }

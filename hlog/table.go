@@ -149,9 +149,13 @@ func (f callback[V]) call(v *V, existed bool) {
 
 func (t *Table[K, V]) updateAny(key []byte, h uint64, fn callback[V]) error {
 	b, m := mem.AsBytes(&t.value), &t.s.rmw
-	if old, ok := t.s.readFast(m, key, h, b); ok && len(old) == len(b) {
+	if old, x, c, settled := t.s.glimpse(key, h, b); old != nil && len(old) == len(b) {
 		fn.call(&t.value, true)
-		if ok, err := t.s.writeFast(m, key, h, b); ok || err != nil {
+		if t.s.replace(x, c, b) {
+			return nil
+		}
+		*m = modification{c: c, seen: x, settled: settled, existed: true}
+		if ok, err := t.s.writeUpdate(m, key, h, b, false, 0); ok || err != nil {
 			return err
 		}
 	}

@@ -2,7 +2,6 @@ package hlog
 
 import (
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
-	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -24,10 +23,8 @@ func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 		l := s.log
 		// Without an entry the address is None, which is below head.
 		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.Head() {
-			p := l.At(a)
-			if st := record.StateAt(p); record.IsPlainPair(p, st, key) {
-				value = mem.Load(record.ValueOfWord(p))
-				ok = record.StateAt(p) == st // W1
+			if x := record.See(a, l.At(a)); x.IsPair(key) {
+				value, ok = x.Word()
 			}
 		}
 	}
@@ -42,13 +39,13 @@ func (s *Session) setWord(key, value uint64) (ok bool) {
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
-		l := s.log
-		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.ReadOnly() {
-			p := l.At(a)
-			if st := record.StateAt(p); record.IsPlainPair(p, st, key) && record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit) {
-				mem.StorePlain(record.ValueOfWord(p), value)
-				record.StoreState(p, st.Bump())
-				ok = true
+		a := s.store.index().Seek(mix(key, s.seed)).Address()
+		if d := s.door(c); d.Mutable(a) {
+			if x := record.See(a, s.log.At(a)); x.IsPair(key) {
+				if r, locked := d.Lock(x); locked {
+					r.SetWord(value)
+					ok = true
+				}
 			}
 		}
 	}
@@ -74,12 +71,10 @@ func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok b
 
 // updateWordAt goes on with an update of the record at a, which was at or above readOnly since the session entered the
 // epoch under c. If it is alive and not sealed it is the newest of its key (H4).
-func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
-	l := s.log
-	p := l.At(a)
-	st := record.StateAt(p)
-	value := mem.Load(record.ValueOfWord(p))
-	ok = record.IsPlainPair(p, st, key) && record.StateAt(p) == st // W1
+func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) bool {
+	x := record.See(a, s.log.At(a))
+	value, ok := x.Word()
+	ok = ok && x.IsPair(key)
 	s.guard.Exit()
 	if !ok {
 		return false
@@ -91,11 +86,12 @@ func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v 
 	}
 	s.guard.Enter()
 	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-	ok = control(s.store.control.Load()) == c && uint64(a) >= l.ReadOnly() &&
-		record.LinkAt(p).Version() == c.version() && record.CompareAndSwapState(p, st, st|word.LockedBit)
-	if ok {
-		mem.StorePlain(record.ValueOfWord(p), s.word)
-		record.StoreState(p, st.Bump())
+	ok = false
+	if control(s.store.control.Load()) == c {
+		if r, locked := s.door(c).Lock(x); locked {
+			r.SetWord(s.word)
+			ok = true
+		}
 	}
 	s.guard.Exit()
 	return ok

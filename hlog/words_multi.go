@@ -126,10 +126,8 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 		if uint64(a) < head {
 			continue
 		}
-		p := l.At(a)
-		if st := record.StateAt(p); record.IsPlainPair(p, st, k) {
-			values[i] = mem.Load(record.ValueOfWord(p))
-			found[i] = record.StateAt(p) == st // W1
+		if x := record.See(a, l.At(a)); x.IsPair(k) {
+			values[i], found[i] = x.Word()
 		}
 	}
 	s.guard.Exit()
@@ -161,20 +159,22 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 	l := s.log
 	// Records that the group has found at or above readOnly may be updated as long as it stays in the epoch (H2), and if
 	// they are neither sealed nor dead they are still the newest of their keys (H4).
-	readOnly := l.ReadOnly()
+	d := s.door(c)
 	n := 0
 	for i, k := range keys {
 		a := g.at(i)
-		if uint64(a) < readOnly {
+		if !d.Mutable(a) {
 			break
 		}
-		p := l.At(a)
-		st := record.StateAt(p)
-		if !record.IsPlainPair(p, st, k) || record.LinkAt(p).Version() != c.version() || !record.CompareAndSwapState(p, st, st|word.LockedBit) {
+		x := record.See(a, l.At(a))
+		if !x.IsPair(k) {
 			break
 		}
-		mem.StorePlain(record.ValueOfWord(p), values[i])
-		record.StoreState(p, st.Bump())
+		r, locked := d.Lock(x)
+		if !locked {
+			break
+		}
+		r.SetWord(values[i])
 		n++
 	}
 	s.guard.Exit()

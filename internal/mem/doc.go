@@ -16,6 +16,7 @@
 //	              amd64              arm64 and others      race build
 //	Load          plain load         load-acquire          atomic, seen by the detector
 //	StoreRelease  plain store        store-release         atomic, seen by the detector
+//	LoadPlain     plain load         plain load            atomic, seen by the detector
 //	StorePlain    plain store        plain store           atomic, seen by the detector
 //	CopyOut       memmove            acquire word by word  atomic word by word
 //	CopyIn        memmove            release word by word  atomic word by word

@@ -35,6 +35,15 @@ const _ = uint(unsafe.Sizeof(atomic.Uint64{})-WordBytes) + uint(WordBytes-unsafe
 // Load returns the word at p, which must be 8-aligned. No later access of the goroutine happens before it.
 func Load(p Ptr) uint64 { return (*atomic.Uint64)(p).Load() }
 
+// LoadPlain returns the word at p, which must be 8-aligned. It is for what does not change any more while the caller can
+// see it; unlike that of [Load] the result costs nothing if it is not used.
+func LoadPlain(p Ptr) uint64 { return loadPlain(p) }
+
+// CompareAndSwap replaces the word at p, which must be 8-aligned, if it is old. No access of the goroutine passes it.
+func CompareAndSwap(p Ptr, old, new uint64) bool {
+	return (*atomic.Uint64)(p).CompareAndSwap(old, new)
+}
+
 // StoreRelease sets the word at p, which must be 8-aligned, after all earlier accesses of the goroutine. Later loads
 // may pass it.
 func StoreRelease(p Ptr, v uint64) { storeRelease(p, v) }

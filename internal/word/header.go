@@ -82,6 +82,10 @@ func (l Link) Prev() Address { return unpack(uint64(l)) }
 // Version returns the version that the record was written in.
 func (l Link) Version() RecordVersion { return RecordVersion(l>>packedBits) & versionMask }
 
+// OfVersion reports whether the record was written in the version that counter counts up to. What counter has above the
+// bits of a [RecordVersion] does not matter.
+func (l Link) OfVersion(counter uint64) bool { return (uint64(l)>>packedBits^counter)&versionMask == 0 }
+
 // State is the second word of a record.
 //
 //	63   62     61        60      59     52 51      41 40      33 32  31         0
@@ -95,8 +99,7 @@ func (l Link) Version() RecordVersion { return RecordVersion(l>>packedBits) & ve
 type State uint64
 
 const (
-	// LockedBit is exported as a bit because taking and leaving the lock is the hot path's compare-and-swap.
-	LockedBit    State = 1 << 63
+	lockedBit    State = 1 << 63
 	sealedBit    State = 1 << 62
 	tombstoneBit State = 1 << 61
 	invalidBit   State = 1 << 60
@@ -109,6 +112,7 @@ const (
 	capShift      = 33
 	capMask       = 1<<8 - 1
 	sequenceMask  = 1<<32 - 1
+	carryBit      = 1 << 32 // what the sequence overflows into, always 0
 
 	// MaxSmallKey is the longest key of a record with a header of two words, in bytes.
 	MaxSmallKey = keyLenMask
@@ -125,16 +129,16 @@ func MakeState(keyLen, valueLen, capacity int) State {
 }
 
 // Locked reports whether an in-place update is going on.
-func (s State) Locked() bool { return s&LockedBit != 0 }
+func (s State) Locked() bool { return s&lockedBit != 0 }
 
 // Sealed reports whether the record is being, or has been, superseded by a copy.
 func (s State) Sealed() bool { return s&sealedBit != 0 }
 
 // Busy reports whether the record is locked or sealed.
-func (s State) Busy() bool { return s&(LockedBit|sealedBit) != 0 }
+func (s State) Busy() bool { return s&(lockedBit|sealedBit) != 0 }
 
 // Plain reports whether the record is alive and neither locked nor sealed nor abandoned.
-func (s State) Plain() bool { return s&(LockedBit|sealedBit|tombstoneBit|invalidBit) == 0 }
+func (s State) Plain() bool { return s&(lockedBit|sealedBit|tombstoneBit|invalidBit) == 0 }
 
 // Tombstone reports whether the record deletes its key.
 func (s State) Tombstone() bool { return s&tombstoneBit != 0 }
@@ -157,11 +161,14 @@ func (s State) Sequence() uint32 { return uint32(s) }
 // WithSequence returns s with another sequence or checksum.
 func (s State) WithSequence(n uint32) State { return s&^sequenceMask | State(n) }
 
-// Seal returns s, sealed and unlocked.
-func (s State) Seal() State { return s&^LockedBit | sealedBit }
+// WithLock returns s, locked.
+func (s State) WithLock() State { return s | lockedBit }
+
+// WithSeal returns s, sealed and unlocked.
+func (s State) WithSeal() State { return s&^lockedBit | sealedBit }
 
 // Unseal returns s, neither sealed nor locked.
-func (s State) Unseal() State { return s &^ (LockedBit | sealedBit) }
+func (s State) Unseal() State { return s &^ (lockedBit | sealedBit) }
 
 // WithTombstone returns s as a deletion, with a value of no length.
 func (s State) WithTombstone() State { return s&^(valueLenMask<<ValueLenShift) | tombstoneBit }
@@ -175,10 +182,10 @@ func (s State) WithValueLen(n int) State {
 }
 
 // Bump returns s unlocked, with the next sequence.
-func (s State) Bump() State { return (s&^LockedBit)&^sequenceMask | State(uint32(s)+1) }
+func (s State) Bump() State { return (s + 1) &^ (lockedBit | carryBit) }
 
-// Durable returns s as it stands on disk before its checksum is set: no lock, no seal, no sequence.
-func (s State) Durable() State { return s &^ (LockedBit | sealedBit | sequenceMask) }
+// OnDisk returns s as it stands on disk before its checksum is set: no lock, no seal, no sequence.
+func (s State) OnDisk() State { return s &^ (lockedBit | sealedBit | sequenceMask) }
 
 // Sizes is the third word of a large record.
 //

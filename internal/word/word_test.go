@@ -66,14 +66,14 @@ func TestHeader_RoundTrip(t *testing.T) {
 			t.Fatalf("state %#x", uint64(s))
 		}
 		n := r.IntN(MaxSmallValue + 1)
-		s = (s | LockedBit).WithSequence(1<<32 - 1).WithValueLen(n).Bump()
+		s = s.WithLock().WithSequence(1<<32 - 1).WithValueLen(n).Bump()
 		if s.Locked() || s.Sequence() != 0 || s.ValueLen() != n || s.KeyLen() != key || s.Capacity() != room {
 			t.Fatalf("changed state %#x", uint64(s))
 		}
 		if d := s.WithTombstone(); !d.Tombstone() || d.ValueLen() != 0 || d.WithValueLen(n) != s {
 			t.Fatalf("tombstone %#x", uint64(d))
 		}
-		if q := s.Seal(); !q.Sealed() || !q.Busy() || q.Unseal() != s || q.Durable() != s.Durable() {
+		if q := s.WithSeal(); !q.Sealed() || !q.Busy() || q.Unseal() != s || q.OnDisk() != s.OnDisk() {
 			t.Fatalf("sealed %#x", uint64(q))
 		}
 		bigKey, big, bigRoom := r.IntN(MaxKey+1), r.IntN(1<<MaxPageBits+1), r.IntN(1<<MaxPageBits/Align+1)*Align

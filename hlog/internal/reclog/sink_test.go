@@ -55,8 +55,11 @@ func TestSink_IsToldOfWhatIsOnDisk(t *testing.T) {
 				record.Abandon(p)
 				published--
 			case 5:
-				st := record.StateAt(p)
-				record.WriteTombstone(p, record.LinkAt(p), st)
+				r, locked := record.DoorOf(0, uint64(record.LinkAt(p).Version())).Lock(record.See(a, p))
+				if !locked {
+					t.Fatal("somebody else holds the record")
+				}
+				r.Delete()
 			}
 		}
 		target := k.cut()

@@ -91,7 +91,7 @@ func (b Bytes) Value(sh Shape) []byte { return b[sh.ValueOff : sh.ValueOff+sh.Va
 // SetCheck turns the bytes of exactly one record, copied from memory, into what stands on disk at a: without lock, seal
 // and sequence, and with its checksum.
 func (b Bytes) SetCheck(a word.Address) {
-	s := b.State().Durable()
+	s := b.State().OnDisk()
 	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s))
 	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s.WithSequence(recordCheck(b, a))))
 }
@@ -100,10 +100,10 @@ func (b Bytes) SetCheck(a word.Address) {
 // but must not be shared while it runs.
 func (b Bytes) Verify(a word.Address) bool {
 	s := b.State()
-	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s.Durable()))
+	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s.OnDisk()))
 	sum := recordCheck(b, a)
 	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s))
-	return s == s.Durable().WithSequence(sum)
+	return s == s.OnDisk().WithSequence(sum)
 }
 
 // Parsed is what Parse has found at the beginning of a piece of log.

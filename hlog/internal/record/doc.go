@@ -26,6 +26,9 @@
 // The sequence in State counts the changes, so that s never comes back while somebody could still compare with it: that
 // takes 2^32 changes of one record between two loads of a reader.
 //
+// In code the first line of each column is [See], and what it returns, a [Seen], is the only thing that the rest can be
+// done with: it reads, [Door.Lock] makes of it the [Locked] that changes it, and [Seen.Seal] the [Sealed].
+//
 //	W1  A value that was read in place counts only if State was unlocked before it was read, and is the same after.
 //	W2  An allocation whose publication failed is marked invalid and never used again. It stays a well-formed record,
 //	    which no chain reaches.
@@ -33,4 +36,6 @@
 //	    nor a whole record in the wrong place goes unnoticed. Nothing is used before it has been verified.
 //	W4  A sealed record is not changed in place. Whoever has sealed it either publishes a record that supersedes it, or
 //	    gives the state back that it has found.
+//	W5  A published record is changed through a [Door] only, which tests where it is, which version it is of, and its
+//	    state. No other package makes a State or writes to a frame; internal/lint is a test that holds them to it.
 package record

@@ -22,14 +22,6 @@ func StateAt(p mem.Ptr) word.State { return word.State(mem.Load(mem.Add(p, state
 
 func sizesAt(p mem.Ptr) word.Sizes { return word.Sizes(mem.Load(mem.Add(p, sizesOffset))) }
 
-// CapacityAt returns the room for the value of the record at p, in bytes.
-func CapacityAt(p mem.Ptr, k word.Link, st word.State) int {
-	if k.Large() {
-		return sizesAt(p).Capacity()
-	}
-	return st.Capacity()
-}
-
 // HasKey reports whether the record at p has the given key. Key and key length never change.
 func HasKey(p mem.Ptr, k word.Link, key []byte) bool {
 	if k.Large() {
@@ -65,34 +57,60 @@ const (
 	plainPair       = plainKey | word.State(word.Align)<<word.ValueLenShift
 )
 
-// IsPlain reports whether the record at p, in state st, is a small one of this key, alive and neither locked nor sealed.
-func IsPlain(p mem.Ptr, st word.State, key []byte) bool {
+// Is reports whether x is a small record of this key, alive and neither locked nor sealed. The state of a large record
+// says that its key is empty, which no key is.
+func (x Seen) Is(key []byte) bool {
 	if len(key) == word.Align {
-		return st&flagsAndKey == plainKey && mem.Load(mem.Add(p, smallHeader)) == mem.Load64(key)
+		return x.IsOfWord(mem.Load64(key))
 	}
-	return st.Plain() && len(key) == st.KeyLen() && len(key) > 0 && mem.Equal(mem.Add(p, smallHeader), key)
+	return x.st.Plain() && len(key) == x.st.KeyLen() && len(key) > 0 && mem.Equal(mem.Add(x.p, smallHeader), key)
 }
 
-// IsPlainOfWord is IsPlain for the key of 8 bytes that key is.
-func IsPlainOfWord(p mem.Ptr, st word.State, key uint64) bool {
-	return st&flagsAndKey == plainKey && mem.Load(mem.Add(p, smallHeader)) == key
+// IsOfWord is Is for the key of 8 bytes that key is.
+func (x Seen) IsOfWord(key uint64) bool {
+	return x.st&flagsAndKey == plainKey && mem.Load(mem.Add(x.p, smallHeader)) == key
 }
 
-// IsPlainPair is IsPlainOfWord for a record whose value has 8 bytes, too.
-func IsPlainPair(p mem.Ptr, st word.State, key uint64) bool {
-	return mem.Load(mem.Add(p, smallHeader)) == key && st&flagsAndLengths == plainPair
+// IsPair is IsOfWord for a record whose value has 8 bytes, too.
+func (x Seen) IsPair(key uint64) bool {
+	return mem.Load(mem.Add(x.p, smallHeader)) == key && x.st&flagsAndLengths == plainPair
 }
 
-// SmallValue returns where the value of the small record at p begins.
-func SmallValue(p mem.Ptr, st word.State) mem.Ptr {
-	return mem.Add(p, uintptr(smallHeader+word.AlignUp(st.KeyLen())))
+// Word returns the value of a pair. ok false means that the record has changed since it was seen (W1).
+func (x Seen) Word() (value uint64, ok bool) {
+	value = mem.Load(valueOfWord(x.p))
+	return value, StateAt(x.p) == x.st
 }
 
-// ValueOfWord returns where the value of the small record at p begins, whose key has 8 bytes.
-func ValueOfWord(p mem.Ptr) mem.Ptr { return mem.Add(p, smallHeader+word.Align) }
+// AppendFor appends the value to dst if x is what [Seen.Is] tells of, dst has room, and the record has not changed since it
+// was seen (W1).
+func (x Seen) AppendFor(key, dst []byte) (value []byte, ok bool) {
+	n, size := len(dst), x.st.ValueLen()
+	if !x.Is(key) || cap(dst)-n < size {
+		return dst, false
+	}
+	value = dst[:n+size]
+	copyOut(value[n:], smallValue(x.p, x.st))
+	return value, StateAt(x.p) == x.st
+}
 
-// CopyOut is [mem.CopyOut], without a call for a single word.
-func CopyOut(dst []byte, src mem.Ptr) {
+// ReadOfWord copies the value of a record that [Seen.IsOfWord] tells of into dst, which is as long. ok false means that the
+// record has changed since it was seen, and that dst holds nothing of use (W1).
+func (x Seen) ReadOfWord(dst []byte) (ok bool) {
+	copyOut(dst, valueOfWord(x.p))
+	return StateAt(x.p) == x.st
+}
+
+// smallValue returns where the value of the small record at p begins.
+func smallValue(p mem.Ptr, st word.State) mem.Ptr {
+	return mem.Add(p, uintptr(word.AlignUp(smallHeader+st.KeyLen())))
+}
+
+// valueOfWord returns where the value of the small record at p begins, whose key has 8 bytes.
+func valueOfWord(p mem.Ptr) mem.Ptr { return mem.Add(p, smallHeader+word.Align) }
+
+// copyOut is [mem.CopyOut], without a call for a single word.
+func copyOut(dst []byte, src mem.Ptr) {
 	if len(dst) == word.Align {
 		binary.LittleEndian.PutUint64(dst, mem.Load(src))
 		return
@@ -100,31 +118,26 @@ func CopyOut(dst []byte, src mem.Ptr) {
 	mem.CopyOut(dst, src)
 }
 
-// AppendValue appends the value of the record at p to dst; nothing if it is a tombstone. It returns the state under
-// which the value was whole (W1), and the room that the record has for its value, in bytes. It waits while the record is
-// locked.
-func AppendValue(dst []byte, p mem.Ptr) (value []byte, st word.State, capacity int) {
-	k := LinkAt(p)
+// AppendValue appends the value of the record at address a, whose place in memory is p, to dst; nothing if it is a
+// tombstone. The record is returned as it was while the value was whole (W1). It waits while the record is locked.
+func AppendValue(dst []byte, a word.Address, p mem.Ptr) ([]byte, Seen) {
 	n := len(dst)
-	if st := StateAt(p); !st.Locked() && !st.Tombstone() && !k.Large() {
-		v, size := SmallValue(p, st), st.ValueLen()
-		dst = slices.Grow(dst, size)[:n+size]
-		CopyOut(dst[n:], v)
-		if StateAt(p) == st {
-			return dst, st, st.Capacity()
-		}
-	}
 	for tries := 0; ; tries++ {
-		st := StateAt(p)
-		if !st.Locked() {
-			sh := ShapeAt(p, k, st)
-			if st.Tombstone() {
-				return dst[:n], st, sh.Capacity
+		x := See(a, p)
+		switch {
+		case x.st.Locked():
+		case x.st.Tombstone():
+			return dst[:n], x
+		default:
+			from, size := smallValue(p, x.st), x.st.ValueLen()
+			if x.k.Large() {
+				sh := ShapeAt(p, x.k, x.st)
+				from, size = mem.Add(p, uintptr(sh.ValueOff)), sh.ValueLen
 			}
-			dst = slices.Grow(dst[:n], sh.ValueLen)[:n+sh.ValueLen]
-			mem.CopyOut(dst[n:], mem.Add(p, uintptr(sh.ValueOff)))
-			if StateAt(p) == st {
-				return dst, st, sh.Capacity
+			dst = slices.Grow(dst[:n], size)[:n+size]
+			copyOut(dst[n:], from)
+			if StateAt(p) == x.st {
+				return dst, x
 			}
 		}
 		BackOff(tries)

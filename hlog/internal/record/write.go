@@ -5,44 +5,13 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// CopyIn is [mem.CopyIn], without a call for a single word.
-func CopyIn(dst mem.Ptr, src []byte) {
+// copyIn is [mem.CopyIn], without a call for a single word.
+func copyIn(dst mem.Ptr, src []byte) {
 	if len(src) == word.Align {
 		mem.StorePlain(dst, mem.Load64(src))
 		return
 	}
 	mem.CopyIn(dst, src)
-}
-
-// CompareAndSwapState replaces the state word of the record at p.
-func CompareAndSwapState(p mem.Ptr, old, new word.State) bool {
-	return mem.Word(mem.Add(p, stateOffset)).CompareAndSwap(uint64(old), uint64(new))
-}
-
-// StoreState publishes the state word of a record whose lock or seal the caller holds.
-func StoreState(p mem.Ptr, s word.State) {
-	mem.StoreRelease(mem.Add(p, stateOffset), uint64(s))
-}
-
-// WriteValue replaces the value of the record at p, which the caller has locked under st, and releases it.
-func WriteValue(p mem.Ptr, k word.Link, st word.State, value []byte) {
-	if k.Large() {
-		sh := ShapeAt(p, k, st)
-		mem.StoreRelease(mem.Add(p, sizesOffset), uint64(sizesAt(p).WithValueLen(len(value))))
-		mem.CopyIn(mem.Add(p, uintptr(sh.ValueOff)), value)
-		StoreState(p, st.WithValueLen(0).Bump())
-		return
-	}
-	CopyIn(SmallValue(p, st), value)
-	StoreState(p, st.WithValueLen(len(value)).Bump())
-}
-
-// WriteTombstone turns the record at p, which the caller has locked under st, into a deletion and releases it.
-func WriteTombstone(p mem.Ptr, k word.Link, st word.State) {
-	if k.Large() {
-		mem.StoreRelease(mem.Add(p, sizesOffset), uint64(sizesAt(p).WithValueLen(0)))
-	}
-	StoreState(p, st.WithTombstone().Bump())
 }
 
 // Write fills the allocation at p with a new record, spare capacity zeroed. It is not visible to anybody before its
@@ -67,7 +36,7 @@ func Write(p mem.Ptr, sh Shape, prev word.Address, v word.RecordVersion, key, va
 
 // Abandon marks an allocation whose publication failed (W2).
 func Abandon(p mem.Ptr) {
-	StoreState(p, StateAt(p).WithInvalid())
+	storeState(p, StateAt(p).WithInvalid())
 }
 
 // WriteFiller covers n bytes of log at address a, whose place in memory is p.
