@@ -12,7 +12,7 @@ func (s *Store) moveTo(p life.Phase) bool {
 	if p.Ends() {
 		s.gate(closedBit, 0)
 		if s.log != nil {
-			s.log.Shut()
+			s.log.Interrupt() // who waits for a page, too
 		}
 	}
 	return true

@@ -180,7 +180,7 @@ func (s *Store) recover() error {
 	}
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
 		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
-		Writable: !s.readOnly, Created: s.events.segmentCreated,
+		Writable: !s.readOnly, Created: s.events.segmentCreated, Life: s.life,
 	})
 	cur, err := s.versionToOpen()
 	if err != nil {

@@ -301,11 +301,10 @@ func (s *Session) unstage() {
 // stagings lends the means to read ahead. There are so few that their buffers fit into the memory set aside for them; a
 // call that finds none goes without, and never waits for another call, whose callback may take its time.
 type stagings struct {
-	mu     lock.Mutex[lock.Leaf]
-	idle   []*staging
-	left   int // that may still be made
-	depth  int
-	closed bool
+	mu    lock.Mutex[lock.Leaf]
+	idle  []*staging
+	left  int // that may still be made
+	depth int
 }
 
 func (p *stagings) init(b *budget) {
@@ -328,7 +327,7 @@ func (p *stagings) take(s *Store) *staging {
 		p.idle = p.idle[:n-1]
 		return g
 	}
-	if p.left == 0 || p.closed {
+	if p.left == 0 || s.life.Phase().Over() {
 		return nil
 	}
 	g := &staging{store: s, fetch: s.log.NewFetcher(p.depth), at: 2 * stageRing, ahead: 2 * stageRing}
@@ -341,21 +340,21 @@ func (p *stagings) take(s *Store) *staging {
 
 func (p *stagings) give(g *staging) {
 	p.mu.Lock()
-	closed := p.closed
-	if !closed {
+	over := g.store.life.Phase().Over()
+	if !over {
 		p.idle = append(p.idle, g)
 	}
 	p.mu.Unlock()
-	if closed {
+	if over {
 		g.fetch.Close()
 	}
 }
 
-// close gives back those that are idle; others follow when their calls end.
+// close gives back those that are idle, when the life of the store is over; others follow when their calls end.
 func (p *stagings) close() (err error) {
 	p.mu.Lock()
 	idle := p.idle
-	p.idle, p.closed = nil, true
+	p.idle = nil
 	p.mu.Unlock()
 	for _, g := range idle {
 		err = errors.Join(err, g.fetch.Close())

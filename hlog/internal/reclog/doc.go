@@ -14,7 +14,7 @@
 //	  outside the epoch tail to change  copied       under their lock   allocation
 //
 // The frames are a ring of virtual memory: the frame of an address is its low bits. What moves the regions is the pager
-// ([Log.Run]); its file says in which order. An allocation that finds no open page waits for it, outside the epoch, and
+// ([Log.Turn]); its file says in which order. An allocation that finds no open page waits for it, outside the epoch, and
 // that is all the back-pressure there is.
 //
 //	H2  A record is changed in place only by an operation that saw it at or above readOnly. safeReadOnly follows

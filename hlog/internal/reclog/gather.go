@@ -5,6 +5,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
 )
@@ -31,8 +32,8 @@ type gather struct {
 	leading  bool           // of mu: somebody is going to submit them
 	reaping  bool           // of mu
 	waiting  int            // of mu: reads that were queued and have not ended
-	closed   bool           // of mu
 	done     []*fsx.Request // of the reaper
+	life     *life.Life     // of the store
 }
 
 const (
@@ -42,8 +43,8 @@ const (
 	gatherDepth = 256
 )
 
-func newGather() *gather {
-	g := &gather{queue: fsx.NewQueue(gatherDepth)}
+func newGather(of *life.Life) *gather {
+	g := &gather{queue: fsx.NewQueue(gatherDepth), life: of}
 	g.change.L = &g.mu
 	return g
 }
@@ -60,7 +61,7 @@ func (g *gather) readAt(r *Reader, f fsx.File, b []byte, off int64) (int, error)
 	}
 	r.request = fsx.Request{File: f, P: b, Off: off, Owner: r}
 	g.mu.Lock()
-	if g.closed {
+	if g.life.Phase().Over() {
 		g.mu.Unlock()
 		return f.ReadAt(b, off)
 	}
@@ -118,10 +119,9 @@ func (g *gather) reap() {
 	}
 }
 
-// close waits for the reads that are under way; later ones are plain calls.
+// close waits for the reads that are under way. The life of the store is over, so that later ones are plain calls.
 func (g *gather) close() error {
 	g.mu.Lock()
-	g.closed = true
 	for g.waiting > 0 || g.reaping {
 		g.change.Wait()
 	}

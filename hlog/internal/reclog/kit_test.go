@@ -10,6 +10,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -67,8 +68,11 @@ func newKitTelling(t testing.TB, pages int, fsys fsx.FS, dir string, sink Sink) 
 	})
 	must(t, err)
 	k.guard = epochs.Register()
+	k.life.Move(life.Open)
 	t.Cleanup(func() {
-		k.Shut()
+		k.life.Move(life.Closing)
+		k.Interrupt()
+		k.life.Move(life.Closed)
 		k.guard.Release()
 		must(t, k.CloseQueues())
 		must(t, k.Free())
@@ -80,7 +84,7 @@ func newKitTelling(t testing.TB, pages int, fsys fsx.FS, dir string, sink Sink) 
 
 func kitSegments(fsys fsx.FS, dir string) *Segments {
 	return NewSegments(SegmentsConfig{
-		FS: fsys, Dir: dir, Bytes: kitSegment, Writable: true, Created: func(string) {},
+		FS: fsys, Dir: dir, Bytes: kitSegment, Writable: true, Created: func(string) {}, Life: life.New(),
 		Path: func(n uint64) string { return filepath.Join(dir, fmt.Sprintf("%d.seg", n)) },
 	})
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
@@ -59,7 +60,7 @@ type Log struct {
 	failures uint64 // of waitMu: how often the pager has failed
 	lastErr  error  // of waitMu: the last failure
 
-	gone   atomic.Bool   // the store closes: nobody waits for a page, and walks must not touch the frames any more
+	life   *life.Life    // of the store
 	pager  *step.Job     // does Turn
 	stalls atomic.Uint64 // operations that waited for a page
 	waited atomic.Int64  // nanoseconds that those took which are over
@@ -125,7 +126,8 @@ func New(c Config) (*Log, error) {
 		region:          region,
 		epochs:          c.Epochs,
 		segments:        c.Segments,
-		singles:         newGather(),
+		life:            c.Segments.life,
+		singles:         newGather(c.Segments.life),
 		flusher:         flusher{queue: fsx.NewQueue(FlushPieces), teller: newTeller(c)},
 		hooks:           c.Hooks,
 		steps:           c.Steps,
@@ -257,7 +259,7 @@ func (l *Log) WaitForSpace(n int) error {
 			need = l.pageEnd(t) + uint64(n)
 		}
 		switch {
-		case l.gone.Load():
+		case l.life.Phase().Ends():
 			return ErrClosed
 		case need <= l.limit.Load():
 			return nil
@@ -301,12 +303,8 @@ func (l *Log) checkRecord(a word.Address, k word.Link) {
 	}
 }
 
-// Shut says that the owner of the log closes: walks, which do not ask it, do not touch the frames any more, and who waits
-// for a page gets ErrClosed.
-func (l *Log) Shut() {
-	l.gone.Store(true)
-	l.announce(nil)
-}
+// Interrupt has those who wait for a page look at the phase of the store again: when that ends they get ErrClosed.
+func (l *Log) Interrupt() { l.announce(nil) }
 
 // CloseQueues gives back what the log reads and writes with. Later reads are plain calls; nothing is flushed any more.
 func (l *Log) CloseQueues() error {

@@ -51,15 +51,15 @@ func (l *Log) aheadPages(window uint64) uint64 {
 
 // Turn is a round of the pager. What it fails with is told to those who wait for pages.
 func (l *Log) Turn() {
-	if !l.gone.Load() {
+	if !l.life.Phase().Ends() {
 		l.announce(l.turn())
 	}
 }
 
-// turn makes passes until the pages ahead of the tail are open, and what is read-only is written, or the log is shut.
+// turn makes passes until the pages ahead of the tail are open, and what is read-only is written, or the store closes.
 func (l *Log) turn() error {
 	l.hooks.Grown()
-	for !l.gone.Load() {
+	for !l.life.Phase().Ends() {
 		moved, err := l.pass()
 		if err != nil || !moved {
 			return err

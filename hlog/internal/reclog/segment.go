@@ -8,6 +8,7 @@ import (
 	"math/bits"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
 )
@@ -33,10 +34,10 @@ type Segments struct {
 	size     uint64
 	writable bool
 	created  func(path string) // is told of files that were created; it must not wait
+	life     *life.Life        // of the store
 
-	mu     lock.RWMutex[lock.Segments]
-	open   map[uint64]*segment
-	closed bool
+	mu   lock.RWMutex[lock.Segments]
+	open map[uint64]*segment
 }
 
 // segment is one open file. It is closed when it was forgotten and its last user has returned it.
@@ -55,11 +56,12 @@ type SegmentsConfig struct {
 	Bytes    int64                 // of log in a segment, a power of two
 	Writable bool                  // else files are opened for reading, and none is made
 	Created  func(path string)     // is told of files that were created; it must not wait
+	Life     *life.Life            // of the store that has the segments, and the log in them
 }
 
 // NewSegments returns the segments of a log. None is opened before it is used.
 func NewSegments(c SegmentsConfig) *Segments {
-	return &Segments{fs: c.FS, dir: c.Dir, path: c.Path, size: uint64(c.Bytes), writable: c.Writable, created: c.Created, open: map[uint64]*segment{}}
+	return &Segments{fs: c.FS, dir: c.Dir, path: c.Path, size: uint64(c.Bytes), writable: c.Writable, created: c.Created, life: c.Life, open: map[uint64]*segment{}}
 }
 
 // Bytes returns how many bytes of log a segment holds, a power of two.
@@ -83,7 +85,7 @@ func (s *Segments) acquire(n uint64, making func(n uint64)) (*segment, error) {
 func (s *Segments) openSegment(n uint64, making func(n uint64)) (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.life.Phase().Over() {
 		return nil, ErrClosed // a read that has outlived the store
 	}
 	if g := s.open[n]; g != nil {
@@ -221,11 +223,11 @@ func (s *Segments) Forget(n uint64) {
 	}
 }
 
-// Close closes the files that nobody is using, and the others when they are returned. Later uses are ErrClosed.
+// Close closes the files that nobody is using, and the others when they are returned. The life of the store is over, so that
+// later uses are ErrClosed.
 func (s *Segments) Close() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.closed = true
 	for n, g := range s.open {
 		delete(s.open, n)
 		g.release()

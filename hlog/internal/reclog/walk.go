@@ -189,7 +189,7 @@ func (w *Walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
 	b := w.buf[:end-from]
 	w.guard.Enter()
 	defer w.guard.Exit()
-	if l.gone.Load() {
+	if l.life.Phase().Ends() {
 		return chunk{from: from, err: ErrClosed}, 0
 	}
 	if head = l.head.Load(); from < head {
