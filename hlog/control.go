@@ -22,6 +22,9 @@ const (
 	versionBits          = 48
 )
 
+// extraordinary are the bits with which only the general paths of operations deal.
+const extraordinary = closedBit | pausedBit | contendedBit
+
 // open reports whether operations may run.
 func (c control) open() bool { return c&(closedBit|pausedBit) == 0 }
 

@@ -10,9 +10,6 @@ import (
 // the next operation's cache misses before it is done with this one's. ok false means that the case is another one and
 // that nothing has happened: the general path follows.
 
-// extraordinary are the bits of the control word with which the general paths deal.
-const extraordinary = closedBit | pausedBit | contendedBit
-
 // getWord is get.
 func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 	if s.closed {

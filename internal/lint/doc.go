@@ -7,5 +7,7 @@
 //	library    does not print, exit, log by itself or run at import
 //	codes      of rules (H3) mean one rule, which is stated
 //	durability how far the log is durable moves in one file, and only a restore abandons log
+//	life       the phase of a store moves in one function
+//	background jobs are made in one file, which has the table of them
 //	files      formatted by gofmt and no longer than 800 lines
 package lint
