@@ -33,6 +33,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	}
 	s.compacting.Lock() // a compaction would move records of a log that is no longer current
 	defer s.compacting.Unlock()
+	s.drainCommits() // most of them here, where BeginCheckpoint does not wait for the disk
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
 	if err := s.check(); err != nil {

@@ -171,11 +171,14 @@ func (l *Ledger) Idle() bool {
 	return len(l.pending) == 0
 }
 
-// Drain returns when every version that was begun has been dealt with.
+// Drain returns when every version that was begun before the call has been dealt with.
 func (l *Ledger) Drain() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.pending) > 0 {
+	if len(l.pending) == 0 {
+		return
+	}
+	for last := l.pending[len(l.pending)-1]; slices.Contains(l.pending, last); {
 		l.dealt.Wait()
 	}
 }

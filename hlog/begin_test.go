@@ -1,0 +1,62 @@
+package hlog
+
+import (
+	"context"
+	"strings"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
+)
+
+// While a manifest is written, and a restore waits for it, nobody else does: no checkpoint that begins, no scan, no view.
+func TestBeginCheckpoint_DoesNotWaitForAManifest(t *testing.T) {
+	o := tiny()
+	files := &openHookFS{FS: o.FS}
+	o.FS = files
+	s := mustOpen(t, "/store", o)
+	ctx := context.Background()
+	must(t, s.Set(key8(1), key8(1)))
+	first := commit(t, s)
+	must(t, s.Set(key8(2), key8(2)))
+	writing, resume := make(chan struct{}), make(chan struct{})
+	hook := func(name string) {
+		if strings.HasSuffix(name, ".manifest.tmp") {
+			files.hook.Store(nil)
+			close(writing)
+			<-resume
+		}
+	}
+	files.hook.Store(&hook)
+	second, err := s.BeginCheckpoint()
+	must(t, err)
+	within(t, "the manifest", func() { <-writing })
+	restored := make(chan error, 1)
+	go func() {
+		_, err := s.Restore(ctx, first)
+		restored <- err
+	}()
+	eventually(t, "the restore to wait", func() bool { return testkit.Stands(").Drain(", ").Restore(") })
+	within(t, "what has nothing to do with the manifest", func() {
+		if _, err := s.BeginCheckpoint(); err != nil {
+			t.Error(err)
+		}
+		if err := s.Scan(ctx, func(key, value []byte) bool { return true }); err != nil {
+			t.Error(err)
+		}
+		w, err := s.OpenVersion(ctx, first)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		w.Close()
+		s.Metrics()
+		s.changed()
+	})
+	close(resume)
+	_, err = second.Wait(ctx)
+	must(t, err)
+	must(t, <-restored)
+	if _, err := s.Get(nil, key8(2)); err != ErrNotFound {
+		t.Errorf("after the restore: %v", err)
+	}
+}
