@@ -7,11 +7,10 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Amend gives the current version v an image, and the runs behind that, which were finished only after it was committed,
-// and reports whether it did: it does not when v is no longer current or has children, which know its manifest by
-// checksum. The manifest is replaced as a whole; before and after, it describes the same state. Image and runs must be
-// durable already (V1).
-func (d *Dir) Amend(v Version, image ImageRef, runs ...RunRef) (amended bool, err error) {
+// Amend gives the current version v an index that was finished only after it was committed, and reports whether it did:
+// it does not when v is no longer current or has children, which know its manifest by checksum. The manifest is replaced
+// as a whole; before and after, it describes the same state. The files must be durable already (V1).
+func (d *Dir) Amend(v Version, x Index) (amended bool, err error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	if err := d.settle(); err != nil {
@@ -21,7 +20,7 @@ func (d *Dir) Amend(v Version, image ImageRef, runs ...RunRef) (amended bool, er
 	if m == nil {
 		return false, nil
 	}
-	m.Image, m.Runs = &image, runs
+	m.Index = x
 	data, err := EncodeManifest(m)
 	if err != nil {
 		return false, err
@@ -29,7 +28,7 @@ func (d *Dir) Amend(v Version, image ImageRef, runs ...RunRef) (amended bool, er
 	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(v), data); err != nil {
 		// Which of the two stands there is what the next child has to refer to.
 		stands, readErr := d.readManifest(v)
-		d.replace(v, stands, imageIDs(m)...)
+		d.replace(v, stands, m.IDs()...)
 		return false, fmt.Errorf("checkpoint: amend version %d: %w", v, errors.Join(err, readErr))
 	}
 	d.replace(v, newEntry(m, sealSum(data), nil))

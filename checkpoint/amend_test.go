@@ -19,7 +19,7 @@ func TestDir_AmendGivesTheCurrentVersionAnImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	image := ImageRef{ID: 7, Bytes: 100, ReplayFrom: 8192}
-	if ok, err := d.Amend(1, image); !ok || err != nil {
+	if ok, err := d.Amend(1, Index{Image: &image}); !ok || err != nil {
 		t.Fatalf("amend: %v, %v", ok, err)
 	}
 	d, err = OpenDir(fsx.OS(), path, Identity{}, false)
@@ -34,7 +34,7 @@ func TestDir_AmendGivesTheCurrentVersionAnImage(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, v := range []Version{1, 3} { // has a child, does not exist
-		if ok, err := d.Amend(v, ImageRef{ID: 8}); ok || err != nil {
+		if ok, err := d.Amend(v, Index{Image: &ImageRef{ID: 8}}); ok || err != nil {
 			t.Fatalf("amend of version %d: %v, %v", v, ok, err)
 		}
 	}
@@ -47,7 +47,7 @@ func TestDir_AmendKeepsTheImageOfAPinnedVersion(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := d.Commit(&Manifest{Version: 1, DeltaStart: 4096, Cut: 8192, LogVersion: 1, Image: &ImageRef{ID: 7, Bytes: 100, ReplayFrom: 4096},
+	if err := d.Commit(&Manifest{Version: 1, DeltaStart: 4096, Cut: 8192, LogVersion: 1, Index: Index{Image: &ImageRef{ID: 7, Bytes: 100, ReplayFrom: 4096}},
 		Extents: []Extent{{Start: 4096, End: 8192, Fuzzy: 8192, LogVersion: 1}}}); err != nil {
 		t.Fatal(err)
 	}
@@ -59,7 +59,7 @@ func TestDir_AmendKeepsTheImageOfAPinnedVersion(t *testing.T) {
 	}
 	amend := func(id uint64) {
 		t.Helper()
-		if ok, err := d.Amend(1, ImageRef{ID: id, Bytes: 100, ReplayFrom: 8192}); !ok || err != nil {
+		if ok, err := d.Amend(1, Index{Image: &ImageRef{ID: id, Bytes: 100, ReplayFrom: 8192}}); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 	}

@@ -10,8 +10,8 @@
 //	extent     a range of the log that belongs to a lineage.
 //	lineage    all the extents of a version, ascending: the log that a store at this version consists of.
 //	delta      the range of log that a version added to its parent.
-//	image      a file that spares a recovery from replaying the whole lineage (the index at some address).
-//	run        a file that spares a recovery from replaying a stretch of the lineage behind the image.
+//	share      a file that spares a recovery from replaying a stretch of the lineage, for a part of the hashes.
+//	image, run of old: files that spare a recovery from replaying the lineage up to some address, and a stretch behind it.
 //	current    the version that the directory opens at.
 //
 // # Directory
@@ -20,7 +20,7 @@
 //	STORE                  identity of the store, written once
 //	HEAD                   where a rollback went, and the floor below which ids and addresses are used up
 //	versions/%016x.manifest  one version each, by id
-//	images/%016x.img       index images and runs, by id
+//	images/%016x.img       shares, and index images and runs of old, by id
 //	log/%012x.seg          segment n holds log bytes [n*SegmentBytes, (n+1)*SegmentBytes)
 //
 // Numbers in names are lower-case hexadecimal. A file whose name is none of these is somebody else's and is never
@@ -33,16 +33,16 @@
 //
 //	offset  size  field
 //	0       8     magic: "HLSTORE\n", "HLHEAD\n\n" or "HLVERSN\n"
-//	8       4     format, 1 or 2 today (see below); a whole file with a higher one is ErrFormat and stays as it is
+//	8       4     format, 1 to 3 today (see below); a whole file with a higher one is ErrFormat and stays as it is
 //	12      4     zero
 //	16      8     length of the file, checksum included
 //	24      n     payload
 //	24+n    8     xxh3 of everything before
 //
-// # Payloads, formats 1 and 2
+// # Payloads, formats 1 to 3
 //
-// Format 2 is that of manifests with runs, and has the last two lines below; without runs a manifest has format 1, which
-// older releases read. They refuse the other with ErrFormat.
+// Format 3 is that of manifests with shares, format 2 of those with runs and none; with neither a manifest has format 1.
+// Each has the lines below up to its own. Releases that do not know a format refuse it with ErrFormat.
 //
 //	STORE                          HEAD
 //	0   16  store id               0   8  target: the version rolled back to; 0 = none
@@ -69,8 +69,12 @@
 //	         8  start   8  end   8  fuzzy   8  log version
 //	...  8  length of the cookie, followed by the cookie
 //	...  8  length of aux, followed by aux
-//	...  8  format 2: number of runs, at least 1, followed by as many of
+//	...  8  format 2: number of runs, at least 1 (format 3: 0 if there are none), followed by as many of
 //	         8  id   8  bytes   8  from   8  to
+//	...  8  format 3: replay the log from here on
+//	...  8  format 3: number of shares, at least 1, followed by as many of
+//	         8  id   8  bytes   8  first and 8  last hash, in the order of shares   8  from   8  to
+//	         8  level   8  triples   8  live bytes
 //
 // # Rollback and the current version
 //
@@ -113,8 +117,8 @@
 //	V9  Two lineages that hold the same byte of the log in the same way share everything below it: the byte was
 //	    written once, by one live store, whose lineage below it was fixed by then.
 //	V10 The runs of a version continue its image: the first begins at or below where its replay does and ends above
-//	    it, each other where the one before ends, and none ends beyond the cut. Log from the last one's end on, or from
-//	    where the replay of the image begins if there is none, is all that a recovery replays.
+//	    it, each other where the one before ends, and none ends beyond the cut. Shares stand for what is in neither
+//	    (package index, I17), and not for log beyond the cut. [Index.Replay] tells what log a recovery replays.
 //	V11 A call that changes the directory finds STORE, HEAD and the manifest of the current version as this process has
 //	    read or written them last, or changes nothing: the directory may have been emptied, or filled with other files,
 //	    by somebody who does not know that it is open.

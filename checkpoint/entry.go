@@ -65,19 +65,11 @@ func (e *entry) become(p phase) {
 // readable reports whether e is a version that may be listed, pinned and restored.
 func (e *entry) readable() bool { return e != nil && e.phase == listed }
 
-// imageIDs returns the ids of the files that m names in images/.
-func imageIDs(m *Manifest) (ids []uint64) {
-	for _, f := range m.indexFiles() {
-		ids = append(ids, f.id)
-	}
-	return ids
-}
-
 // images returns the images and runs that must stay as long as e is what it is.
 func (e *entry) images() []uint64 {
 	all := slices.Concat(e.read, e.doubt)
 	if e.m != nil {
-		all = append(all, imageIDs(e.m)...)
+		all = append(all, e.m.Index.IDs()...)
 	}
 	return all
 }

@@ -147,7 +147,7 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 	}
 	f.inUse = live.Log.Clone()
 	f.inUse.Add(live.LogFrom, NoLiveLog)
-	release := m.dir.hold(f.want, imageIDs(r.m))
+	release := m.dir.hold(f.want, r.m.IDs())
 	defer release()
 	if err := f.findLocals(ctx); err != nil {
 		return 0, err
@@ -389,7 +389,7 @@ func (d *Dir) usesOtherFile(file indexFile) bool {
 		if e.m == nil {
 			continue
 		}
-		for _, other := range e.m.indexFiles() {
+		for _, other := range e.m.Index.files() {
 			if other.id == file.id && other != file {
 				return true
 			}

@@ -16,7 +16,7 @@ func (m *machine) amend() (checkpoint.ImageRef, error) {
 	image := checkpoint.ImageRef{ID: m.d.NextImageID(m.d.MaxEnd()), Bytes: 500, ReplayFrom: cur.Cut}
 	m.writeFile(m.d.ImagePath(image.ID), m.bytes(500), 0)
 	m.ok(m.fs.SyncDir(m.d.ImagesPath()))
-	_, err := m.d.Amend(cur.Version, image)
+	_, err := m.d.Amend(cur.Version, checkpoint.Index{Image: &image})
 	return image, err
 }
 

@@ -26,20 +26,6 @@ type Extent struct {
 	LogVersion        uint64
 }
 
-// ImageRef names the index image a recovery starts from.
-type ImageRef struct {
-	ID         uint64
-	Bytes      int64  // size of the file
-	ReplayFrom uint64 // log address from which on the log must be replayed over it
-}
-
-// RunRef names a run: a file that spares a recovery from replaying a stretch of the log behind the image.
-type RunRef struct {
-	ID       uint64 // images have ids of the same kind
-	Bytes    int64  // size of the file
-	From, To uint64 // log addresses: what belongs to the lineage in [From, To)
-}
-
 // Manifest describes one version. It is immutable once it was committed: what Dir returns must not be changed.
 type Manifest struct {
 	StoreID         [16]byte
@@ -54,30 +40,8 @@ type Manifest struct {
 	DeltaBytes      int64    // bytes that this took
 	LogVersion      uint64   // the store's own version counter; versions on different branches may have the same
 	PageBytes       int
-	Image           *ImageRef // nil: the whole lineage is replayed
-	Runs            []RunRef  // what is to be replayed over the image, see V10
-	Aux             []byte    // the store's own; opaque here
-}
-
-// indexFile is a file that m names in images/. Two that are equal have the same content, if they are of one history: an
-// id alone may be used again when no version refers to it any more.
-type indexFile struct {
-	id       uint64
-	bytes    int64
-	from, to uint64
-	run      bool
-}
-
-// indexFiles returns the image and the runs of m.
-func (m *Manifest) indexFiles() []indexFile {
-	var files []indexFile
-	if i := m.Image; i != nil {
-		files = append(files, indexFile{id: i.ID, bytes: i.Bytes, from: i.ReplayFrom})
-	}
-	for _, r := range m.Runs {
-		files = append(files, indexFile{r.ID, r.Bytes, r.From, r.To, true})
-	}
-	return files
+	Index                  // what spares a recovery from replaying the lineage
+	Aux             []byte // the store's own; opaque here
 }
 
 // LogBytes returns the number of log bytes of the lineage.
@@ -104,10 +68,8 @@ func (m *Manifest) check() string {
 		return fmt.Sprintf("cookie of %d bytes, at most %d are allowed", len(m.Cookie), MaxCookie)
 	case len(m.Aux) > maxAux:
 		return fmt.Sprintf("aux of %d bytes, at most %d are allowed", len(m.Aux), maxAux)
-	case m.Image != nil && (m.Image.Bytes < 0 || m.Image.ReplayFrom > m.Cut):
-		return fmt.Sprintf("image of %d bytes, to be replayed from %d, cut %d", m.Image.Bytes, m.Image.ReplayFrom, m.Cut)
 	}
-	if bad := m.checkRuns(); bad != "" {
+	if bad := m.Index.check(m.Cut); bad != "" {
 		return bad
 	}
 	var end uint64
@@ -120,27 +82,11 @@ func (m *Manifest) check() string {
 	return ""
 }
 
-// checkRuns returns what is wrong with the runs (V10), "" when nothing is.
-func (m *Manifest) checkRuns() string {
-	if len(m.Runs) > 0 && m.Image == nil {
-		return "runs without an image"
-	}
-	for i, r := range m.Runs {
-		if r.Bytes < 0 || r.From >= r.To || r.To > m.Cut {
-			return fmt.Sprintf("run %d of %d bytes, [%d, %d), cut %d", i, r.Bytes, r.From, r.To, m.Cut)
-		}
-		if i == 0 && (r.From > m.Image.ReplayFrom || r.To <= m.Image.ReplayFrom) || i > 0 && r.From != m.Runs[i-1].To {
-			return fmt.Sprintf("run %d [%d, %d) does not continue the image or the run before", i, r.From, r.To)
-		}
-	}
-	return ""
-}
-
 const (
 	extentBytes = 32
-	runBytes    = 32
 
-	runsFormat = 2 // of manifests and remote versions that have runs
+	runsFormat   = 2 // of manifests and remote versions that have runs
+	sharesFormat = 3 // of those that have shares
 )
 
 // EncodeManifest returns the bytes of m's file, or an error that says which field of m is out of range.
@@ -165,12 +111,7 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	}
 	b = append(appendUint64s(b, uint64(len(m.Cookie))), m.Cookie...)
 	b = append(appendUint64s(b, uint64(len(m.Aux))), m.Aux...)
-	if len(m.Runs) > 0 {
-		b = appendUint64s(b, uint64(len(m.Runs)))
-		for _, r := range m.Runs {
-			b = appendUint64s(b, r.ID, uint64(r.Bytes), r.From, r.To)
-		}
-	}
+	b = m.Index.append(b)
 	if len(b)+frameBytes > maxManifest {
 		return nil, fmt.Errorf("checkpoint: manifest of version %d: %d bytes, at most %d are allowed",
 			m.Version, len(b)+frameBytes, maxManifest)
@@ -178,18 +119,10 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	return seal(magicManifest, m.format(), b), nil
 }
 
-// format returns the lowest format that can express m: a release that knows no runs reads what has none.
-func (m *Manifest) format() uint32 {
-	if len(m.Runs) > 0 {
-		return runsFormat
-	}
-	return 1
-}
-
 // DecodeManifest takes the file of a manifest apart. It is total: any bytes give a valid manifest or an error, and
 // no more memory is taken than there are bytes. file is the name used in errors.
 func DecodeManifest(file string, b []byte) (*Manifest, error) {
-	payload, format, err := unseal(file, magicManifest, runsFormat, b)
+	payload, format, err := unseal(file, magicManifest, Format, b)
 	if err != nil {
 		return nil, err
 	}
@@ -216,15 +149,7 @@ func DecodeManifest(file string, b []byte) (*Manifest, error) {
 		m.Extents[i] = Extent{Start: r.uint64(), End: r.uint64(), Fuzzy: r.uint64(), LogVersion: r.uint64()}
 	}
 	m.Cookie, m.Aux = r.blob(), r.blob()
-	if format >= runsFormat {
-		m.Runs = make([]RunRef, r.count(runBytes))
-		if len(m.Runs) == 0 {
-			r.fail("format %d without runs", format)
-		}
-	}
-	for i := range m.Runs {
-		m.Runs[i] = RunRef{ID: r.uint64(), Bytes: r.int64(), From: r.uint64(), To: r.uint64()}
-	}
+	m.Index.read(r, format)
 	if err := r.done(); err != nil {
 		return nil, err
 	}
@@ -237,7 +162,7 @@ func DecodeManifest(file string, b []byte) (*Manifest, error) {
 // Clone returns a copy that shares nothing with m.
 func (m *Manifest) Clone() *Manifest {
 	c := *m
-	c.Runs = slices.Clone(m.Runs)
+	c.Runs, c.Shares = slices.Clone(m.Runs), slices.Clone(m.Shares)
 	c.Extents, c.Cookie, c.Aux = slices.Clone(m.Extents), slices.Clone(m.Cookie), slices.Clone(m.Aux)
 	if m.Image != nil {
 		image := *m.Image

@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"encoding/binary"
 	"errors"
+	"math"
 	"reflect"
 	"strings"
 	"testing"
@@ -18,16 +19,26 @@ func testManifest() *Manifest {
 		Created: time.Date(2024, 5, 6, 7, 8, 9, 10, time.UTC), Cookie: []byte("offset 12"),
 		Extents:    []Extent{{4096, 8192, 8000, 3}, {12288, 20480, 20480, 6}},
 		DeltaStart: 16384, Cut: 20480, DeltaBytes: 4096, LogVersion: 6, PageBytes: 1 << 16,
-		Image: &ImageRef{ID: 4, Bytes: 1 << 20, ReplayFrom: 12288}, Aux: []byte{0, 1},
-		Runs: []RunRef{{ID: 5, Bytes: 700, From: 8192, To: 16384}, {ID: 9, Bytes: 900, From: 16384, To: 20472}},
+		Aux: []byte{0, 1},
+		Index: Index{
+			Image: &ImageRef{ID: 4, Bytes: 1 << 20, ReplayFrom: 12288},
+			Runs:  []RunRef{{ID: 5, Bytes: 700, From: 8192, To: 16384}, {ID: 9, Bytes: 900, From: 16384, To: 17000}},
+			Shares: []ShareRef{
+				{ID: 12, Bytes: 600, First: 0, Last: 1 << 63, From: 0, To: 17000, Level: 3, Triples: 20, Live: 640},
+				{ID: 11, Bytes: 800, First: 0, Last: math.MaxUint64, From: 17000, To: 20472, Triples: 30, Live: 960},
+			},
+			ReplayFrom: 20472,
+		},
 	}
 }
 
 func TestManifest_RoundTrip(t *testing.T) {
 	for name, m := range map[string]*Manifest{
-		"full":     testManifest(),
-		"smallest": {Version: 1},
-		"no runs":  withoutRuns(),
+		"full":      testManifest(),
+		"smallest":  {Version: 1},
+		"no runs":   withoutRuns(),
+		"no shares": withoutShares(),
+		"no image":  withoutImage(),
 	} {
 		b, err := EncodeManifest(m)
 		if err != nil {
@@ -47,14 +58,26 @@ func TestManifest_RoundTrip(t *testing.T) {
 }
 
 func withoutRuns() *Manifest {
-	m := testManifest()
+	m := withoutShares()
 	m.Runs = nil
 	return m
 }
 
-// A release that knows no runs reads what has none, and refuses the rest.
+func withoutShares() *Manifest {
+	m := testManifest()
+	m.Shares, m.ReplayFrom = nil, 0
+	return m
+}
+
+func withoutImage() *Manifest {
+	m := testManifest()
+	m.Image, m.Runs = nil, nil
+	return m
+}
+
+// A release that knows no runs, or no shares, reads what has none, and refuses the rest.
 func TestManifest_FormatIsTheLowestThatWillDo(t *testing.T) {
-	for m, want := range map[*Manifest]byte{testManifest(): 2, withoutRuns(): 1} {
+	for m, want := range map[*Manifest]byte{testManifest(): 3, withoutImage(): 3, withoutShares(): 2, withoutRuns(): 1} {
 		b, err := EncodeManifest(m)
 		if err != nil || b[magicBytes] != want {
 			t.Errorf("%d runs: format %d, %v, want %d", len(m.Runs), b[magicBytes], err, want)
@@ -86,6 +109,12 @@ func TestManifest_RefusesNonsense(t *testing.T) {
 		"runs that overlap":            func(m *Manifest) { m.Runs[1].From -= 8 },
 		"run begins behind the image":  func(m *Manifest) { m.Runs[0].From = m.Image.ReplayFrom + 8 },
 		"run ends before the image":    func(m *Manifest) { m.Runs[0].To = m.Image.ReplayFrom; m.Runs = m.Runs[:1] },
+		"negative share":               func(m *Manifest) { m.Shares[0].Bytes = -1 },
+		"share past the cut":           func(m *Manifest) { m.Shares[1].To = m.Cut + 8 },
+		"share of no log":              func(m *Manifest) { m.Shares[1].To = m.Shares[1].From },
+		"share of no hashes":           func(m *Manifest) { m.Shares[0].First = m.Shares[0].Last + 1 },
+		"shares replayed past the cut": func(m *Manifest) { m.ReplayFrom = m.Cut + 8 },
+		"replay over no shares":        func(m *Manifest) { m.Shares = nil },
 		"cookie too long":              func(m *Manifest) { m.Cookie = make([]byte, MaxCookie+1) },
 		"aux too long":                 func(m *Manifest) { m.Aux = make([]byte, maxAux+1) },
 		"empty extent":                 func(m *Manifest) { m.Extents[0].End, m.Extents[0].Fuzzy = 4096, 4096 },
@@ -93,7 +122,7 @@ func TestManifest_RefusesNonsense(t *testing.T) {
 		"extents overlap":              func(m *Manifest) { m.Extents[1].Start = 8184 },
 		"fuzzy below its extent":       func(m *Manifest) { m.Extents[1].Fuzzy = 12280 },
 		"fuzzy above its extent":       func(m *Manifest) { m.Extents[0].Fuzzy = 8200 },
-		"extent past the cut":          func(m *Manifest) { m.Cut, m.DeltaStart, m.Image, m.Runs = 16384, 16384, nil, nil },
+		"extent past the cut":          func(m *Manifest) { m.Cut, m.DeltaStart, m.Index = 16384, 16384, Index{} },
 		"more extents than there fits": func(m *Manifest) { m.Extents = manyExtents(maxManifest / extentBytes); m.Cut = maxLog },
 	} {
 		m := testManifest()

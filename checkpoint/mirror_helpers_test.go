@@ -101,6 +101,7 @@ type delta struct {
 	image int    // bytes of a new image; 0 = the parent's
 	run   int    // bytes of a new run, if there is an image that it can follow; 0 = only the parent's
 	merge int    // how many of the parent's runs the new one takes the place of, at most
+	share int    // bytes of a new share besides the parent's; 0 = only those
 	trim  uint64 // drop log below
 }
 
@@ -121,7 +122,7 @@ func (m *machine) commitImage(v checkpoint.Version, c delta, image uint64) {
 	}
 	live := parent != nil && parent.Cut == start
 	if parent != nil {
-		next.Parent, next.Image, next.Runs = parent.Version, parent.Image, parent.Runs
+		next.Parent, next.Index = parent.Version, parent.Index
 	}
 	e := checkpoint.Extent{Start: start, End: start + c.log, Fuzzy: start + c.log, LogVersion: uint64(v)}
 	next.Extents = checkpoint.Trim(checkpoint.Extend(parent, e, live), c.trim)
@@ -133,6 +134,12 @@ func (m *machine) commitImage(v checkpoint.Version, c delta, image uint64) {
 	}
 	if c.run > 0 && next.Image != nil {
 		m.addRun(next, c, image+1)
+	}
+	if c.share > 0 && next.Cut > start {
+		share := checkpoint.ShareRef{ID: image + 2, Bytes: int64(c.share), Last: 1 << 60, From: start, To: next.Cut}
+		next.Shares, next.ReplayFrom = append(slices.Clone(next.Shares), share), next.Cut
+		m.writeFile(m.d.ImagePath(share.ID), m.bytes(c.share), 0)
+		m.ok(m.fs.SyncDir(m.d.ImagesPath()))
 	}
 	m.ok(m.d.Commit(next))
 }
@@ -178,6 +185,10 @@ func (m *machine) content(v checkpoint.Version) string {
 	for _, run := range manifest.Runs {
 		fmt.Fprintf(&b, "|run %d|", run.ID)
 		b.Write(m.read(m.d.ImagePath(run.ID), 0, int(run.Bytes)))
+	}
+	for _, share := range manifest.Shares {
+		fmt.Fprintf(&b, "|share %d|", share.ID)
+		b.Write(m.read(m.d.ImagePath(share.ID), 0, int(share.Bytes)))
 	}
 	return b.String()
 }

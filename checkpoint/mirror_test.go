@@ -18,9 +18,9 @@ import (
 )
 
 // TestMirror_HundredVersions uploads a history with rollbacks, compaction, images, runs and purges. Each upload sends
-// the delta, an image or a run if there is a new one, and little else; an empty machine gets every version back.
+// the delta, an image, a run or a share if there is a new one, and little else; an empty machine gets every version back.
 func TestMirror_HundredVersions(t *testing.T) {
-	const perVersion, perPiece = 400, 24 // manifest, and what names a piece
+	const perVersion, perPiece = 500, 24 + 72 // manifest, and what names a piece, or a share
 	remote := newRemote(t)
 	m := newMachine(t, 1)
 	mirror := m.mirror(remote)
@@ -33,6 +33,9 @@ func TestMirror_HundredVersions(t *testing.T) {
 		}
 		if v%10 > 4 {
 			c.run, c.merge = 1+m.rng.IntN(3000), m.rng.IntN(4)
+		}
+		if v%3 == 0 {
+			c.share = 1 + m.rng.IntN(3000)
 		}
 		if current := m.d.Current(); v%15 == 0 {
 			first := current.Extents[0].Start
@@ -49,10 +52,10 @@ func TestMirror_HundredVersions(t *testing.T) {
 		if put := remote.PutBytes() - before; v > 1 && put != sent {
 			t.Fatalf("version %d: says %d bytes were sent, it was %d", v, sent, put)
 		}
-		logBytes += int64(c.log) + int64(c.image+c.run)
-		overhead += sent - int64(c.log) - int64(c.image+c.run)
-		if limit := int64(c.log) + int64(c.image+c.run) + perVersion + perPiece*300; sent > limit {
-			t.Fatalf("version %d: %d bytes sent for a delta of %d and images and runs of %d", v, sent, c.log, c.image+c.run)
+		logBytes += int64(c.log) + int64(c.image+c.run+c.share)
+		overhead += sent - int64(c.log) - int64(c.image+c.run+c.share)
+		if limit := int64(c.log) + int64(c.image+c.run+c.share) + perVersion + perPiece*300; sent > limit {
+			t.Fatalf("version %d: %d bytes sent for a delta of %d and index files of %d", v, sent, c.log, c.image+c.run+c.share)
 		}
 		for _, old := range m.d.Retain(8) {
 			_, err := m.d.Purge(old)

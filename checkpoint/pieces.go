@@ -28,7 +28,7 @@ import (
 //	   8 start  8 end  8 xxh3
 //	8  number of pieces of the image
 //	   8 start  8 end  8 xxh3
-//	   in format 2, the same for each run of the manifest
+//	   in formats 2 and 3, the same for each run of the manifest, and then for each share
 //
 // A version names its pieces one by one, ascending, up to maxDirect; the lowest listLength of them then become a list,
 // so that the object stays small however many checkpoints the log has grown by.
@@ -63,7 +63,7 @@ type replica struct {
 	lists    []listRef
 	log      []piece   // those not in lists
 	image    []piece   // all of the image
-	runs     [][]piece // all of each run
+	others   [][]piece // all of each other file of the index
 }
 
 // filePieces is a file in images/ and the pieces that it consists of.
@@ -72,20 +72,21 @@ type filePieces struct {
 	pieces []piece
 }
 
-// files returns the image and the runs of a version.
+// files returns the files of a version's index.
 func (v *replica) files() []filePieces {
 	var all []filePieces
-	for i, f := range v.m.indexFiles() {
+	others := v.others
+	for _, f := range v.m.Index.files() {
 		pieces := v.image
-		if i > 0 { // there is no run without an image (V10)
-			pieces = v.runs[i-1]
+		if f.kind != ofImage {
+			pieces, others = others[0], others[1:]
 		}
 		all = append(all, filePieces{f, pieces})
 	}
 	return all
 }
 
-// hasFilePiece reports whether the version names a piece of the image or run id.
+// hasFilePiece reports whether the version names a piece of the index file id.
 func (v *replica) hasFilePiece(id uint64, p piece) bool {
 	return slices.ContainsFunc(v.files(), func(f filePieces) bool { return f.id == id && contains(f.pieces, p) })
 }
@@ -172,7 +173,7 @@ func encodeReplica(v *replica) []byte {
 	}
 	b = appendPieces(b, v.log)
 	b = appendPieces(b, v.image)
-	for _, pieces := range v.runs {
+	for _, pieces := range v.others {
 		b = appendPieces(b, pieces)
 	}
 	return seal(magicRemote, v.m.format(), b)
@@ -180,7 +181,7 @@ func encodeReplica(v *replica) []byte {
 
 // decodeReplica is total, like DecodeManifest.
 func decodeReplica(name string, b []byte) (*replica, error) {
-	payload, format, err := unseal(name, magicRemote, runsFormat, b)
+	payload, format, err := unseal(name, magicRemote, Format, b)
 	if err != nil {
 		return nil, err
 	}
@@ -202,8 +203,8 @@ func decodeReplica(name string, b []byte) (*replica, error) {
 	if format != v.m.format() {
 		r.fail("format %d with a manifest of format %d", format, v.m.format())
 	}
-	for range v.m.Runs {
-		v.runs = append(v.runs, r.pieces())
+	for range len(v.m.Runs) + len(v.m.Shares) {
+		v.others = append(v.others, r.pieces())
 	}
 	if err := r.done(); err != nil {
 		return nil, err
@@ -215,7 +216,7 @@ func decodeReplica(name string, b []byte) (*replica, error) {
 	return v, nil
 }
 
-// fileGap returns what the pieces of image and runs miss, "" when they are all of each, in order.
+// fileGap returns what the pieces of the index files miss, "" when they are all of each, in order.
 func (v *replica) fileGap() string {
 	if v.m.Image == nil && len(v.image) > 0 {
 		return "pieces of an image that there is not"
@@ -229,7 +230,7 @@ func (v *replica) fileGap() string {
 			end = p.end
 		}
 		if want := uint64(f.bytes); end != want || len(f.pieces) > 0 && f.pieces[len(f.pieces)-1].end != want {
-			return fmt.Sprintf("the pieces of image or run %d end at %d, it has %d bytes", f.id, end, want)
+			return fmt.Sprintf("the pieces of index file %d end at %d, it has %d bytes", f.id, end, want)
 		}
 	}
 	return ""

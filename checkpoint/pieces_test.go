@@ -15,9 +15,9 @@ func testReplica(t testing.TB) *replica {
 	}
 	return &replica{
 		m: m, manifest: manifest, sum: sealSum(manifest), lists: []listRef{{sum: 5, start: 4096, end: 8192}},
-		log:   []piece{{4096, 8192, 1}, {12288, 20480, 2}},
-		image: []piece{{0, 1 << 19, 3}, {1 << 19, 1 << 20, 4}},
-		runs:  [][]piece{{{0, 700, 5}}, {{0, 512, 6}, {512, 900, 7}}},
+		log:    []piece{{4096, 8192, 1}, {12288, 20480, 2}},
+		image:  []piece{{0, 1 << 19, 3}, {1 << 19, 1 << 20, 4}},
+		others: [][]piece{{{0, 700, 5}}, {{0, 512, 6}, {512, 900, 7}}, {{0, 600, 8}}, {{0, 800, 9}}},
 	}
 }
 
@@ -45,9 +45,10 @@ func TestReplica_RefusesNonsense(t *testing.T) {
 		"image too long":        func(r *replica) { r.image[1].end += 8 },
 		"image with a gap":      func(r *replica) { r.image[1].start += 8 },
 		"image that overlaps":   func(r *replica) { r.image[1].start -= 8 },
-		"run is missing":        func(r *replica) { r.runs = r.runs[:1] },
-		"one run too many":      func(r *replica) { r.runs = append(r.runs, r.runs[0]) },
-		"run ends early":        func(r *replica) { r.runs[1] = r.runs[1][:1] },
+		"share is missing":      func(r *replica) { r.others = r.others[:3] },
+		"one share too many":    func(r *replica) { r.others = append(r.others, r.others[0]) },
+		"run ends early":        func(r *replica) { r.others[1] = r.others[1][:1] },
+		"share ends early":      func(r *replica) { r.others[3][0].end-- },
 		"damaged manifest":      func(r *replica) { r.manifest[40] ^= 1 },
 		"no manifest":           func(r *replica) { r.manifest = nil },
 		"image without a match": func(r *replica) { r.image = nil },

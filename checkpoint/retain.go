@@ -23,7 +23,7 @@ func (d *Dir) Versions() []Info {
 			Version: m.Version, Parent: m.Parent, Created: m.Created, Cookie: m.Cookie,
 			DeltaBytes: m.DeltaBytes, LogBytes: m.LogBytes(), ExclusiveBytes: exclusive[v], Current: v == current,
 		}
-		for _, f := range m.indexFiles() {
+		for _, f := range m.Index.files() {
 			info.ImageBytes += f.bytes
 		}
 		infos = append(infos, info)
@@ -210,7 +210,7 @@ func (d *Dir) garbage(m *Manifest) (g Garbage) {
 	}
 	g.Log = Log(m.Extents)
 	g.Log.SubtractSet(log)
-	for _, id := range imageIDs(m) {
+	for _, id := range m.IDs() {
 		if !slices.Contains(images, id) {
 			g.Images = append(g.Images, id)
 		}
@@ -236,7 +236,7 @@ func exclusiveBytes(manifests []*Manifest) map[Version]int64 {
 		for _, e := range m.Extents {
 			edges = append(edges, edge{e.Start, +1, i}, edge{e.End, -1, i})
 		}
-		for _, f := range m.indexFiles() {
+		for _, f := range m.Index.files() {
 			if images[f.id] == nil {
 				images[f.id] = new(users)
 			}

@@ -253,23 +253,23 @@ func (m *Mirror) findLoose(ctx context.Context) error {
 	return nil
 }
 
-// putFiles gives r the pieces of its image and its runs.
+// putFiles gives r the pieces of the files of its index.
 func (m *Mirror) putFiles(ctx context.Context, r *replica) error {
-	for i, f := range r.m.indexFiles() {
+	for _, f := range r.m.Index.files() {
 		pieces, err := m.putFile(ctx, r, f)
 		if err != nil {
 			return err
 		}
-		if i == 0 {
+		if f.kind == ofImage {
 			r.image = pieces
 		} else {
-			r.runs = append(r.runs, pieces)
+			r.others = append(r.others, pieces)
 		}
 	}
 	return nil
 }
 
-// putFile returns the pieces of an image or a run: those of a version with the same one, or new ones. (The id alone
+// putFile returns the pieces of a file of the index: those of a version with the same one, or new ones. (The id alone
 // would not do: a file that no version refers to is replaced by the next of its id. The log that it stands for tells
 // them apart.)
 func (m *Mirror) putFile(ctx context.Context, r *replica, file indexFile) ([]piece, error) {

@@ -73,7 +73,7 @@ func (l *Ledger) Amend() error {
 	if !due {
 		return nil
 	}
-	_, err := l.dir.Amend(v, *x.Image, x.Runs...)
+	_, err := l.dir.Amend(v, checkpoint.Index{Image: x.Image, Runs: x.Runs})
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.naming = nil

@@ -239,7 +239,7 @@ func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int) *checkpoint.Man
 		Version: p.Version, Created: p.Began.UTC(), Cookie: p.Cookie,
 		Extents:    checkpoint.Trim(checkpoint.Extend(c.Parent, delta, c.Live), p.Emptied),
 		DeltaStart: c.Start, Cut: p.Cut, DeltaBytes: max(int64(p.Cut-c.Start)-(p.moved-c.Moved), 0), LogVersion: p.LogVersion,
-		PageBytes: pageBytes, Image: x.Image, Runs: x.Runs, Aux: aux,
+		PageBytes: pageBytes, Index: checkpoint.Index{Image: x.Image, Runs: x.Runs}, Aux: aux,
 	}
 	if c.Parent != nil {
 		m.Parent = c.Parent.Version
