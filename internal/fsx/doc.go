@@ -20,6 +20,8 @@
 //	    later Sync that returns nil does not change that: the kernel has dropped the dirty pages. The bytes must be
 //	    written again.
 //
+// Files of [OS] share the descriptors that the process may have: see F8 and F9 at descriptors.
+//
 // [Queue] has many reads, writes and syncs under way at a time; F6 and F7, about what is in use meanwhile, stand there.
 //
 // # Names

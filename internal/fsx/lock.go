@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 	"slices"
 	"sync"
 )
@@ -62,7 +61,7 @@ func lockDir(p place, shared bool) (_ *dirLock, err error) {
 	if shared {
 		mode = os.O_RDONLY
 	}
-	f, err := place{p.dir, filepath.Join(p.base, LockName), filepath.Join(p.name, LockName)}.open(mode)
+	f, err := p.in(LockName).open(mode, forDirectory)
 	switch {
 	case err == nil:
 		l.files = append(l.files, f)

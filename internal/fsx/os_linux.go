@@ -22,10 +22,7 @@ func openDirect(open opener, mode int, want bool) (f *os.File, direct bool, err 
 	if err != nil {
 		return nil, false, err
 	}
-	o := &osFile{f: f}
-	if o.raw, err = f.SyscallConn(); err != nil {
-		return nil, false, join(err, f.Close())
-	}
+	o := &osFile{f: f, fd: f.Fd()}
 	direct = o.blocksFit() || !o.setBuffered()
 	return f, direct, nil
 }
@@ -97,23 +94,16 @@ func inSteps(off, n int64, reserve func(off, n int64) error) error {
 	return nil
 }
 
-// control runs a system call on the descriptor, which stays open meanwhile. Interrupted calls are retried, but for
-// fallocate, which has its own way.
+// control runs a system call on the descriptor, for who has a use. Interrupted calls are retried, but for fallocate, which
+// has its own way.
 func (o *osFile) control(op string, call func(fd int) error) error {
-	var errno error
-	err := o.raw.Control(func(fd uintptr) {
-		for {
-			errno = call(int(fd))
-			if errno != unix.EINTR || op == "fallocate" {
-				return
-			}
+	for {
+		switch errno := call(int(o.fd)); {
+		case errno == unix.EINTR && op != "fallocate":
+		case errno != nil:
+			return o.fail(op, errno)
+		default:
+			return nil
 		}
-	})
-	if err != nil {
-		return o.fail(op, os.ErrClosed) // the only reason for which Control does not run
 	}
-	if errno != nil {
-		return o.fail(op, errno)
-	}
-	return nil
 }

@@ -19,22 +19,23 @@ type fileID struct{}
 
 func idOf(fs.FileInfo) fileID { return fileID{} }
 
-func (p place) check() error {
-	if p.dir != nil && p.base == "" {
-		return ErrOutside
-	}
-	return nil
-}
+// givesBack tells that every file keeps its descriptor until it is closed.
+const givesBack = false
 
-func (p place) open(mode int) (*os.File, error) {
-	if err := p.check(); err != nil {
-		return nil, p.error("open", err)
+func descriptorLimit() int { return maxDescriptors * limitShare }
+
+// lookup would return what has the name.
+func (p place) lookup() (fileID, bool) { return fileID{}, false }
+
+func (p place) open(mode int, _ opening) (*os.File, error) {
+	if p.bad != nil {
+		return nil, p.error("open", p.bad)
 	}
 	return os.OpenFile(p.name, mode, filePerm)
 }
 
 func (p place) openDir() (*os.File, error) {
-	f, err := p.open(os.O_RDONLY)
+	f, err := p.open(os.O_RDONLY, forDirectory)
 	if err != nil {
 		return nil, err
 	}
@@ -45,21 +46,21 @@ func (p place) openDir() (*os.File, error) {
 }
 
 func (p place) mkdirAll() error {
-	if err := p.check(); err != nil {
+	if err := p.bad; err != nil {
 		return p.error("mkdir", err)
 	}
 	return os.MkdirAll(p.name, dirPerm)
 }
 
 func (p place) remove() error {
-	if err := p.check(); err != nil {
+	if err := p.bad; err != nil {
 		return p.error("remove", err)
 	}
 	return os.Remove(p.name)
 }
 
 func (p place) rename(to place) error {
-	if err := join(p.check(), to.check()); err != nil {
+	if err := join(p.bad, to.bad); err != nil {
 		return linkError(p.name, to.name, err)
 	}
 	return os.Rename(p.name, to.name)
@@ -67,7 +68,7 @@ func (p place) rename(to place) error {
 
 // list follows links, as open does.
 func (p place) list() ([]Entry, error) {
-	if err := p.check(); err != nil {
+	if err := p.bad; err != nil {
 		return nil, p.error("list", err)
 	}
 	names, err := os.ReadDir(p.name) // sorted

@@ -26,9 +26,24 @@ func idOf(info fs.FileInfo) fileID {
 
 func idOfStat(st *unix.Stat_t) fileID { return fileID{uint64(st.Dev), uint64(st.Ino)} }
 
+// givesBack tells that descriptors are given back: a file can be told from another one of its name.
+const givesBack = true
+
+// descriptorLimit returns how many descriptors the process may have.
+func descriptorLimit() int {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &limit) != nil {
+		return 256
+	}
+	return int(min(uint64(limit.Cur), 1<<30))
+}
+
 // at has call make a system call with the descriptor of p's directory, which stays open meanwhile. Interrupted calls are
 // retried.
 func (p place) at(call func(dir int) error) error {
+	if p.bad != nil {
+		return p.bad
+	}
 	again := func(dir int) (err error) {
 		for {
 			if err = call(dir); err != unix.EINTR {
@@ -36,11 +51,8 @@ func (p place) at(call func(dir int) error) error {
 			}
 		}
 	}
-	switch {
-	case p.dir == nil:
+	if p.dir == nil {
 		return again(unix.AT_FDCWD)
-	case p.base == "":
-		return ErrOutside
 	}
 	var err error
 	if p.dir.raw.Control(func(fd uintptr) { err = again(int(fd)) }) != nil {
@@ -50,29 +62,40 @@ func (p place) at(call func(dir int) error) error {
 }
 
 // descriptor opens a file, or a directory for reading. No other program inherits it.
-func (p place) descriptor(mode int) (fd int, err error) {
-	err = p.at(func(dir int) (err error) {
-		fd, err = unix.Openat(dir, p.base, mode|unix.O_CLOEXEC, filePerm)
-		return err
+func (p place) descriptor(mode int, who opening) (fd int, err error) {
+	err = shared().whenFull(who, func() error {
+		return p.at(func(dir int) (err error) {
+			fd, err = unix.Openat(dir, p.base, mode|unix.O_CLOEXEC, filePerm)
+			return err
+		})
 	})
 	return fd, err
 }
 
-func (p place) open(mode int) (*os.File, error) {
-	fd, err := p.descriptor(mode)
+func (p place) open(mode int, who opening) (*os.File, error) {
+	fd, err := p.descriptor(mode, who)
 	if err != nil {
 		return nil, p.error("open", err)
 	}
 	return os.NewFile(uintptr(fd), p.name), nil
 }
 
-func (p place) openDir() (*os.File, error) { return p.open(unix.O_RDONLY | unix.O_DIRECTORY) }
+func (p place) openDir() (*os.File, error) {
+	return p.open(unix.O_RDONLY|unix.O_DIRECTORY, forDirectory)
+}
+
+// lookup returns what has the name, which may be a link, if there is something.
+func (p place) lookup() (id fileID, ok bool) {
+	var st unix.Stat_t
+	err := p.statTo(&st, unix.AT_SYMLINK_NOFOLLOW)
+	return idOfStat(&st), err == nil
+}
 
 func (p place) mkdirAll() error {
 	if p.dir == nil {
 		return os.MkdirAll(p.name, dirPerm)
 	}
-	made := place{p.dir, "", p.name}
+	made := place{p.dir, "", p.name, p.bad}
 	for elem := range strings.SplitSeq(p.base, string(filepath.Separator)) {
 		made.base = filepath.Join(made.base, elem)
 		err := made.at(func(dir int) error { return unix.Mkdirat(dir, made.base, dirPerm) })

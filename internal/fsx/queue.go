@@ -1,6 +1,9 @@
 package fsx
 
-import "sync"
+import (
+	"errors"
+	"sync"
+)
 
 // Request is one read, write or sync of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer
 // belong to the queue.
@@ -18,7 +21,8 @@ type Request struct {
 	N   int
 	Err error
 
-	os *osFile // File, while its descriptor is in use
+	os      *osFile // File, while its descriptor is in use
+	changes uint64  // of a sync: what it makes durable
 }
 
 // Queue has many reads and writes of files under way at a time, and syncs, without a goroutine or a thread for each.
@@ -95,12 +99,29 @@ func (r *Request) directly() {
 func (r *Request) plainly() {
 	switch {
 	case r.Sync:
-		r.N, r.Err = 0, r.os.sync()
+		r.N, r.Err = 0, r.os.syncHeld()
 	case r.Write:
 		r.N, r.Err = r.os.writeAt(r.P, r.Off)
 	default:
 		r.N, r.Err = r.os.readAt(r.P, r.Off)
 	}
+}
+
+// held is plainly for a request that may have no use yet, for which it waits, and which was not checked then.
+func (r *Request) held() {
+	if r.os == nil {
+		o := r.File.(*osFile)
+		if r.N, r.Err = 0, o.hold(r.op(), true); r.Err != nil {
+			return
+		}
+		r.os = o
+		if !r.Sync {
+			if r.Err = o.check(r.op(), r.P, r.Off); r.Err != nil || len(r.P) == 0 {
+				return
+			}
+		}
+	}
+	r.plainly()
 }
 
 // Submit begins reads, writes and syncs.
@@ -116,18 +137,24 @@ func (q *Queue) Submit(requests []*Request) {
 			q.finish(r)
 			continue
 		}
-		if !r.Sync {
-			if r.Err = o.check(r.op(), r.P, r.Off); r.Err != nil || len(r.P) == 0 {
-				q.finish(r)
-				continue
-			}
-		}
-		if !o.use() {
-			r.Err = o.errClosed(r.op())
+		switch r.Err = o.hold(r.op(), false); {
+		case errors.Is(r.Err, errBusy):
+			q.pool(r) // nobody waits in here for those that are under way
+			continue
+		case r.Err != nil:
 			q.finish(r)
 			continue
 		}
 		r.os = o
+		if r.Sync {
+			r.changes, r.Err = o.changes.Load(), o.takeLost()
+		} else {
+			r.Err = o.check(r.op(), r.P, r.Off)
+		}
+		if r.Err != nil || !r.Sync && len(r.P) == 0 {
+			q.finish(r)
+			continue
+		}
 		if (r.Sync || o.direct.Load()) && q.haveKernel() {
 			batch = append(batch, r)
 			continue
@@ -233,7 +260,7 @@ func (q *Queue) work() {
 		r := q.pending[0]
 		q.pending = dropFront(q.pending, 1)
 		q.mu.Unlock()
-		r.plainly()
+		r.held()
 		q.letGo(r)
 		q.mu.Lock()
 		q.pooled--

@@ -203,12 +203,18 @@ func (k *kernelQueue) event(i int) *Request {
 // I/O. A sync that the kernel has begun is not: a second one would not say what the first has found (F5).
 func (r *Request) settle() {
 	errno := syscall.Errno(-r.N)
+	if r.Write {
+		r.os.changed()
+	}
 	switch {
 	case r.N == len(r.P):
+		if r.Sync {
+			r.os.syncedUpTo(r.changes)
+		}
 	case r.Sync && (errno == unix.EINVAL || errno == unix.EOPNOTSUPP), !r.Sync && (r.N >= 0 || again(errno)):
 		r.plainly()
 	default:
-		r.N, r.Err = 0, &fs.PathError{Op: r.op(), Path: r.os.f.Name(), Err: errno}
+		r.N, r.Err = 0, &fs.PathError{Op: r.op(), Path: r.os.at.name, Err: errno}
 	}
 }
 

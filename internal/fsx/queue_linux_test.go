@@ -83,7 +83,7 @@ func TestQueue_KernelRefusesReads(t *testing.T) {
 		batch = append(batch, request(f, i, 1, i))
 	}
 	// A descriptor that is none, in the middle: the call ends before it, the next one refuses it.
-	bad := &osFile{f: f.f, raw: f.raw, io: f.io, fd: 1 << 20}
+	bad := &osFile{at: f.at, f: f.f, io: f.io, fd: 1 << 20}
 	bad.direct.Store(true)
 	batch[5].File, batch[11].File = bad, bad
 	q.Submit(batch)

@@ -15,7 +15,7 @@ const largeFile = 1 << 20
 // reference to the file goes, within unlink or close, and would keep the caller's processor from others, for milliseconds
 // of waiting: see leaving.
 func (p place) remove() error {
-	fd, err := p.descriptor(unix.O_RDONLY | unix.O_DIRECT | unix.O_NOFOLLOW | unix.O_NONBLOCK)
+	fd, err := p.descriptor(unix.O_RDONLY|unix.O_DIRECT|unix.O_NOFOLLOW|unix.O_NONBLOCK, forDirectory)
 	if err != nil {
 		return p.unlink()
 	}
