@@ -2,9 +2,12 @@ package hlog
 
 import (
 	"context"
+	"io"
 	"strings"
+	"sync/atomic"
 	"testing"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -55,6 +58,53 @@ func TestBeginCheckpoint_DoesNotWaitForAManifest(t *testing.T) {
 	close(resume)
 	_, err = second.Wait(ctx)
 	must(t, err)
+	must(t, <-restored)
+	if _, err := s.Get(nil, key8(2)); err != ErrNotFound {
+		t.Errorf("after the restore: %v", err)
+	}
+}
+
+// slowRemote holds up who gets an object, once resume is set.
+type slowRemote struct {
+	checkpoint.Remote
+	resume atomic.Pointer[chan struct{}]
+}
+
+func (r *slowRemote) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if c := r.resume.Load(); c != nil {
+		<-*c
+	}
+	return r.Remote.Get(ctx, name, off, n)
+}
+
+// While a restore fetches a version that only the remote still has, checkpoints begin.
+func TestBeginCheckpoint_DoesNotWaitForAFetch(t *testing.T) {
+	dir, err := checkpoint.NewDirRemote(t.TempDir())
+	must(t, err)
+	remote := &slowRemote{Remote: dir}
+	o := tiny()
+	o.Remote = remote
+	s := mustOpen(t, "/store", o)
+	ctx := context.Background()
+	must(t, s.Set(key8(1), key8(1)))
+	first := commit(t, s)
+	must(t, s.Set(key8(2), key8(2)))
+	commit(t, s)
+	must(t, s.Purge(ctx, first))
+	resume := make(chan struct{})
+	remote.resume.Store(&resume)
+	restored := make(chan error, 1)
+	go func() {
+		_, err := s.Restore(ctx, first)
+		restored <- err
+	}()
+	eventually(t, "the fetch", func() bool { return testkit.Stands(").Get(", ").Restore(") })
+	within(t, "the beginning of a checkpoint", func() {
+		if _, err := s.BeginCheckpoint(); err != nil {
+			t.Error(err)
+		}
+	})
+	close(resume)
 	must(t, <-restored)
 	if _, err := s.Get(nil, key8(2)); err != ErrNotFound {
 		t.Errorf("after the restore: %v", err)

@@ -31,6 +31,15 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	if err := ctx.Err(); err != nil {
 		return checkpoint.Info{}, err
 	}
+	// Fetched here, so that nobody waits for the remote. A version with a higher id than any here becomes current as soon as
+	// it has been fetched, and therefore has to wait for the commits.
+	if v != 0 && v <= s.ledger.MaxID() {
+		m, err := s.restoreTarget(ctx, v)
+		if err != nil {
+			return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)
+		}
+		defer s.ledger.Unpin(m.Version)
+	}
 	s.compacting.Lock() // a compaction would move records of a log that is no longer current
 	defer s.compacting.Unlock()
 	s.drainCommits() // most of them here, where BeginCheckpoint does not wait for the disk
