@@ -70,9 +70,10 @@ type File interface {
 	// Sync makes everything written, and the size, durable (F1, F2). After an error, see F5.
 	Sync() error
 	// Allocate reserves the bytes [off, off+n), n > 0, and grows the file to off+n when it is shorter. Bytes that
-	// were there stay, new ones read as zero. Running out of space shows here, as ENOSPC, and not in a later write
-	// of the range, except on a file system that cannot reserve: there only the size grows. After an error the size
-	// may have grown in part.
+	// were there stay, new ones read as zero. Running out of space shows here, as ENOSPC, on most file systems; on one
+	// that cannot reserve only the size grows, and one that copies on write may refuse a write of the range later. After
+	// an error the file has the size that it had, and nothing behind it is kept. Nobody may write behind the size
+	// meanwhile.
 	Allocate(off, n int64) error
 	// Truncate sets the size to n: bytes past it are gone, bytes up to it that were not there read as zero.
 	Truncate(n int64) error

@@ -66,13 +66,32 @@ func (o *osFile) allocate(off, n int64) error {
 	})
 }
 
-// allocateBy is allocate by a given call; where the file system has none, the file only grows.
+// unsupported are what fallocate says where it is not to be had: on a file system without it, or because somebody forbids
+// the call.
+var unsupported = [...]error{unix.EOPNOTSUPP, unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.ENODEV}
+
+// allocateBy is allocate by a given call; where that is not to be had, the file only grows.
+//
+// A call that fails for lack of space keeps what it got: ext4 takes every free block, and the file grows; xfs can keep
+// gigabytes behind a size that stays the same. Both give back what lies behind the size when it is set, also to what it
+// is.
 func (o *osFile) allocateBy(off, n int64, reserve func(off, n int64) error) error {
-	err := inSteps(off, n, reserve)
-	if errors.Is(err, unix.EOPNOTSUPP) || errors.Is(err, unix.ENOSYS) {
-		return o.grow(off + n)
+	before, err := o.size()
+	if err != nil {
+		return err
 	}
-	return err
+	if err = inSteps(off, n, reserve); err == nil {
+		return nil
+	}
+	for _, e := range unsupported {
+		if errors.Is(err, e) {
+			return o.grow(off + n)
+		}
+	}
+	if errors.Is(err, unix.EBADF) { // open for reading only
+		return err
+	}
+	return join(err, o.f.Truncate(before))
 }
 
 // inSteps calls reserve for [off, off+n), all at once if nothing interrupts it. A file system may undo a whole call

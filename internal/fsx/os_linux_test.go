@@ -179,7 +179,7 @@ func TestAllocate_NotSupported(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer file.Close()
-	for _, errno := range []error{unix.EOPNOTSUPP, unix.ENOSYS} {
+	for _, errno := range []error{unix.EOPNOTSUPP, unix.ENOSYS, unix.EPERM, unix.EINVAL, unix.ENODEV} {
 		for _, c := range []struct{ off, n, size int64 }{{0, 5000, 5000}, {100, 10, 5000}, {4000, 2000, 6000}} {
 			if err := file.Truncate(min(c.size, 5000)); err != nil {
 				t.Fatal(err)
@@ -188,6 +188,41 @@ func TestAllocate_NotSupported(t *testing.T) {
 			if size, serr := file.Size(); err != nil || serr != nil || size != c.size {
 				t.Fatalf("%v: size %d, want %d: %v, %v", errno, size, c.size, err, serr)
 			}
+		}
+	}
+}
+
+// A reservation that fails keeps nothing of what it got, whether the file grew by it or not.
+func TestAllocate_FailedGivesBack(t *testing.T) {
+	for _, mode := range []uint32{0, unix.FALLOC_FL_KEEP_SIZE} {
+		file, err := OS().Open(filepath.Join(t.TempDir(), "f"), Write|Create)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer file.Close()
+		if _, err := file.WriteAt(make([]byte, 10_000), 0); err != nil {
+			t.Fatal(err)
+		}
+		if err := file.Sync(); err != nil {
+			t.Fatal(err)
+		}
+		o := file.(*osFile)
+		blocks := func() int64 {
+			var st unix.Stat_t
+			if err := unix.Fstat(int(o.fd), &st); err != nil {
+				t.Fatal(err)
+			}
+			return st.Blocks
+		}
+		before := blocks()
+		err = o.allocateBy(10_000, 64<<20, func(off, n int64) error {
+			if err := unix.Fallocate(int(o.fd), mode, off, n/8); err != nil {
+				t.Skip(err)
+			}
+			return unix.ENOSPC
+		})
+		if size, _ := file.Size(); !errors.Is(err, unix.ENOSPC) || size != 10_000 || blocks() > before+2*BlockSize/512 {
+			t.Errorf("mode %d: %d bytes in %d blocks, %d before: %v", mode, size, blocks(), before, err)
 		}
 	}
 }

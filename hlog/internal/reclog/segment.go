@@ -13,8 +13,8 @@ import (
 	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
-// A segment file is allocated ahead of the written end, so that a full disk shows in Allocate and not in the middle of a
-// write: by a quarter of what the log has come to, within these bounds, so that a small store takes little disk.
+// A segment file is allocated ahead of the written end, so that a full disk mostly shows in Allocate and not in the middle
+// of a write (a file system that copies on write may refuse that all the same, which is an error like any other): by a quarter of what the log has come to, within these bounds, so that a small store takes little disk.
 const (
 	minAllocate = 16 << 10
 	maxAllocate = 4 << 20
