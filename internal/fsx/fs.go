@@ -99,10 +99,10 @@ type Entry struct {
 // FS is a file system. Methods may be called from any goroutine. Errors wrap [fs.ErrNotExist], [fs.ErrExist],
 // [fs.ErrPermission] and the errno values of package syscall, in an *[fs.PathError] or, from Rename, an *[os.LinkError].
 type FS interface {
-	// Open opens a file; a directory is EISDIR. A new file has permissions 0644 before umask; its name is durable
+	// Open opens a file; a directory is EISDIR. A new file has permissions 0600 before umask; its name is durable
 	// after SyncDir (F3). Flags that do not go together are EINVAL.
 	Open(name string, f Flag) (File, error)
-	// MkdirAll makes a directory and its missing parents, 0755 before umask; present ones are no error. Each name is
+	// MkdirAll makes a directory and its missing parents, 0700 before umask; present ones are no error. Each name is
 	// durable after SyncDir of its parent.
 	MkdirAll(dir string) error
 	// Remove removes a file or an empty directory. Open files go on working.

@@ -9,8 +9,8 @@ import (
 )
 
 const (
-	filePerm = 0o644
-	dirPerm  = 0o755
+	filePerm = 0o600
+	dirPerm  = 0o700
 )
 
 // OS returns the file system of the operating system. All values it returns are the same one.

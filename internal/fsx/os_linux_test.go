@@ -335,3 +335,29 @@ func TestChildFileLimit(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// What a store makes is for its owner alone, whatever the umask.
+func TestOS_ModesAreTheOwnersAlone(t *testing.T) {
+	was := unix.Umask(0)
+	defer unix.Umask(was)
+	dir := t.TempDir()
+	root, err := OS().OpenRoot(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer root.Close()
+	for i, fsys := range []FS{OS(), root} {
+		sub := filepath.Join(dir, fmt.Sprint(i), "sub")
+		if err := fsys.MkdirAll(sub); err != nil {
+			t.Fatal(err)
+		}
+		if err := WriteFileAtomic(fsys, filepath.Join(sub, "f"), nil); err != nil {
+			t.Fatal(err)
+		}
+		for name, want := range map[string]fs.FileMode{filepath.Dir(sub): 0o700, sub: 0o700, filepath.Join(sub, "f"): 0o600} {
+			if info, err := os.Stat(name); err != nil || info.Mode().Perm() != want {
+				t.Errorf("%s: %v, %v; want %v", name, info.Mode(), err, want)
+			}
+		}
+	}
+}
