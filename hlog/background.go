@@ -58,6 +58,9 @@ func (b *background) init(s *Store, work *step.Work) {
 	s.copies.init(b.copy)
 }
 
+// work is what the jobs are done in step by step, nil but in tests that must replay.
+func (b *background) work() *step.Work { return b.jobs.Work() }
+
 // startJobs sets the background going.
 func (s *Store) startJobs() {
 	b := &s.background

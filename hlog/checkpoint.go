@@ -45,7 +45,7 @@ func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version.Vers
 // with its Info; and when ctx ends first, its error is returned and the checkpoint goes on.
 func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
 	answering := p.version.Answering()
-	p.store.steps.Until(closed(answering))
+	p.store.background.work().Until(closed(answering))
 	select {
 	case <-answering:
 		return p.version.Answer()
@@ -130,7 +130,7 @@ func (s *Store) settleCut() {
 }
 
 func (s *Store) waitCut(p *ledger.Pending) {
-	s.steps.Until(closed(p.Cutting()), step.Cut)
+	s.background.work().Until(closed(p.Cutting()), step.Cut)
 	<-p.Cutting()
 }
 
@@ -148,7 +148,7 @@ func closed(c <-chan struct{}) func() bool {
 
 // drainCommits waits for the commits of all checkpoints that have begun.
 func (s *Store) drainCommits() {
-	s.steps.Until(s.ledger.Idle, step.Cut, step.Commit, step.Pager)
+	s.background.work().Until(s.ledger.Idle, step.Cut, step.Commit, step.Pager)
 	s.ledger.Drain()
 }
 

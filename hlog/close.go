@@ -35,7 +35,7 @@ func (s *Store) Close() error {
 	s.background.jobs.End()
 	s.epochs.Close()
 	s.cache.Resize(0)
-	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.patient.queue.Close))
+	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.images.patient.queue.Close))
 	err = errors.Join(err, s.log.Free(), s.segments.Close(), s.unlock())
 	s.memory.leave()
 	s.background.events.Finish()

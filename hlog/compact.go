@@ -24,12 +24,14 @@ import (
 
 // compactState is what compaction hands to the next version.
 type compactState struct {
+	running lock.Mutex[lock.Compacting] // one compaction, restore or clearing of entries at a time
+
 	live atomic.Int64 // estimate of the log's live bytes, from what the last compaction found
 
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
 
-	reads *reclog.ReadAhead // of Store.compacting, as fetch is: made when they are first needed
+	reads *reclog.ReadAhead // of running, as fetch is: made when they are first needed
 	fetch *reclog.Fetcher
 
 	mu      lock.Mutex[lock.Leaf]
@@ -96,8 +98,8 @@ func (c *compactState) take(begin uint64) (hashes []uint64) {
 // the log begin where it does: every version from here on is opened without them, and none can bring such an entry,
 // which may stand for more hashes than new ones would, back among new ones (R1).
 func (s *Store) clearEntries() {
-	s.compacting.Lock() // no restore moves the beginning back meanwhile
-	defer s.compacting.Unlock()
+	s.compactor.running.Lock() // no restore moves the beginning back meanwhile
+	defer s.compactor.running.Unlock()
 	begin := s.log.Begin()
 	hashes := s.compactor.take(begin)
 	if len(hashes) == 0 {
@@ -191,8 +193,8 @@ func (s *Store) liveEstimate(x index.Stats, logBytes int64) int64 {
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
 // record that an earlier opening with larger pages has written and that no page of this one could take.
 func (s *Store) compactTo(ctx context.Context, target uint64) error {
-	s.compacting.Lock()
-	defer s.compacting.Unlock()
+	s.compactor.running.Lock()
+	defer s.compactor.running.Unlock()
 	if err := s.check(); err != nil {
 		return err
 	}
@@ -208,7 +210,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	if s.compactor.reads == nil {
 		s.compactor.reads, s.compactor.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
 	}
-	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: &s.counters.coldReads}
+	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: s.counters.coldReads}
 	defer c.x.Close()
 	defer s.compactor.fetch.Rest()
 	defer s.compactor.reads.Stop()
@@ -257,8 +259,8 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 
 // closeCompactor waits for a compaction that is under way, which finds the store closed, and gives back what it reads with.
 func (s *Store) closeCompactor() error {
-	s.compacting.Lock()
-	defer s.compacting.Unlock()
+	s.compactor.running.Lock()
+	defer s.compactor.running.Unlock()
 	if s.compactor.reads == nil {
 		return nil
 	}

@@ -125,7 +125,7 @@ func TestCompact_NewerRecordBeforeTheMove(t *testing.T) {
 		evict(t, s)
 
 		c := &compaction{s: s, x: s.NewSession()}
-		c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: &s.counters.coldReads}
+		c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: s.counters.coldReads}
 		seen, err := c.leaves(key, 0)
 		must(t, err)
 		rec, sh, err := s.log.NewReader().Read(seen)

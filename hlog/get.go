@@ -164,7 +164,7 @@ func (s *Session) readCold(a word.Address) (record.Bytes, record.Shape, error) {
 		return rec, sh, nil
 	}
 	rec, sh, err := s.cold.Read(a)
-	st.counters.coldReads.Add(1)
+	st.counters.coldReads.Inc()
 	if err == nil {
 		st.cache.Put(a, rec)
 	}

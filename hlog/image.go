@@ -29,6 +29,8 @@ const (
 
 // imageWriter sets the pace of images and runs.
 type imageWriter struct {
+	patient patientSync
+
 	minLog atomic.Uint64                // least log that is worth an image or a run
 	of     atomic.Pointer[ledger.Index] // see source
 }

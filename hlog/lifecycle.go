@@ -10,7 +10,7 @@ func (s *Store) moveTo(p life.Phase) bool {
 		return false
 	}
 	if p.Ends() {
-		s.gate(closedBit, 0)
+		s.setControl(closedBit, 0)
 		if s.log != nil {
 			s.log.Interrupt() // who waits for a page, too
 		}
@@ -42,9 +42,9 @@ func (s *Store) waitOpen() error {
 	}
 }
 
-// gate sets and clears bits of the control word and wakes those who wait for it. Closed is for moveTo, paused for a restore,
+// setControl sets and clears bits of the control word and wakes those who wait for it. Closed is for moveTo, paused for a restore,
 // which keeps operations outside meanwhile.
-func (s *Store) gate(set, clear control) {
+func (s *Store) setControl(set, clear control) {
 	s.gateMu.Lock()
 	for {
 		c := s.control.Load()

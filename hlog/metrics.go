@@ -88,7 +88,7 @@ func (s *Store) Metrics() Metrics {
 		MemoryBytes: s.opts.MemoryBytes, PageBytes: s.opts.PageBytes,
 		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(),
 		AppendedBytes: l.Tail(), FlushedBytes: l.Durability().Written(),
-		ColdReadCount: n.coldReads.Load(), CacheHitCount: s.cache.Hits(),
+		ColdReadCount: uint64(n.coldReads.Value()), CacheHitCount: s.cache.Hits(),
 		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
 		CheckpointTime:    time.Duration(n.checkpointNanos.all.Load()),
 		LastCheckpoint:    time.Duration(n.checkpointNanos.last.Load()),

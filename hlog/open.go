@@ -12,6 +12,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/puzpuzpuz/xsync/v3"
+
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
@@ -66,20 +68,23 @@ func open(path string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	unlock := func() error { return errors.Join(release(), root.Close()) }
-	s := &Store{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock, life: life.New()}
+	s := &Store{settings: settings{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock}}
+	s.life = life.New()
+	s.counters.coldReads = xsync.NewCounter()
+	s.views = xsync.NewMapOf[*View, struct{}]()
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.patient.queue = fsx.NewQueue(1)
+	s.images.patient.queue = fsx.NewQueue(1)
 	s.events.Events = o.Events
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()
-	s.steps = step.Of(o.FS)
-	s.background.init(s, s.steps)
-	if s.steps == nil {
+	work := step.Of(o.FS)
+	s.background.init(s, work)
+	if work == nil {
 		s.epochs = epoch.New()
 	} else {
-		s.epochs = epoch.NewOn(func(f func()) { s.steps.Go(step.Drain, f) })
+		s.epochs = epoch.NewOn(func(f func()) { work.Go(step.Drain, f) })
 	}
 	s.memory = newBudget(o)
 	if err := s.recover(); err != nil {

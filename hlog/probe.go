@@ -2,7 +2,8 @@ package hlog
 
 import (
 	"context"
-	"sync/atomic"
+
+	"github.com/puzpuzpuz/xsync/v3"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
@@ -37,7 +38,7 @@ type prober struct {
 	probes []probe
 	arena  []byte
 	fetch  *reclog.Fetcher
-	reads  *atomic.Uint64
+	reads  *xsync.Counter
 }
 
 // add holds a record back; full reports that it is time to answer.

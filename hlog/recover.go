@@ -38,7 +38,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	s.log, err = reclog.New(reclog.Config{
 		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
-		Begin: begin, Tail: tail, Segments: s.segments, Epochs: s.epochs, Pager: s.background.pager, Steps: s.steps,
+		Begin: begin, Tail: tail, Segments: s.segments, Epochs: s.epochs, Pager: s.background.pager, Steps: s.background.work(),
 		Hooks: reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.sizeCache, Stalled: s.events.stalled, Grown: s.kickRuns},
 	})
 	if err != nil {
@@ -201,7 +201,7 @@ const warmAfter = 50 * time.Millisecond
 // warm loads the rest of the index and fills free frames with the newest log, newest first, until the store is as it was
 // before it closed.
 func (s *Store) warm() {
-	if s.steps == nil {
+	if s.background.work() == nil {
 		select {
 		case <-s.life.Context().Done():
 			return

@@ -40,8 +40,8 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 		}
 		defer s.ledger.Unpin(m.Version)
 	}
-	s.compacting.Lock() // a compaction would move records of a log that is no longer current
-	defer s.compacting.Unlock()
+	s.compactor.running.Lock() // a compaction would move records of a log that is no longer current
+	defer s.compactor.running.Unlock()
 	s.drainCommits() // most of them here, where BeginCheckpoint does not wait for the disk
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
@@ -69,8 +69,8 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	defer s.ledger.Unpin(m.Version)
 	hold := s.ledger.Hold(m.LiveFuzzy(), "a restore") // a rewind goes through log of the versions since m, which may be purged
 	defer hold.Release()
-	s.gate(pausedBit, 0)
-	defer s.gate(0, pausedBit)
+	s.setControl(pausedBit, 0)
+	defer s.setControl(0, pausedBit)
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
 	tail, _ := s.log.AlignTail(0)
 	s.log.ShiftReadOnly(tail)

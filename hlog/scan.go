@@ -29,7 +29,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	defer s.kickMaintenance() // for the files that nothing else needs
 	defer hold.Release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
-	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: &s.counters.coldReads}
+	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: s.counters.coldReads}
 	defer sc.probes.close()
 	w := s.log.NewWalker()
 	defer w.Close()

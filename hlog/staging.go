@@ -209,7 +209,7 @@ func (g *staging) Fetched(a word.Address, tag int, rec record.Bytes, sh record.S
 		n.pending--
 		return
 	}
-	g.store.counters.coldReads.Add(1)
+	g.store.counters.coldReads.Inc()
 	if g.keep {
 		g.store.cache.Put(a, rec)
 	}

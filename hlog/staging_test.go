@@ -147,7 +147,7 @@ func TestMulti_StagedAnswersAreSingleAnswers(t *testing.T) {
 						check("get", k, v, err)
 					}
 				}
-				if s.counters.coldReads.Load() == 0 {
+				if s.counters.coldReads.Value() == 0 {
 					t.Error("nothing was read from disk")
 				}
 			})
@@ -320,11 +320,11 @@ func TestMulti_SpilledAllocatesNothing(t *testing.T) {
 		for range 200 {
 			round()
 		}
-		before := s.counters.coldReads.Load()
+		before := s.counters.coldReads.Value()
 		if n := testing.AllocsPerRun(200, round); n > 1 { // what goes on in the background counts, too
 			t.Errorf("%s: %v allocations for %d keys", name, n, batch)
 		}
-		if s.counters.coldReads.Load() == before {
+		if s.counters.coldReads.Value() == before {
 			t.Errorf("%s: nothing was read from disk", name)
 		}
 	}
@@ -424,7 +424,7 @@ func TestMulti_StagedWords(t *testing.T) {
 				want[k]++
 			}
 		}
-		if s.counters.coldReads.Load() == 0 {
+		if s.counters.coldReads.Value() == 0 {
 			t.Errorf("%s: nothing was read from disk", d.name)
 		}
 	}

@@ -7,6 +7,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/puzpuzpuz/xsync/v3"
 	"github.com/zeebo/xxh3"
 
 	"github.com/hybridlog/hybridlog/epoch"
@@ -18,57 +19,70 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/mem"
-	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // Store is an open store: a hash index over a hybrid log in one directory. All methods are safe for concurrent use.
 // Package lock has the order in which its locks are taken.
 type Store struct {
-	_       [64]byte
-	control atomic.Uint64 // a control word; every operation reads it
-	_       [56]byte
+	gate     // the control word, which every operation reads first
+	settings // what Open has set for good
 
-	seed     uint64
-	table    atomic.Pointer[index.Index] // replaced by a restore to another branch, when nobody is inside
+	// What operations use. Each of these is safe for concurrent use, and has its own locks.
+	liveIndex
 	log      *reclog.Log
+	segments *reclog.Segments
 	epochs   *epoch.Manager
 	cache    *coldcache.Cache // nil when switched off
-	readOnly bool
+	memory   *budget
 	pool     sessionPool
 	stagings stagings
-
-	opts     Options
-	path     string
-	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
-	logger   *slog.Logger
-	ledger   *ledger.Ledger
-	segments *reclog.Segments
-	memory   *budget
 	counters counters
-	events   notifier
-	unlock   func() error
-
-	tableMu    lock.RWMutex[lock.Table] // held by those who use the index outside the epoch
-	indexFiles []fsx.File               // of tableMu: what the index may still have to read from
-	precedence precedence
-	gateMu     lock.Mutex[lock.Leaf] // of the paused and closed bits
-	gateCond   sync.Cond
-
-	indexWork    context.Context // of gateMu: see longIndexWork
-	endIndexWork context.CancelFunc
 
 	cutMu lock.Mutex[lock.Cut] // one cut, restore or close at a time
 
-	life       *life.Life
-	background background
-	steps      *step.Work // does the work of the background in place of goroutines; nil but in tests that must replay
+	// Versions, and what is done for them.
+	ledger     *ledger.Ledger
 	images     imageWriter
-	patient    patientSync
-	copies     copier
-	viewMu     lock.Mutex[lock.Leaf]
-	views      map[*View]struct{} // of viewMu: the open ones
-	compacting lock.Mutex[lock.Compacting]
 	compactor  compactState
+	copies     copier
+	views      *xsync.MapOf[*View, struct{}] // the open ones
+	background background
+	events     notifier
+}
+
+// settings do not change after Open.
+type settings struct {
+	opts     Options
+	path     string
+	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
+	readOnly bool
+	seed     uint64 // of hashes
+	logger   *slog.Logger
+	unlock   func() error
+}
+
+// gate is what operations pass, and the phase of the store, with which it moves (lifecycle.go).
+type gate struct {
+	_       [64]byte
+	control atomic.Uint64 // a control word
+	_       [56]byte
+
+	precedence precedence
+	life       *life.Life
+	gateMu     lock.Mutex[lock.Leaf] // of the paused and closed bits
+	gateCond   sync.Cond             // of gateMu: they have changed
+}
+
+// liveIndex is the index that operations use.
+type liveIndex struct {
+	table      atomic.Pointer[index.Index] // replaced by a restore to another branch, when nobody is inside
+	_          [56]byte                    // every operation reads table; what follows changes
+	tableMu    lock.RWMutex[lock.Table]    // held by those who use the index outside the epoch
+	indexFiles []fsx.File                  // of tableMu: what the index may still have to read from
+
+	workMu       lock.Mutex[lock.Leaf]
+	indexWork    context.Context // of workMu: see longIndexWork
+	endIndexWork context.CancelFunc
 }
 
 // hash returns the hash of a key. Those of 8 bytes, the commonest, are mixed without a call.
@@ -117,8 +131,8 @@ func (s *Store) loadRest() {
 
 // longIndexWork returns a context for work on the index that takes long; a restore ends it.
 func (s *Store) longIndexWork() context.Context {
-	s.gateMu.Lock()
-	defer s.gateMu.Unlock()
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
 	if s.indexWork == nil || s.indexWork.Err() != nil {
 		s.indexWork, s.endIndexWork = context.WithCancel(s.life.Context())
 	}
@@ -127,8 +141,8 @@ func (s *Store) longIndexWork() context.Context {
 
 // interruptIndexWork ends what was begun with longIndexWork.
 func (s *Store) interruptIndexWork() {
-	s.gateMu.Lock()
-	defer s.gateMu.Unlock()
+	s.workMu.Lock()
+	defer s.workMu.Unlock()
 	if s.endIndexWork != nil {
 		s.endIndexWork()
 	}
@@ -144,7 +158,7 @@ func (s *Store) imageFault(err error) error {
 
 // counters are changed off the hot path only.
 type counters struct {
-	coldReads        atomic.Uint64
+	coldReads        *xsync.Counter
 	checkpoints      atomic.Uint64
 	checkpointErrors atomic.Uint64
 	checkpointNanos  checkpointNanos

@@ -99,12 +99,7 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 
 // keepView notes w as open, so that closing the store closes it.
 func (s *Store) keepView(w *View) error {
-	s.viewMu.Lock()
-	if s.views == nil {
-		s.views = map[*View]struct{}{}
-	}
-	s.views[w] = struct{}{}
-	s.viewMu.Unlock()
+	s.views.Store(w, struct{}{})
 	if err := s.check(); err != nil { // closed meanwhile
 		w.Close()
 		return err
@@ -114,15 +109,10 @@ func (s *Store) keepView(w *View) error {
 
 // closeViews closes what is still open.
 func (s *Store) closeViews() {
-	s.viewMu.Lock()
-	views := make([]*View, 0, len(s.views))
-	for w := range s.views {
-		views = append(views, w)
-	}
-	s.viewMu.Unlock()
-	for _, w := range views {
+	s.views.Range(func(w *View, _ struct{}) bool {
 		w.Close()
-	}
+		return true
+	})
 }
 
 // Close ends the scans that are under way, waits for them, and gives up what the view holds. It must not be called by a
@@ -138,9 +128,7 @@ func (w *View) Close() error {
 		w.idle.Wait()
 	}
 	w.mu.Unlock()
-	w.s.viewMu.Lock()
-	delete(w.s.views, w)
-	w.s.viewMu.Unlock()
+	w.s.views.Delete(w)
 	w.index.Close()
 	w.epochs.Close()
 	w.s.ledger.Unpin(w.m.Version)
@@ -225,7 +213,7 @@ func (w *View) read(r *viewReader, a word.Address) (record.Bytes, record.Shape, 
 		return rec, sh, nil
 	}
 	rec, sh, err := r.cold.Read(a)
-	w.s.counters.coldReads.Add(1)
+	w.s.counters.coldReads.Inc()
 	if err == nil {
 		w.s.cache.Put(a, rec)
 	}
@@ -253,7 +241,7 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	defer w.end()
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
-	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, reads: &w.s.counters.coldReads}
+	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, reads: w.s.counters.coldReads}
 	defer probes.close()
 	ended := false
 	flush := func() error {

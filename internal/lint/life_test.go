@@ -66,3 +66,27 @@ func TestBackground_IsInOneTable(t *testing.T) {
 		t.Errorf("%s makes no jobs: the rule holds for nothing", home)
 	}
 }
+
+// A Store is few things, grouped by what guards them.
+func TestStore_HasFewFields(t *testing.T) {
+	const most = 20
+	for _, s := range sources(t) {
+		if s.name != "hlog/store.go" {
+			continue
+		}
+		ast.Inspect(s.file, func(n ast.Node) bool {
+			spec, ok := n.(*ast.TypeSpec)
+			if !ok || spec.Name.Name != "Store" {
+				return true
+			}
+			fields := 0
+			for _, f := range spec.Type.(*ast.StructType).Fields.List {
+				fields += max(len(f.Names), 1) // an embedded one has no name
+			}
+			if fields == 0 || fields > most {
+				s.errorf(t, spec.Pos(), "Store has %d fields, %d at most", fields, most)
+			}
+			return true
+		})
+	}
+}
