@@ -121,9 +121,10 @@ func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetch
 type fetching struct {
 	*Mirror
 	r      *replica
-	want   ExtentSet      // log to be there in the end
-	locals []localVersion // what must not be harmed
-	inUse  ExtentSet      // nor this: log of the running store
+	want   ExtentSet       // log to be there in the end
+	locals []localVersion  // what must not be harmed
+	inUse  ExtentSet       // nor this: log of the running store
+	named  map[uint64]bool // segments that were written
 	bytes  int64
 }
 
@@ -140,7 +141,7 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 	if sum := m.dir.sum(r.m.Version); sum != 0 && sum != r.sum {
 		return 0, sameVersion(r, sum)
 	}
-	f := &fetching{Mirror: m, r: r, want: Log(r.m.Extents)}
+	f := &fetching{Mirror: m, r: r, want: Log(r.m.Extents), named: map[uint64]bool{}}
 	live := opts.Live
 	if live.LogFrom == 0 {
 		live.LogFrom = NoLiveLog
@@ -162,9 +163,18 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 		}
 	}
 	if err == nil {
+		delete(m.doubtful, r.m.Version)
 		err = m.dir.adopt(r.manifest, opts.Pin)
 	}
 	return f.bytes, err
+}
+
+// synced passes on the error of a sync.
+func (f *fetching) synced(err error) error {
+	if err != nil {
+		f.doubtful[f.r.m.Version] = true
+	}
+	return err
 }
 
 // findLocals collects the local versions, with what the remote says of them.
@@ -207,32 +217,50 @@ func (f *fetching) fetchLog(ctx context.Context) error {
 	return nil
 }
 
-// fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already.
+// fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already (M6).
 func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
-	local := make([]byte, p.bytes())
-	unread := f.dir.readLog(local, p.start)
-	if unread == nil && makePiece(p.start, local) == p && !f.rewrite {
+	data := make([]byte, p.bytes())
+	here := f.dir.readLog(data, p.start) == nil && makePiece(p.start, data) == p
+	if here && f.durable(p) {
 		return nil
 	}
-	data, err := f.getPiece(ctx, f.names.extent(p), p)
-	if err != nil {
-		return err
-	}
-	if err := f.checkHarm(p, data); err != nil {
-		return err
+	if !here {
+		var err error
+		if data, err = f.getPiece(ctx, f.names.extent(p), p); err != nil {
+			return err
+		}
+		if err := f.checkHarm(p, data); err != nil {
+			return err
+		}
 	}
 	for _, w := range f.want.Ranges() {
 		start, end := max(w.Start, p.start), min(w.End, p.end)
-		if f.inUse.Intersects(start, end) {
+		switch inUse := f.inUse.Intersects(start, end); {
+		case start >= end || here && inUse:
+		case inUse:
 			return fmt.Errorf("%w: log [%d, %d) is in use by the running store", ErrDiverged, start, end)
-		}
-		if start < end {
-			if err := f.dir.writeLog(data[start-p.start:end-p.start], start); err != nil {
+		default:
+			if err := f.writeLog(data[start-p.start:end-p.start], start); err != nil {
 				return err
 			}
 		}
 	}
 	return nil
+}
+
+// durable reports whether what is wanted of a piece that is here counts as durable (M6).
+func (f *fetching) durable(p piece) bool {
+	if len(f.doubtful) > 0 {
+		return false
+	}
+	var missing ExtentSet
+	for _, w := range f.want.Ranges() {
+		missing.Add(max(w.Start, p.start), max(min(w.End, p.end), max(w.Start, p.start)))
+	}
+	for _, l := range f.locals {
+		missing.SubtractSet(l.log)
+	}
+	return missing.Empty()
 }
 
 // checkHarm refuses a piece that would change log that a local version needs, except where the remote says that this
@@ -282,12 +310,10 @@ func (f *fetching) sync() error {
 	for _, w := range f.want.Ranges() {
 		err := f.dir.eachSegment(w, func(n uint64, _ Range) error { return syncFile(f.dir.fs, f.dir.SegmentPath(n)) })
 		if err != nil {
-			f.rewrite = true
-			return err
+			return f.synced(err)
 		}
 	}
-	f.rewrite = false
-	return f.dir.fs.SyncDir(f.dir.LogPath())
+	return f.synced(f.segments.Sync())
 }
 
 func syncFile(fsys fsx.FS, name string) (err error) {
@@ -300,8 +326,13 @@ func syncFile(fsys fsx.FS, name string) (err error) {
 }
 
 // writeLog writes log bytes, wherever the caller says that it may.
-func (d *Dir) writeLog(b []byte, at uint64) error {
+func (f *fetching) writeLog(b []byte, at uint64) error {
+	d := f.dir
 	return d.eachSegment(Range{at, at + uint64(len(b))}, func(n uint64, part Range) (err error) {
+		if !f.named[n] {
+			f.named[n] = true
+			f.nameSegment(n)
+		}
 		file, err := d.fs.Open(d.SegmentPath(n), fsx.Write|fsx.Create)
 		if err != nil {
 			return err
@@ -316,17 +347,33 @@ func (d *Dir) writeLog(b []byte, at uint64) error {
 	})
 }
 
+// nameSegment says that segment n is about to be written. If no version here has anything in it, a file of that name may
+// be there without being durable (M6).
+func (f *fetching) nameSegment(n uint64) {
+	size := uint64(f.dir.id.SegmentBytes)
+	for _, l := range f.locals {
+		if l.log.Intersects(n*size, (n+1)*size) {
+			return
+		}
+	}
+	if f.inUse.Intersects(n*size, (n+1)*size) {
+		return
+	}
+	f.segments.Making(f.dir.SegmentPath(n))
+	f.segments.Doubt()
+}
+
 // fetchFile makes an image or a run of the version be in its file.
 func (f *fetching) fetchFile(ctx context.Context, file filePieces, live Live) error {
 	name := f.dir.ImagePath(file.id)
-	if f.hasFile(name, file) {
-		return errors.Join(syncFile(f.dir.fs, name), f.dir.fs.SyncDir(f.dir.ImagesPath()))
+	if f.hasFile(name, file) && (len(f.doubtful) == 0 && f.dir.uses(file.indexFile) || slices.Contains(live.Images, file.id)) {
+		return f.synced(errors.Join(syncFile(f.dir.fs, name), f.dir.fs.SyncDir(f.dir.ImagesPath())))
 	}
 	if slices.Contains(live.Images, file.id) || f.dir.usesOtherFile(file.indexFile) {
 		return fmt.Errorf("%w: image or run %d is another one here", ErrDiverged, file.id)
 	}
 	temp := name + fsx.TempSuffix
-	if err := f.writeFile(ctx, temp, file); err != nil {
+	if err := f.writeFile(ctx, name, temp, file); err != nil {
 		if gone := f.dir.fs.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {
 			err = errors.Join(err, gone)
 		}
@@ -335,14 +382,11 @@ func (f *fetching) fetchFile(ctx context.Context, file filePieces, live Live) er
 	if err := f.dir.fs.Rename(temp, name); err != nil {
 		return err
 	}
-	return f.dir.fs.SyncDir(filepath.Dir(name))
+	return f.synced(f.dir.fs.SyncDir(filepath.Dir(name)))
 }
 
 // hasFile reports whether the file of that name holds exactly the image or run.
 func (f *fetching) hasFile(name string, want filePieces) bool {
-	if f.rewrite {
-		return false
-	}
 	file, err := f.dir.fs.Open(name, fsx.Read)
 	if err != nil {
 		return false
@@ -352,15 +396,28 @@ func (f *fetching) hasFile(name string, want filePieces) bool {
 		return false
 	}
 	for _, p := range want.pieces {
-		b := make([]byte, p.bytes())
-		if readFull(file, name, b, int64(p.start)) != nil || makePiece(p.start, b) != p {
+		if filePiece(file, name, p) == nil {
 			return false
 		}
 	}
 	return true
 }
 
-func (f *fetching) writeFile(ctx context.Context, temp string, from filePieces) (err error) {
+// filePiece returns a piece of a file that is here, nil if the file has other bytes there.
+func filePiece(file fsx.File, name string, p piece) []byte {
+	b := make([]byte, p.bytes())
+	if readFull(file, name, b, int64(p.start)) != nil || makePiece(p.start, b) != p {
+		return nil
+	}
+	return b
+}
+
+// writeFile writes an image or a run to temp. What the file of its name has of it is not fetched.
+func (f *fetching) writeFile(ctx context.Context, name, temp string, from filePieces) (err error) {
+	old, err := f.dir.fs.Open(name, fsx.Read)
+	if err == nil {
+		defer old.Close()
+	}
 	file, err := f.dir.fs.Open(temp, fsx.Write|fsx.Create)
 	if err != nil {
 		return err
@@ -370,15 +427,32 @@ func (f *fetching) writeFile(ctx context.Context, temp string, from filePieces) 
 		return err
 	}
 	for _, p := range from.pieces {
-		data, err := f.getPiece(ctx, f.names.imagePiece(from.id, p), p)
-		if err != nil {
-			return err
+		var data []byte
+		if old != nil {
+			data = filePiece(old, name, p)
+		}
+		if data == nil {
+			if data, err = f.getPiece(ctx, f.names.imagePiece(from.id, p), p); err != nil {
+				return err
+			}
 		}
 		if _, err := file.WriteAt(data, int64(p.start)); err != nil {
 			return err
 		}
 	}
-	return file.Sync()
+	return f.synced(file.Sync())
+}
+
+// uses reports whether a version here refers to an image or run.
+func (d *Dir) uses(file indexFile) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	for _, e := range d.versions {
+		if e.m != nil && slices.Contains(e.m.Index.files(), file) {
+			return true
+		}
+	}
+	return false
 }
 
 // usesOtherFile reports whether a version here refers to an image or run of the same id that is not the same.

@@ -11,6 +11,8 @@ import (
 	"strings"
 	"sync"
 	"time"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // MirrorOptions are the settings of a Mirror. The zero value is usable.
@@ -53,6 +55,9 @@ func (o MirrorOptions) withDefaults() (MirrorOptions, error) {
 //	    which their checksums prove (see Mirror.ours).
 //	M4  Nothing that came down is used before its checksum matched.
 //	M5  An object is deleted only when no version names it; while a version's object cannot be read, none is.
+//	M6  What a fetch finds in the directory counts as durable only if a version there has it, and every fetch that has
+//	    failed to sync was repeated. Otherwise it is written again and given its name again, however right it is: the
+//	    system may be showing what a sync that failed, perhaps of another process, has dropped (F5).
 type Mirror struct {
 	dir    *Dir
 	remote Remote
@@ -63,7 +68,8 @@ type Mirror struct {
 	attached bool
 	lists    map[uint64][]piece // decoded lists, by name
 	loose    map[string]bool    // pieces that an interrupted upload may have left; nil = not looked yet
-	rewrite  bool               // a sync of fetched bytes failed: what the page cache shows is not on the disk
+	doubtful map[Version]bool   // fetches that have failed to sync, and were not repeated (M6)
+	segments *fsx.Names         // of segments that were fetched into
 
 	mu      sync.Mutex // guards what follows
 	known   map[Version]*replica
@@ -79,8 +85,8 @@ func NewMirror(dir *Dir, remote Remote, opts MirrorOptions) (*Mirror, error) {
 		return nil, err
 	}
 	return &Mirror{
-		dir: dir, remote: remote, opts: opts, names: namesOf(dir.id), turn: make(chan struct{}, 1),
-		lists: make(map[uint64][]piece), known: make(map[Version]*replica), damaged: make(map[Version]error),
+		dir: dir, remote: remote, opts: opts, names: namesOf(dir.id), turn: make(chan struct{}, 1), segments: fsx.NewNames(dir.fs, dir.LogPath()),
+		lists: make(map[uint64][]piece), doubtful: make(map[Version]bool), known: make(map[Version]*replica), damaged: make(map[Version]error),
 	}, nil
 }
 

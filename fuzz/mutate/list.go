@@ -102,10 +102,10 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "sync-segment-names", rule: "D5", file: "hlog/internal/reclog/durability.go",
+		name: "sync-segment-names", rule: "D5", file: "internal/fsx/names.go",
 		what:   "sync the directory of the segments",
-		old:    "if err := s.fs.SyncDir(s.dir); err != nil {",
-		new:    "if err := error(nil); err != nil {",
+		old:    "\tif err := n.fs.SyncDir(n.dir); err != nil {",
+		new:    "\tif err := error(nil); err != nil {",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
@@ -312,11 +312,25 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestCheckpoint_AfterALostSync"},
 	},
 	{
-		name: "lost-names", rule: "D6", file: "hlog/internal/reclog/durability.go",
+		name: "lost-names", rule: "D6", file: "internal/fsx/names.go",
 		what:   "give files their names again after the sync of their directory has failed",
-		old:    "\tif d.again {\n",
+		old:    "\tif n.again {\n",
 		new:    "\tif false {\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestFault_SyncDropsOnce"},
+	},
+	{
+		name: "fetch-of-the-dropped", rule: "M6", file: "checkpoint/fetch.go",
+		what:   "write again what an earlier fetch has left that could not sync it",
+		old:    "\tif here && f.durable(p) {\n",
+		new:    "\tif here {\n",
+		caught: []string{"./checkpoint", "-run", "TestPull_SyncThatFailsOnce"},
+	},
+	{
+		name: "fetch-of-the-nameless", rule: "M6", file: "checkpoint/fetch.go",
+		what:   "give a fetched segment its name again that an earlier fetch may have left without one",
+		old:    "\tf.segments.Doubt()\n",
+		new:    "",
+		caught: []string{"./checkpoint", "-run", "TestPull_SyncThatFailsOnce"},
 	},
 	{
 		name: "durability-moved", rule: "D5", file: "hlog/restore.go",

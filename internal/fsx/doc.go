@@ -18,7 +18,7 @@
 //	F4  A rename within one directory is atomic. One across directories is a link in one and an unlink in the other.
 //	F5  After a Sync that returned an error, nothing written since the last good Sync may be believed durable, and a
 //	    later Sync that returns nil does not change that: the kernel has dropped the dirty pages. The bytes must be
-//	    written again.
+//	    written again. The same holds for SyncDir and names, which [Names] gives once more.
 //
 // Files of [OS] share the descriptors that the process may have: see F8 and F9 at descriptors.
 //

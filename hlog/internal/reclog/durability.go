@@ -3,7 +3,6 @@ package reclog
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"slices"
 	"sync/atomic"
 
@@ -26,9 +25,7 @@ type Durability struct {
 
 	files []*segment // what [durable, written) was written to, with a reference to each, in the order of the log
 
-	namesDue bool     // a file was made since the names were synced
-	made     []uint64 // the segments that were
-	again    bool     // a sync has failed since: their names have to be given once more (D6)
+	names *fsx.Names // of the segments
 }
 
 // Written returns the address below which the log is written to segments.
@@ -46,18 +43,11 @@ func (d *Durability) Lost() error {
 	return nil
 }
 
-// start says that all below tail is durable, and that files may be there whose names were never synced: a process that
-// was killed may have made them.
-func (d *Durability) start(tail uint64) {
-	d.abandon(tail)
-	d.namesDue = true
-}
+// init says where the segments are.
+func (d *Durability) init(s *Segments) { d.names = fsx.NewNames(s.fs, s.dir) }
 
-// making says that segment n is about to be made. It may be there after a call that has failed, too.
-func (d *Durability) making(n uint64) {
-	d.namesDue = true
-	d.made = append(d.made, n)
-}
+// making says that the segment of that path is about to be made.
+func (d *Durability) making(path string) { d.names.Making(path) }
 
 // wrote says that [from, to) was written to file g. It counts if all before it does (D4).
 func (d *Durability) wrote(from, to uint64, g *segment) {
@@ -73,7 +63,7 @@ func (d *Durability) wrote(from, to uint64, g *segment) {
 
 // sync makes what is written durable, unless the log is durable up to target, which is written. hold keeps the head of the
 // log where it is until release is called.
-func (d *Durability) sync(target uint64, s *Segments, hold func() (head uint64, release func())) error {
+func (d *Durability) sync(target uint64, hold func() (head uint64, release func())) error {
 	if d.durable.Load() >= target {
 		return nil
 	}
@@ -86,7 +76,7 @@ func (d *Durability) sync(target uint64, s *Segments, hold func() (head uint64, 
 	}
 	err := d.syncFiles()
 	if err == nil {
-		err = d.syncNames(s)
+		err = d.names.Sync()
 	}
 	if err == nil {
 		err = d.filesInPlace()
@@ -98,7 +88,6 @@ func (d *Durability) sync(target uint64, s *Segments, hold func() (head uint64, 
 		return fmt.Errorf("hlog: sync of log up to %#x: %w", to, err)
 	}
 	d.drop()
-	d.again = false
 	d.durable.Store(to)
 	return nil
 }
@@ -106,7 +95,7 @@ func (d *Durability) sync(target uint64, s *Segments, hold func() (head uint64, 
 // fail is what follows from a sync that failed with cause (D6). The log is in memory from head on, which does not move
 // meanwhile.
 func (d *Durability) fail(cause error, head uint64) {
-	d.again = true
+	d.names.Doubt()
 	durable := d.durable.Load()
 	if head <= durable {
 		d.written.Store(durable)
@@ -145,38 +134,6 @@ func (d *Durability) syncFiles() (first error) {
 func (d *Durability) filesInPlace() error {
 	for _, g := range d.files {
 		if err := g.file.InPlace(); err != nil && !(errors.Is(err, fsx.ErrReplaced) && g.gone.Load()) {
-			return err
-		}
-	}
-	return nil
-}
-
-// syncNames syncs the directory of the segments if any was made.
-func (d *Durability) syncNames(s *Segments) error {
-	if !d.namesDue {
-		return nil
-	}
-	if d.again {
-		if err := nameAgain(s, d.made); err != nil {
-			return err
-		}
-	}
-	if err := s.fs.SyncDir(s.dir); err != nil {
-		return err
-	}
-	d.namesDue, d.made = false, nil
-	return nil
-}
-
-// nameAgain gives segments that were made their names once more. No version refers to them yet.
-func nameAgain(s *Segments, made []uint64) error {
-	for _, n := range made {
-		name := s.path(n)
-		err := s.fs.Rename(name, name+fsx.TempSuffix)
-		if err == nil || errors.Is(err, fs.ErrNotExist) { // removed since, or half-way through this before
-			err = s.fs.Rename(name+fsx.TempSuffix, name)
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

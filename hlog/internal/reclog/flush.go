@@ -187,7 +187,7 @@ func (l *Log) SyncTo(target uint64) error {
 	if err := l.flush(target); err != nil {
 		return err
 	}
-	return l.durability.sync(target, l.segments, l.holdHead)
+	return l.durability.sync(target, l.holdHead)
 }
 
 // holdHead keeps the pager from moving the head until release is called.

@@ -135,6 +135,7 @@ func New(c Config) (*Log, error) {
 		pager:           c.Pager,
 	}
 	l.waitCond.L = &l.waitMu
+	l.durability.init(c.Segments)
 	l.begin.Store(c.Begin)
 	l.place(c.Tail)
 	return l, nil
@@ -145,7 +146,7 @@ func (l *Log) place(tail uint64) {
 	l.head.Store(tail)
 	l.safeReadOnly.Store(tail)
 	l.readOnly.Store(tail)
-	l.durability.start(tail)
+	l.durability.abandon(tail)
 	l.tail.Store(tail)
 	l.limit.Store(l.pageStart(tail) + l.aheadPages(l.windowPages())*l.pageBytes)
 	l.quiet = l.pageEnd(tail)

@@ -69,7 +69,7 @@ func (s *Segments) Bytes() uint64 { return s.size }
 
 // acquire returns segment n with a reference. If there is no such file it makes one, after having told making, unless
 // that is nil.
-func (s *Segments) acquire(n uint64, making func(n uint64)) (*segment, error) {
+func (s *Segments) acquire(n uint64, making func(path string)) (*segment, error) {
 	s.mu.RLock()
 	g := s.open[n]
 	if g != nil {
@@ -82,7 +82,7 @@ func (s *Segments) acquire(n uint64, making func(n uint64)) (*segment, error) {
 	return s.openSegment(n, making)
 }
 
-func (s *Segments) openSegment(n uint64, making func(n uint64)) (*segment, error) {
+func (s *Segments) openSegment(n uint64, making func(path string)) (*segment, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.life.Phase().Over() {
@@ -99,7 +99,7 @@ func (s *Segments) openSegment(n uint64, making func(n uint64)) (*segment, error
 	}
 	f, err := s.fs.Open(name, flag)
 	if making != nil && errors.Is(err, fs.ErrNotExist) {
-		making(n)
+		making(name)
 		if f, err = s.fs.Open(name, flag|fsx.Create|fsx.Exclusive); err == nil {
 			s.created(name)
 		} else if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
@@ -147,7 +147,7 @@ func (g *segment) release() {
 
 // forWrite returns the segment of n bytes at log offset a, which are about to be written, with a reference and with room
 // for them; making is as for acquire.
-func (s *Segments) forWrite(a, n uint64, making func(n uint64)) (*segment, error) {
+func (s *Segments) forWrite(a, n uint64, making func(path string)) (*segment, error) {
 	g, err := s.acquire(a/s.size, making)
 	if err != nil {
 		return nil, err
