@@ -114,7 +114,8 @@ func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
 	leave()
 }
 
-// A restore holds compaction off and waits for the lock that Close holds; the background waits for the restore.
+// A restore holds compaction off and waits for the checkpoint that Close waits for, too; the background waits for the
+// restore.
 func TestClose_RestoreIsWaiting(t *testing.T) {
 	s := mustOpen(t, "/store", tiny())
 	must(t, s.Set([]byte("key"), nil))
@@ -126,7 +127,7 @@ func TestClose_RestoreIsWaiting(t *testing.T) {
 			t.Errorf("restore: %v", err)
 		}
 	})
-	eventually(t, "a restore that waits for Close", func() bool { return testkit.Stands("[sync.Mutex.Lock", ").Restore(") })
+	eventually(t, "a restore that waits for the checkpoint", func() bool { return testkit.Stands("[sync.Cond.Wait", ").Restore(", ").drainCommits(") })
 	s.kickMaintenance()
 	eventually(t, "housekeeping that waits for the restore", func() bool { return testkit.Stands("[sync.Mutex.Lock", ").maintain(") })
 	leave()
