@@ -6,7 +6,7 @@
 //	O2  A lock is given back by the goroutine that took it.
 //	O3  Whoever holds a Leaf takes no lock, except to wake the background.
 //
-// The order is the list in order.go. The rank is part of a lock's type, and so stands where the lock is declared; the
+// The order is the list in on.go. The rank is part of a lock's type, and so stands where the lock is declared; the
 // zero value of a lock is ready:
 //
 //	type Dir struct {

@@ -49,7 +49,7 @@ func TestMutex_OrderIsKept(t *testing.T) {
 	mustPanic(t, outer.Lock, "O1: Cut is taken while Flush is held", "lock_test.go:")
 	inner.Unlock()
 	outer.Lock() // nothing of the attempt is left
-	outer.Unlock()
+	defer outer.Unlock()
 }
 
 func TestMutex_SameRankIsOutOfOrder(t *testing.T) {
@@ -101,7 +101,7 @@ func TestRWMutex_ReadersKeepTheOrder(t *testing.T) {
 	var wg sync.WaitGroup
 	wg.Go(func() { // another goroutine holds nothing
 		table.RLock()
-		table.RUnlock()
+		defer table.RUnlock()
 	})
 	wg.Wait()
 	table.RUnlock()

@@ -165,3 +165,9 @@ func (t *holder) fail(format string, args ...any) {
 	}
 	panic(b.String())
 }
+
+// order is that of O1: the outermost first.
+var order = [...]any{
+	Compacting{}, Cut{}, DirCollecting{}, LedgerWriting{}, DirWriting{}, Mirror{}, Table{}, Flush{}, Page{}, Ledger{},
+	SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
+}

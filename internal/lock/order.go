@@ -38,9 +38,3 @@ type (
 	// Waking (step): the background is told that there is something to do, whatever the teller holds.
 	Waking struct{}
 )
-
-// order is that of O1: the outermost first.
-var order = [...]any{
-	Compacting{}, Cut{}, DirCollecting{}, LedgerWriting{}, DirWriting{}, Mirror{}, Table{}, Flush{}, Page{}, Ledger{},
-	SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
-}
