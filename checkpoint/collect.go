@@ -115,9 +115,10 @@ type Orphan struct {
 }
 
 // Orphans returns the segment and image files that neither a version nor live refers to, and nothing else: a file that
-// is not the store's own is never an orphan, and while a manifest is damaged nothing is (the error says which).
+// is not the store's own is never an orphan, nor is one of Strays before the first Commit, and while a manifest is damaged
+// nothing is (the error says which).
 func (d *Dir) Orphans(live Live) ([]Orphan, error) {
-	files, err := d.orphans(func() (Picture, error) { return d.Picture(live) })
+	files, _, err := d.orphans(func() (Picture, error) { return d.Picture(live) })
 	var orphans []Orphan
 	for _, f := range files {
 		orphans = append(orphans, f.Orphan)
@@ -125,30 +126,37 @@ func (d *Dir) Orphans(live Live) ([]Orphan, error) {
 	return orphans, err
 }
 
-// orphans returns the files that are not in a picture that is taken once they have been listed.
-func (d *Dir) orphans(picture func() (Picture, error)) ([]file, error) {
+// orphans returns the files that are not in a picture that is taken once they have been listed, and the picture.
+func (d *Dir) orphans(picture func() (Picture, error)) ([]file, Picture, error) {
 	files, err := d.listFiles()
 	if err != nil {
-		return nil, err
+		return nil, Picture{}, err
 	}
 	p, err := picture()
 	if err != nil {
-		return nil, fmt.Errorf("checkpoint: nothing is collected: %w", err)
+		return nil, Picture{}, fmt.Errorf("checkpoint: nothing is collected: %w", err)
 	}
+	d.mu.Lock()
+	strays := d.strays
+	d.mu.Unlock()
 	log, images := p.kept()
 	size := uint64(d.id.SegmentBytes)
 	return slices.DeleteFunc(files, func(f file) bool {
+		if strays[f.Path] {
+			return true
+		}
 		if f.segment {
 			return f.n >= maxLog/size || log.Intersects(f.n*size, (f.n+1)*size) // no such segment: not ours
 		}
 		return slices.Contains(images, f.n)
-	}), nil
+	}), p, nil
 }
 
 // Collect removes the files that are not in a picture, which it has taken once, after it has listed the files, and
 // returns those that are gone. So a file that was made since is not removed; one that was there, and that nothing kept
 // when the picture was taken, must be wanted by nobody any more. There is no order to keep: nothing refers to the files,
-// and what a crash brings back is an orphan again. leaving, unless nil, is told of each segment before.
+// and what a crash brings back is an orphan again. leaving, unless nil, is told of each segment before. What a crash left
+// in the segment in which the committed log ended when the directory was opened is cut off as soon as it may be removed.
 func (d *Dir) Collect(picture func() (Picture, error), leaving func(segment uint64)) ([]Orphan, error) {
 	if d.readOnly {
 		return nil, ErrReadOnly
@@ -161,7 +169,7 @@ func (d *Dir) Collect(picture func() (Picture, error), leaving func(segment uint
 	}
 	d.collecting.Lock() // a fetch does not take a file for there that is about to go
 	defer d.collecting.Unlock()
-	files, err := d.orphans(picture)
+	files, p, err := d.orphans(picture)
 	if err != nil {
 		return nil, err
 	}
@@ -175,45 +183,47 @@ func (d *Dir) Collect(picture func() (Picture, error), leaving func(segment uint
 		}
 		gone = append(gone, f.Orphan)
 	}
+	if err := d.cutLeftover(&p); err != nil {
+		return gone, fmt.Errorf("checkpoint: collect: %w", err)
+	}
 	return gone, nil
 }
 
-// TrimLog removes the log at address end and above, which a crash left, before a store that is being opened goes on there:
-// nothing was ever committed at end or above. A segment that holds only log below end of which no version has a byte is
-// removed as a whole: its name is known to be durable only if a version has something in it, and no sync makes it so after
-// one that has failed. While a manifest is damaged nothing is removed.
+// cutLeftover gives back the space of the log that lay beyond the committed end when the directory was opened, in the
+// segment that holds that end, once a version has been committed and if nothing lies there that is in the picture.
+func (d *Dir) cutLeftover(p *Picture) error {
+	size := uint64(d.id.SegmentBytes)
+	d.mu.Lock()
+	from := (d.openEnd + fsx.BlockSize - 1) &^ (fsx.BlockSize - 1)
+	end := (from + size - 1) / size * size
+	left := d.strays == nil && from < min(end, d.logEnd)
+	d.mu.Unlock()
+	if !left {
+		return nil
+	}
+	if log, _ := p.kept(); !log.Intersects(from, end) {
+		if err := d.shorten(d.SegmentPath(from/size), int64(from%size)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.openEnd = d.logEnd // done, or in use for good
+	return nil
+}
+
+// TrimLog gives back the space that the segment of log address end has been given beyond it. Nothing may have been
+// written there that anybody wants.
 func (d *Dir) TrimLog(end uint64) error {
 	if d.readOnly {
 		return ErrReadOnly
 	}
-	committed, _, err := d.References()
-	if errors.Is(err, ErrCorrupt) {
+	size := uint64(d.id.SegmentBytes)
+	err := d.shorten(d.SegmentPath(end/size), int64(end%size))
+	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	if err != nil {
-		return err
-	}
-	size := uint64(d.id.SegmentBytes)
-	if at := end - end%size; !committed.Intersects(at, at+size) {
-		end = at
-	}
-	numbers, err := d.numbers(d.LogPath(), segmentSuffix, segmentDigits)
-	if err != nil {
-		return err
-	}
-	for _, n := range numbers {
-		switch {
-		case n >= maxLog/size: // not ours
-		case n*size >= end:
-			err = d.fs.Remove(d.SegmentPath(n))
-		case (n+1)*size > end:
-			err = d.shorten(d.SegmentPath(n), int64(end%size))
-		}
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("checkpoint: remove the log from %d on: %w", end, err)
-		}
-	}
-	return nil
+	return err
 }
 
 // shorten cuts off what a file has beyond size. Whoever writes there again makes the new size durable with what he

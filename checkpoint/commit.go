@@ -12,7 +12,7 @@ import (
 
 // Commit makes m a version and the current one. Everything that m refers to must be durable already (V1). Its parent
 // must be the current version and its id above MaxID, else ErrOrder; its delta starts at MaxEnd or above. StoreID,
-// ParentSum and Nonce are filled in; m itself is not kept and not changed.
+// ParentSum, Nonce, HashSeed and SegmentBytes are filled in; m itself is not kept and not changed.
 //
 // When Commit returns nil the version is durable. After an error it does not exist, and a failure to remove what is
 // left of it makes later calls that change the directory fail until that succeeds.
@@ -30,7 +30,13 @@ func (d *Dir) Commit(m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	return d.install(data)
+	if err := d.install(data); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.strays = nil // V12
+	return nil
 }
 
 // childOfCurrent returns m with what Commit fills in, or why it cannot be the next version.
@@ -49,6 +55,7 @@ func (d *Dir) childOfCurrent(m *Manifest) (*Manifest, error) {
 	}
 	child := *m
 	child.StoreID, child.ParentSum, child.Nonce = d.id.StoreID, 0, rand.Uint64()
+	child.HashSeed, child.SegmentBytes = d.id.HashSeed, d.id.SegmentBytes
 	if e := d.versions[parent]; e != nil {
 		child.ParentSum = e.sum
 	}
@@ -70,6 +77,7 @@ func (d *Dir) install(data []byte) error {
 		d.mu.Unlock()
 		return fmt.Errorf("checkpoint: commit version %d: %w", m.Version, errors.Join(err, d.settle()))
 	}
+	_ = d.removeNone() // settle tries again
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.versions[m.Version] = e
@@ -116,11 +124,16 @@ func (d *Dir) writeHead(h head) error {
 // writes HEAD again and removes doomed manifests, durably. Every call that changes the directory begins with it, and
 // fails with it. The caller holds writing.
 func (d *Dir) settle() error {
-	if d.readOnly {
-		return ErrReadOnly
+	if err := d.takeOver(); err != nil {
+		return err
 	}
 	if err := d.checkOurs(); err != nil {
 		return err
+	}
+	if d.Current() != nil {
+		if err := d.removeNone(); err != nil {
+			return err
+		}
 	}
 	if d.headInDoubt {
 		if err := d.writeHead(d.head); err != nil { // nobody else writes head while we hold writing

@@ -17,6 +17,7 @@ import (
 const (
 	storeName   = "STORE"
 	headName    = "HEAD"
+	noneName    = "NONE"
 	versionsDir = "versions"
 	imagesDir   = "images"
 	logDir      = "log"
@@ -41,6 +42,9 @@ type Dir struct {
 
 	writing     sync.Mutex // held by every call that changes files, taken before mu
 	headInDoubt bool       // guarded by writing: HEAD may not hold head
+	owned       bool       // guarded by writing: TakeOver has succeeded
+	lost        lost       // guarded by writing: what TakeOver has to write again
+	none        noneState  // guarded by writing: what NONE says, as far as it is there
 	collecting  sync.Mutex // held from looking for orphans until they are removed, taken before mu
 
 	mu       sync.Mutex // guards what follows; never held during I/O
@@ -48,7 +52,10 @@ type Dir struct {
 	versions map[Version]*entry
 	maxID    Version
 	maxEnd   uint64
-	held     map[*held]bool // what is on its way in
+	held     map[*held]bool  // what is on its way in
+	strays   map[string]bool // files that no version referred to when the directory was opened; nil after a commit (V12)
+	logEnd   uint64          // where the last segment file ended then
+	openEnd  uint64          // maxEnd then; logEnd when what lay in between has been dealt with
 }
 
 // held is log and images that no version refers to yet.
@@ -57,23 +64,52 @@ type held struct {
 	images []uint64
 }
 
-// OpenDir opens the directory of a store. If there is no store in it, OpenDir makes one with identity id; with
-// readOnly, which writes nothing, that is fs.ErrNotExist instead. A store that is there keeps its own identity. What an
-// interrupted call left half-written is removed.
-//
-// A damaged STORE, HEAD or current manifest is a *CorruptionError, a newer format is ErrFormat, and nothing is touched.
-// Any other damaged manifest is reported by Manifest and Damaged and keeps every file from being collected.
+// OpenOptions say how OpenDirWith opens a directory.
+type OpenOptions struct {
+	// Identity is that of the store that is made when there is none.
+	Identity Identity
+	// ReadOnly writes nothing, ever.
+	ReadOnly bool
+	// NoCreate makes no store: a directory without one is fs.ErrNotExist. ReadOnly includes it.
+	NoCreate bool
+	// Version is the version that the caller is going to open at, 0 for the current one. With it, the damage or loss of
+	// STORE, HEAD and the manifests of other versions is no error: what is needed of them is taken from its manifest, and
+	// TakeOver writes it. ErrNotFound when there is no such version.
+	Version Version
+	// Fill says that the caller has a remote from which it will fill the directory (Mirror.Pull). A store that is made
+	// waits for that, and one without a current version is no error: Current returns nil then.
+	Fill bool
+}
+
+// OpenDir opens the directory of a store, or makes one, and takes it over: OpenDirWith and TakeOver.
 func OpenDir(fsys fsx.FS, path string, id Identity, readOnly bool) (*Dir, error) {
-	d := &Dir{fs: fsys, path: path, readOnly: readOnly, versions: make(map[Version]*entry), held: make(map[*held]bool)}
+	d, err := OpenDirWith(fsys, path, OpenOptions{Identity: id, ReadOnly: readOnly})
+	if err == nil && !readOnly {
+		err = d.TakeOver()
+	}
+	if err != nil {
+		return nil, err
+	}
+	return d, nil
+}
+
+// OpenDirWith opens the directory of a store. If it is empty or holds foreign files only, a store is made, with identity
+// o.Identity; one that is there keeps its own. Nothing of what is there is changed before TakeOver (V12), which the
+// caller calls when it knows that the version it opens at is whole.
+//
+// A damaged or missing STORE, HEAD or manifest of the current version is a *CorruptionError, a newer format is ErrFormat.
+// So is a directory without any manifest, unless its store never had a version (V13). Any other damaged manifest is
+// reported by Manifest and Damaged and keeps every file from being collected.
+func OpenDirWith(fsys fsx.FS, path string, o OpenOptions) (*Dir, error) {
+	d := &Dir{fs: fsys, path: path, readOnly: o.ReadOnly, versions: make(map[Version]*entry), held: make(map[*held]bool)}
 	err := d.readIdentity()
-	if errors.Is(err, fs.ErrNotExist) && !readOnly {
-		err = d.create(id)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = d.withoutStore(o, err)
+	} else if errors.Is(err, ErrCorrupt) {
+		err = d.withoutIdentity(o, err)
 	}
 	if err == nil {
-		err = d.load()
-	}
-	if err == nil && !readOnly {
-		err = d.tidy()
+		err = d.load(o)
 	}
 	if err != nil {
 		return nil, fmt.Errorf("checkpoint: open %s: %w", path, err)
@@ -143,55 +179,36 @@ func readError(file string, err error) error {
 	return err
 }
 
-// create makes a new store. STORE comes last: while it is missing there is nothing in the directory, and it is safe to
-// start again.
-func (d *Dir) create(id Identity) error {
-	if err := id.validate(); err != nil {
+// load reads HEAD and all manifests, and what files there are.
+func (d *Dir) load(o OpenOptions) error {
+	headErr := d.readHead()
+	if headErr != nil && !(o.Version != 0 && errors.Is(headErr, ErrCorrupt)) {
+		return d.advise(headErr)
+	}
+	if err := d.readManifests(); err != nil {
 		return err
 	}
-	for dir, file := range map[string]struct {
-		suffix string
-		digits int
-	}{versionsDir: {manifestSuffix, versionDigits}, imagesDir: {imageSuffix, imageDigits}, logDir: {segmentSuffix, segmentDigits}} {
-		entries, err := d.fs.List(filepath.Join(d.path, dir))
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return err
-		}
-		for _, e := range entries {
-			if _, ok := parseName(e.Name, file.suffix, file.digits); ok {
-				return corrupt(d.storePath(), 0, "missing, but there is %s/%s", dir, e.Name)
-			}
-		}
-	}
-	for _, dir := range []string{versionsDir, imagesDir, logDir} {
-		path := filepath.Join(d.path, dir)
-		// An earlier attempt may have made it and failed to make its name durable: that takes a new name.
-		if err := d.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, fs.ErrExist) {
-			return err
-		}
-		if err := d.fs.MkdirAll(path); err != nil {
-			return err
-		}
-	}
-	if err := d.fs.SyncDir(filepath.Dir(d.path)); err != nil && !errors.Is(err, fs.ErrPermission) {
-		return err // a parent that we may not open is its owner's to sync
-	}
-	if err := fsx.WriteFileAtomic(d.fs, d.headPath(), encodeHead(head{})); err != nil {
+	if err := d.readNone(); err != nil {
 		return err
 	}
-	d.id = id
-	err := fsx.WriteFileAtomic(d.fs, d.storePath(), encodeIdentity(id))
-	if err != nil {
-		// It may be there, and not durable, which the next attempt could not tell.
-		if e := d.fs.Remove(d.storePath()); e != nil && !errors.Is(e, fs.ErrNotExist) {
-			err = errors.Join(err, e)
-		}
+	if err := d.findStrays(); err != nil {
+		return err
 	}
-	return err
+	if headErr != nil {
+		// Ids and addresses of versions that are gone are not known any more, but for what names of files show (V5).
+		d.maxEnd = max(d.maxEnd, d.logEnd)
+		d.head, d.lost.head = head{target: o.Version, floor: d.maxID, maxEnd: d.maxEnd}, true
+	}
+	d.openEnd = d.maxEnd
+	if o.Version != 0 {
+		_, err := d.lookup(o.Version)
+		return err
+	}
+	return d.checkCurrent(o.Fill)
 }
 
-// load reads HEAD and all manifests.
-func (d *Dir) load() error {
+// readHead reads HEAD. That it is missing is damage.
+func (d *Dir) readHead() error {
 	b, err := fsx.ReadFile(d.fs, d.headPath(), frameBytes+fsx.BlockSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -203,7 +220,11 @@ func (d *Dir) load() error {
 		return err
 	}
 	d.maxID, d.maxEnd = d.head.floor, d.head.maxEnd
+	return nil
+}
 
+// readManifests reads all manifests, and keeps those that are damaged as such.
+func (d *Dir) readManifests() error {
 	entries, err := d.fs.List(d.versionsPath())
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
@@ -227,33 +248,28 @@ func (d *Dir) load() error {
 			d.maxEnd = max(d.maxEnd, loaded.m.Cut)
 		}
 	}
+	return nil
+}
+
+// checkCurrent returns why the directory cannot be opened at its current version, nil if it can.
+func (d *Dir) checkCurrent(fill bool) error {
 	switch v := d.currentID(); {
 	case v == 0:
-		return nil
+		return d.checkNone(fill)
 	case d.versions[v] == nil:
-		return corrupt(d.ManifestPath(v), 0, "missing, but %s points at it", headName)
-	default:
-		return d.versions[v].err
+		return d.advise(corrupt(d.ManifestPath(v), 0, "missing, but %s points at it", headName))
+	case d.versions[v].err != nil:
+		return d.advise(d.versions[v].err)
 	}
+	return nil
 }
 
 // readManifest returns the entry of a version, damaged ones included. Everything else that goes wrong (a newer
 // format, an error of the disk) is returned as an error: it says nothing about the bytes.
 func (d *Dir) readManifest(v Version) (*entry, error) {
-	name := d.ManifestPath(v)
-	b, err := fsx.ReadFile(d.fs, name, maxManifest)
-	if err != nil {
-		err = readError(name, err)
-	}
-	var m *Manifest
-	if err == nil {
-		m, err = DecodeManifest(name, b)
-	}
+	m, sum, err := d.decodeManifest(v)
 	if err == nil && m.StoreID != d.id.StoreID {
-		err = corrupt(name, headerBytes, "belongs to store %x, this is store %x", m.StoreID, d.id.StoreID)
-	}
-	if err == nil && m.Version != v {
-		err = corrupt(name, headerBytes, "holds version %d", m.Version)
+		err = corrupt(d.ManifestPath(v), headerBytes, "belongs to store %x, this is store %x", m.StoreID, d.id.StoreID)
 	}
 	switch {
 	case errors.Is(err, ErrCorrupt):
@@ -261,36 +277,23 @@ func (d *Dir) readManifest(v Version) (*entry, error) {
 	case err != nil:
 		return nil, err
 	}
-	return newEntry(m, sealSum(b), nil), nil
+	return newEntry(m, sum, nil), nil
 }
 
-// tidy removes what interrupted writes left behind, and makes durable what they got done: a name that is visible after
-// a kill may still be lost in a power failure, and from here on it is relied upon.
-func (d *Dir) tidy() error {
-	known := map[string]func(string) bool{
-		"":          func(name string) bool { return name == storeName || name == headName },
-		versionsDir: func(name string) bool { _, ok := parseName(name, manifestSuffix, versionDigits); return ok },
-		imagesDir:   func(name string) bool { _, ok := parseName(name, imageSuffix, imageDigits); return ok },
-		logDir:      func(name string) bool { _, ok := parseName(name, segmentSuffix, segmentDigits); return ok },
+// decodeManifest reads the manifest file of a version, of whatever store, and the checksum that ends it.
+func (d *Dir) decodeManifest(v Version) (m *Manifest, sum uint64, err error) {
+	name := d.ManifestPath(v)
+	b, err := fsx.ReadFile(d.fs, name, maxManifest)
+	if err != nil {
+		return nil, 0, readError(name, err)
 	}
-	for _, dir := range slices.Sorted(maps.Keys(known)) {
-		path := filepath.Join(d.path, dir)
-		if err := d.fs.MkdirAll(path); err != nil { // tools that copy files may leave out empty directories
-			return err
-		}
-		entries, err := d.fs.List(path)
-		if err != nil {
-			return err
-		}
-		for _, e := range entries {
-			if name, ok := strings.CutSuffix(e.Name, fsx.TempSuffix); ok && known[dir](name) {
-				if err := d.fs.Remove(filepath.Join(path, e.Name)); err != nil {
-					return err
-				}
-			}
-		}
+	if m, err = DecodeManifest(name, b); err != nil {
+		return nil, 0, err
 	}
-	return errors.Join(d.fs.SyncDir(d.path), d.fs.SyncDir(d.versionsPath()))
+	if m.Version != v {
+		return nil, 0, corrupt(name, headerBytes, "holds version %d", m.Version)
+	}
+	return m, sealSum(b), nil
 }
 
 // currentID returns the id of the current version, 0 when there is none. The caller holds mu.

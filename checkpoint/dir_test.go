@@ -120,6 +120,7 @@ func TestDir_CommitRestoreCommit(t *testing.T) {
 	got, err := openTest(t, d.Path()).Manifest(1)
 	must(t, err)
 	want.StoreID, want.Nonce = testIdentity.StoreID, got.Nonce
+	want.HashSeed, want.SegmentBytes = testIdentity.HashSeed, testIdentity.SegmentBytes
 	if !reflect.DeepEqual(got, want) {
 		t.Errorf("read back %+v, want %+v", got, want)
 	}

@@ -19,6 +19,7 @@
 //	LOCK                   held by whoever has the directory open (the caller's business)
 //	STORE                  identity of the store, written once
 //	HEAD                   where a rollback went, and the floor below which ids and addresses are used up
+//	versions/NONE          while the store has no version: why that is so
 //	versions/%016x.manifest  one version each, by id
 //	images/%016x.img       shares, and index images and runs of old, by id
 //	log/%012x.seg          segment n holds log bytes [n*SegmentBytes, (n+1)*SegmentBytes)
@@ -28,21 +29,25 @@
 //
 // # Frame
 //
-// STORE, HEAD and manifests share one frame, which stays as it is in every format to come, so that a newer file is
+// STORE, HEAD, NONE and manifests share one frame, which stays as it is in every format to come, so that a newer file is
 // told from a damaged one. All numbers are little-endian.
 //
 //	offset  size  field
-//	0       8     magic: "HLSTORE\n", "HLHEAD\n\n" or "HLVERSN\n"
-//	8       4     format, 1 to 3 today (see below); a whole file with a higher one is ErrFormat and stays as it is
+//	0       8     magic: "HLSTORE\n", "HLHEAD\n\n", "HLNONE\n\n" or "HLVERSN\n"
+//	8       4     format, 1 to 4 today (see below); a whole file with a higher one is ErrFormat and stays as it is
 //	12      4     zero
 //	16      8     length of the file, checksum included
 //	24      n     payload
 //	24+n    8     xxh3 of everything before
 //
-// # Payloads, formats 1 to 3
+// # Payloads, formats 1 to 4
 //
-// Format 3 is that of manifests with shares, format 2 of those with runs and none; with neither a manifest has format 1.
-// Each has the lines below up to its own. Releases that do not know a format refuse it with ErrFormat.
+// Manifests are written in format 4. Format 3 is that of older ones with shares, format 2 of those with runs and none; with
+// neither they had format 1. Each has the lines below up to its own. Releases that do not know a format refuse it with
+// ErrFormat. All else has format 1.
+//
+//	NONE
+//	0    8  1 = no version was ever committed; 2 = the versions are on a remote, which the directory is filled from
 //
 //	STORE                          HEAD
 //	0   16  store id               0   8  target: the version rolled back to; 0 = none
@@ -69,12 +74,14 @@
 //	         8  start   8  end   8  fuzzy   8  log version
 //	...  8  length of the cookie, followed by the cookie
 //	...  8  length of aux, followed by aux
-//	...  8  format 2: number of runs, at least 1 (format 3: 0 if there are none), followed by as many of
+//	...  8  format 2: number of runs, at least 1 (formats 3, 4: 0 if there are none), followed by as many of
 //	         8  id   8  bytes   8  from   8  to
 //	...  8  format 3: replay the log from here on
-//	...  8  format 3: number of shares, at least 1, followed by as many of
+//	...  8  format 3: number of shares, at least 1 (format 4: 0 if there are none), followed by as many of
 //	         8  id   8  bytes   8  first and 8  last hash, in the order of shares   8  from   8  to
 //	         8  level   8  triples   8  live bytes
+//	...  8  format 4: hash seed of STORE
+//	...  8  format 4: segment bytes of STORE
 //
 // # Rollback and the current version
 //
@@ -88,6 +95,21 @@
 //	id      1 --- 2 --- 3 --- 4            HEAD{target 2, floor 4}: current is 2
 //	               \
 //	                5 --- 6                both above the floor: current is 6
+//
+// # What a directory shows
+//
+// A directory may be what a crash left, or a copy that was made file by file while the store ran, with files of many
+// moments and without those that went meanwhile. The two are told apart by what each cannot look like. Before its first
+// version a store has NONE, which is written before anything else and removed after the first manifest is in place; a copy
+// that has no manifest although there were some has no NONE either, or one beside a HEAD that is not new. So a directory
+// with files of a store, without a manifest and without a NONE that explains it, is never opened, and never made anew.
+//
+// A newest manifest that is missing cannot be told from one that was never written: log beyond the newest version and
+// images of it are what a crash leaves, too. Therefore they are kept until the store has committed a version, and addresses
+// begin behind them.
+//
+// With an explicit version (OpenOptions.Version) only the manifest of that version has to be whole: it holds what STORE
+// does, and the version stands in for HEAD.
 //
 // # Fuzzy ends
 //
@@ -122,4 +144,9 @@
 //	V11 A call that changes the directory finds STORE, HEAD and the manifest of the current version as this process has
 //	    read or written them last, or changes nothing: the directory may have been emptied, or filled with other files,
 //	    by somebody who does not know that it is open.
+//	V12 Nothing that was in a directory when it was opened is changed before TakeOver, which the opener calls when it has
+//	    found the version that it opens at whole. Files that no version referred to then stay until this opening has
+//	    committed a version, and new log begins behind all log that is there (LogEnd).
+//	V13 A store is made only where no file of a store is, or only such as a crash of that leaves. A store without a
+//	    manifest is empty only if NONE says so and HEAD was never written again.
 package checkpoint

@@ -3,6 +3,7 @@ package checkpoint_test
 import (
 	"context"
 	"errors"
+	"io/fs"
 	"reflect"
 	"slices"
 	"strings"
@@ -333,8 +334,8 @@ func TestFetch_HoldsWhatComesIn(t *testing.T) {
 	}
 }
 
-// TestPull_CrashAtEveryCall crashes the machine that fetches: it opens at what it had before or at the new version,
-// whole, and the next pull finishes.
+// TestPull_CrashAtEveryCall crashes the machine that fetches: its directory holds nothing, or is refused because it is not
+// filled yet, or opens at the version, whole; and the next pull finishes.
 func TestPull_CrashAtEveryCall(t *testing.T) {
 	m, remote := story(t)
 	m.upload(remote, 3)
@@ -349,17 +350,22 @@ func TestPull_CrashAtEveryCall(t *testing.T) {
 				c.Keep = []fsx.Keep{fsx.KeepNone, fsx.KeepAll}[i]
 			}
 			states++
-			after := onDisk(t, disk.Clone(c), 9)
-			if v := after.current(); v != 0 && (v != 3 || after.content(3) != m.content(3)) || err == nil && v != 3 {
-				t.Fatalf("crash %v at call %d: at %d, or differs", c, k, v)
+			left := disk.Clone(c)
+			_, opened := checkpoint.OpenDirWith(left, "store", checkpoint.OpenOptions{NoCreate: true})
+			if opened == nil {
+				if after := onDisk(t, left, 9); after.current() != 3 || after.content(3) != m.content(3) {
+					t.Fatalf("crash %v at call %d: at %d, or differs", c, k, after.current())
+				}
+			} else if err == nil || !errors.Is(opened, checkpoint.ErrCorrupt) && !errors.Is(opened, fs.ErrNotExist) {
+				t.Fatalf("crash %v at call %d: %v", c, k, opened) // half-filled it is no store, and not an empty one
 			}
 			if i > 2 && k%3 != 0 {
 				continue
 			}
-			if err := pullOn(after.disk, remote); err != nil {
+			if err := pullOn(left, remote); err != nil {
 				t.Fatalf("crash %v at call %d: pull again: %v", c, k, err)
 			}
-			after = onDisk(t, after.disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), 9)
+			after := onDisk(t, left.Clone(fsx.Crash{Keep: fsx.KeepNone}), 9)
 			if after.current() != 3 || after.content(3) != m.content(3) {
 				t.Fatalf("crash %v at call %d: after pulling again at %d, or differs", c, k, after.current())
 			}
@@ -372,7 +378,7 @@ func TestPull_CrashAtEveryCall(t *testing.T) {
 }
 
 func pullOn(fsys fsx.FS, remote checkpoint.Remote) error {
-	d, err := checkpoint.OpenDir(fsys, "store", identity, false)
+	d, err := checkpoint.OpenDirWith(fsys, "store", checkpoint.OpenOptions{Identity: identity, Fill: true})
 	if err != nil {
 		return err
 	}
@@ -380,8 +386,10 @@ func pullOn(fsys fsx.FS, remote checkpoint.Remote) error {
 	if err != nil {
 		return err
 	}
-	_, err = mirror.Pull(context.Background())
-	return err
+	if _, err = mirror.Pull(context.Background()); err != nil {
+		return err
+	}
+	return d.TakeOver()
 }
 
 // TestPull_ErrorAtEveryCall fails every call on the disk and on the remote once: the error is reported, and a second
@@ -537,11 +545,8 @@ func TestSetAside_DamagedDirectory(t *testing.T) {
 			err := checkpoint.SetAside(disk, "store", id)
 			for i := range uint64(12) {
 				crashed := disk.Clone(fsx.Crash{Keep: fsx.KeepSubset, Seed: i})
-				if _, opened := checkpoint.OpenDir(crashed, "store", identity, false); err != nil && !errors.Is(opened, checkpoint.ErrCorrupt) {
-					if d, _ := checkpoint.OpenDir(crashed, "store", identity, false); d == nil || d.Current() != nil {
-						t.Fatalf("%s, call %d: opened (%v) in the middle", name, k, opened)
-					}
-				}
+				_, opened := checkpoint.OpenDir(crashed, "store", identity, false)
+				wantErr(t, opened, checkpoint.ErrCorrupt) // also when it is complete: it is to be filled
 				if i > 2 {
 					continue
 				}

@@ -9,7 +9,7 @@ import (
 
 // Format is the number of the newest file format that this release reads. It writes a file in the lowest one that can
 // express it.
-const Format = 3
+const Format = 4
 
 const (
 	magicBytes  = 8
@@ -20,6 +20,7 @@ const (
 	magicStore    = "HLSTORE\n"
 	magicHead     = "HLHEAD\n\n"
 	magicManifest = "HLVERSN\n"
+	magicNone     = "HLNONE\n\n"
 )
 
 // seal puts payload into a frame (see the package comment).

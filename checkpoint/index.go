@@ -131,9 +131,8 @@ func (x Index) format() uint32 {
 	return 1
 }
 
-// append appends what a manifest has of x beyond format 1.
-func (x Index) append(b []byte) []byte {
-	format := x.format()
+// append appends what a manifest of that format has of x beyond format 1.
+func (x Index) append(b []byte, format uint32) []byte {
 	if format >= runsFormat {
 		b = appendUint64s(b, uint64(len(x.Runs)))
 		for _, r := range x.Runs {
@@ -167,10 +166,13 @@ func (x *Index) read(r *reader, format uint32) {
 			}
 		}
 	}
-	if format != x.format() {
+	if format < identityFormat && format != x.format() {
 		r.fail("format %d with %d runs and %d shares", format, len(x.Runs), len(x.Shares))
 	}
 	if len(x.Runs) == 0 {
 		x.Runs = nil
+	}
+	if len(x.Shares) == 0 {
+		x.Shares = nil
 	}
 }

@@ -42,6 +42,16 @@ type Manifest struct {
 	PageBytes       int
 	Index                  // what spares a recovery from replaying the lineage
 	Aux             []byte // the store's own; opaque here
+
+	// HashSeed and SegmentBytes are those of the store's Identity, so that no version is lost with the file STORE.
+	// Commit sets them. 0 segment bytes: the manifest was written by a release that did not keep them.
+	HashSeed     uint64
+	SegmentBytes int64
+}
+
+// identity returns the identity of the store that m is a version of, if m holds it.
+func (m *Manifest) identity() (id Identity, ok bool) {
+	return Identity{StoreID: m.StoreID, HashSeed: m.HashSeed, SegmentBytes: m.SegmentBytes}, m.SegmentBytes != 0
 }
 
 // LogBytes returns the number of log bytes of the lineage.
@@ -68,9 +78,16 @@ func (m *Manifest) check() string {
 		return fmt.Sprintf("cookie of %d bytes, at most %d are allowed", len(m.Cookie), MaxCookie)
 	case len(m.Aux) > maxAux:
 		return fmt.Sprintf("aux of %d bytes, at most %d are allowed", len(m.Aux), maxAux)
+	case m.SegmentBytes == 0 && m.HashSeed != 0:
+		return "a hash seed without a segment size"
 	}
 	if bad := m.Index.check(m.Cut); bad != "" {
 		return bad
+	}
+	if id, ok := m.identity(); ok {
+		if err := id.validate(); err != nil {
+			return err.Error()
+		}
 	}
 	var end uint64
 	for i, e := range m.Extents {
@@ -85,8 +102,9 @@ func (m *Manifest) check() string {
 const (
 	extentBytes = 32
 
-	runsFormat   = 2 // of manifests and remote versions that have runs
-	sharesFormat = 3 // of those that have shares
+	runsFormat     = 2 // of manifests and remote versions that have runs
+	sharesFormat   = 3 // of those that have shares
+	identityFormat = 4 // of those that hold the store's identity
 )
 
 // EncodeManifest returns the bytes of m's file, or an error that says which field of m is out of range.
@@ -111,12 +129,24 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	}
 	b = append(appendUint64s(b, uint64(len(m.Cookie))), m.Cookie...)
 	b = append(appendUint64s(b, uint64(len(m.Aux))), m.Aux...)
-	b = m.Index.append(b)
+	format := m.format()
+	b = m.Index.append(b, format)
+	if format >= identityFormat {
+		b = appendUint64s(b, m.HashSeed, uint64(m.SegmentBytes))
+	}
 	if len(b)+frameBytes > maxManifest {
 		return nil, fmt.Errorf("checkpoint: manifest of version %d: %d bytes, at most %d are allowed",
 			m.Version, len(b)+frameBytes, maxManifest)
 	}
-	return seal(magicManifest, m.format(), b), nil
+	return seal(magicManifest, format, b), nil
+}
+
+// format returns the lowest format that can express m.
+func (m *Manifest) format() uint32 {
+	if m.SegmentBytes != 0 {
+		return identityFormat
+	}
+	return m.Index.format()
 }
 
 // DecodeManifest takes the file of a manifest apart. It is total: any bytes give a valid manifest or an error, and
@@ -150,6 +180,11 @@ func DecodeManifest(file string, b []byte) (*Manifest, error) {
 	}
 	m.Cookie, m.Aux = r.blob(), r.blob()
 	m.Index.read(r, format)
+	if format >= identityFormat {
+		if m.HashSeed, m.SegmentBytes = r.uint64(), r.int64(); m.SegmentBytes == 0 {
+			r.fail("format %d without a segment size", format)
+		}
+	}
 	if err := r.done(); err != nil {
 		return nil, err
 	}

@@ -29,6 +29,7 @@ func testManifest() *Manifest {
 			},
 			ReplayFrom: 20472,
 		},
+		HashSeed: 42, SegmentBytes: 8192,
 	}
 }
 
@@ -36,9 +37,12 @@ func TestManifest_RoundTrip(t *testing.T) {
 	for name, m := range map[string]*Manifest{
 		"full":      testManifest(),
 		"smallest":  {Version: 1},
-		"no runs":   withoutRuns(),
-		"no shares": withoutShares(),
-		"no image":  withoutImage(),
+		"no index":  without(noShares, noRuns),
+		"no image":  without(noImage),
+		"format 3":  without(noIdentity),
+		"format 2":  without(noIdentity, noShares),
+		"format 1":  without(noIdentity, noShares, noRuns),
+		"no image3": without(noIdentity, noImage),
 	} {
 		b, err := EncodeManifest(m)
 		if err != nil {
@@ -57,33 +61,32 @@ func TestManifest_RoundTrip(t *testing.T) {
 	}
 }
 
-func withoutRuns() *Manifest {
-	m := withoutShares()
-	m.Runs = nil
-	return m
-}
-
-func withoutShares() *Manifest {
+// without returns testManifest without some of what it has.
+func without(parts ...func(m *Manifest)) *Manifest {
 	m := testManifest()
-	m.Shares, m.ReplayFrom = nil, 0
+	for _, takeOut := range parts {
+		takeOut(m)
+	}
 	return m
 }
 
-func withoutImage() *Manifest {
-	m := testManifest()
-	m.Image, m.Runs = nil, nil
-	return m
-}
+func noIdentity(m *Manifest) { m.HashSeed, m.SegmentBytes = 0, 0 }
+func noShares(m *Manifest)   { m.Shares, m.ReplayFrom = nil, 0 }
+func noRuns(m *Manifest)     { m.Runs = nil }
+func noImage(m *Manifest)    { m.Image, m.Runs = nil, nil }
 
-// A release that knows no runs, or no shares, reads what has none, and refuses the rest.
+// A release that does not know the newest format reads what has nothing of it, and refuses the rest.
 func TestManifest_FormatIsTheLowestThatWillDo(t *testing.T) {
-	for m, want := range map[*Manifest]byte{testManifest(): 3, withoutImage(): 3, withoutShares(): 2, withoutRuns(): 1} {
+	for m, want := range map[*Manifest]byte{
+		testManifest(): 4, without(noShares, noRuns): 4, without(noIdentity): 3, without(noIdentity, noImage): 3,
+		without(noIdentity, noShares): 2, without(noIdentity, noShares, noRuns): 1,
+	} {
 		b, err := EncodeManifest(m)
 		if err != nil || b[magicBytes] != want {
 			t.Errorf("%d runs: format %d, %v, want %d", len(m.Runs), b[magicBytes], err, want)
 		}
 	}
-	b, err := EncodeManifest(withoutRuns())
+	b, err := EncodeManifest(without(noIdentity, noShares, noRuns))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +120,8 @@ func TestManifest_RefusesNonsense(t *testing.T) {
 		"replay over no shares":        func(m *Manifest) { m.Shares = nil },
 		"cookie too long":              func(m *Manifest) { m.Cookie = make([]byte, MaxCookie+1) },
 		"aux too long":                 func(m *Manifest) { m.Aux = make([]byte, maxAux+1) },
+		"a seed without segments":      func(m *Manifest) { m.SegmentBytes = 0 },
+		"an odd segment size":          func(m *Manifest) { m.SegmentBytes = 100 },
 		"empty extent":                 func(m *Manifest) { m.Extents[0].End, m.Extents[0].Fuzzy = 4096, 4096 },
 		"extents descend":              func(m *Manifest) { m.Extents[0], m.Extents[1] = m.Extents[1], m.Extents[0] },
 		"extents overlap":              func(m *Manifest) { m.Extents[1].Start = 8184 },
@@ -191,7 +196,7 @@ func TestManifest_NewerFormat(t *testing.T) {
 
 // FuzzManifest feeds a decoder bytes with a valid checksum, so that the fuzzer gets past it.
 func FuzzManifest(f *testing.F) {
-	for _, m := range []*Manifest{testManifest(), withoutRuns(), {Version: 1}} {
+	for _, m := range []*Manifest{testManifest(), without(noIdentity), without(noIdentity, noShares), {Version: 1}} {
 		b, err := EncodeManifest(m)
 		if err != nil {
 			f.Fatal(err)

@@ -28,7 +28,7 @@ import (
 //	   8 start  8 end  8 xxh3
 //	8  number of pieces of the image
 //	   8 start  8 end  8 xxh3
-//	   in formats 2 and 3, the same for each run of the manifest, and then for each share
+//	   from format 2 on, the same for each run of the manifest, and then for each share
 //
 // A version names its pieces one by one, ascending, up to maxDirect; the lowest listLength of them then become a list,
 // so that the object stays small however many checkpoints the log has grown by.

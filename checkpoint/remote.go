@@ -92,3 +92,10 @@ func RemoteIdentity(ctx context.Context, r Remote) (Identity, error) {
 	}
 	return decodeIdentity(storeName, data)
 }
+
+// RemoteHasVersions reports whether a remote has any version of a store.
+func RemoteHasVersions(ctx context.Context, r Remote, id Identity) (bool, error) {
+	names := namesOf(id)
+	objects, err := r.List(ctx, names.versions())
+	return len(objects) > 0, err
+}

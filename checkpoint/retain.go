@@ -277,6 +277,9 @@ func (d *Dir) NextImageID(at uint64) uint64 {
 			id = max(id, taken+1)
 		}
 	}
+	for d.strays[d.ImagePath(id)] {
+		id++
+	}
 	return id
 }
 

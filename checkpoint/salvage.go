@@ -59,7 +59,7 @@ func (d *Dir) setAside() error {
 			return err
 		}
 	}
-	if err := d.fs.SyncDir(d.versionsPath()); err != nil {
+	if err := fsx.WriteFileAtomic(d.fs, d.nonePath(), encodeNone(noneFetch)); err != nil {
 		return err
 	}
 	if err := fsx.WriteFileAtomic(d.fs, d.headPath(), encodeHead(h)); err != nil {

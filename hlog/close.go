@@ -36,10 +36,25 @@ func (s *Store) Close() error {
 	s.epochs.Close()
 	s.cache.Resize(0)
 	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.images.patient.queue.Close))
-	err = errors.Join(err, s.log.Free(), s.segments.Close(), s.unlock())
+	all := err == nil
+	err = errors.Join(err, s.log.Free(), s.segments.Close())
+	s.trimLog(all)
+	err = errors.Join(err, s.unlock())
 	s.memory.leave()
 	s.background.events.Finish()
 	return err
+}
+
+// trimLog gives back the space that the last segment has been given ahead, if all log is committed. What lies beyond the
+// committed end is otherwise taken for what a crash left.
+func (s *Store) trimLog(committed bool) {
+	cut := s.log.Tail()
+	if m := s.ledger.Lineage().Parent; s.readOnly || !committed || m == nil || m.Cut != cut {
+		return
+	}
+	if err := s.ledger.TrimLog(cut); err != nil {
+		s.logger.Warn("the last segment keeps its space", "err", err)
+	}
 }
 
 // together closes several things at a time: the kernel takes its time over each of the queues in them.

@@ -16,6 +16,12 @@
 // [Store.Close] commits a version. [Store.Restore] takes the running store back to any version that is kept, and
 // [Store.OpenVersion] reads one while the store goes on.
 //
+// A directory is copied while no store has it open. To copy a store that is running, open it at a version with
+// [Store.OpenVersion], which keeps all that the version needs for as long as the view is open, and write what [View.Scan]
+// visits into another store; or give the store a remote (Options.Remote) and open an empty directory with that. A copy made
+// file by file (cp, tar, rsync) beside a running store may lack files: Open refuses it with ErrCorrupt, or opens it at a
+// version that it has got, and never takes it for a new store.
+//
 // Errors are matched with [errors.Is] against the variables of this package; those of the file system and of a context
 // come through as they are. Damage is never returned as a value or as ErrNotFound: it is ErrCorrupt, for the keys it
 // affects only.

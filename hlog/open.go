@@ -24,15 +24,20 @@ import (
 )
 
 // Open opens the store in dir at its current version: the newest, or the one that a later rollback went back to. It
-// makes the directory when there is none; with Options.ReadOnly that is fs.ErrNotExist and nothing is written. nil
-// options are the defaults. The time it takes does not follow the size of the state.
+// makes a store when there is no directory, or one that is empty or holds foreign files only; with Options.ReadOnly that is
+// fs.ErrNotExist and nothing is written. nil options are the defaults. The time it takes does not follow the size of the
+// state.
 //
 // The store keeps to the directory that was opened, whatever path leads to it later; ErrReplaced says what happens when
 // others change what lies in it.
 //
 // ErrOptions when an option is out of range; ErrLocked when the store is open already, in this process or in another,
-// by whatever path; ErrCorrupt when what is needed to tell or to recover the current version is damaged, and no remote
-// has it; ErrFormat when the directory was written in a newer format. After an error every version is as it was.
+// by whatever path; ErrCorrupt when what is needed to tell or to recover the current version is damaged or missing, and no
+// remote has it: the error names it, and the versions that Options.Version can open instead; ErrFormat when the directory
+// was written in a newer format. After an error every file is as it was.
+//
+// What lies beyond the version that is opened (a crash leaves log that was not committed; a copy may lack the manifests
+// of newer versions) stays until the first commit, and is then removed; Options.Logger is warned of it.
 func Open(dir string, opts *Options) (*Store, error) {
 	o, err := opts.withDefaults()
 	if err != nil {
@@ -169,7 +174,8 @@ func newIdentity(o Options) checkpoint.Identity {
 	return id
 }
 
-// recover opens the directory and makes log and index what they were at the current version.
+// recover opens the directory and makes log and index what they were at the current version. The directory is changed
+// only when that has succeeded.
 func (s *Store) recover() error {
 	if err := s.openVersions(); err != nil {
 		return err
@@ -187,28 +193,42 @@ func (s *Store) recover() error {
 		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
 		Writable: !s.readOnly, Created: s.events.segmentCreated, Life: s.life,
 	})
-	cur, err := s.versionToOpen()
+	m, err := s.versionToOpen()
 	if err != nil {
 		return err
 	}
-	if !s.readOnly {
-		if err := s.ledger.TrimLog(reclog.AlignBlock(s.ledger.MaxEnd())); err != nil {
-			return err
-		}
-	}
-	err = s.recoverAt(cur)
+	err = s.recoverAt(m)
 	if errors.Is(err, ErrCorrupt) && s.copies.mirror != nil {
 		s.logger.Warn("the newest version is damaged and is repaired from the remote", "err", err)
-		if _, fetchErr := s.copies.mirror.Fetch(s.life.Context(), cur.Version, checkpoint.FetchOptions{Repair: true}); fetchErr != nil {
+		if _, fetchErr := s.copies.mirror.Fetch(s.life.Context(), m.Version, checkpoint.FetchOptions{Repair: true}); fetchErr != nil {
 			return errors.Join(err, fetchErr)
 		}
-		err = s.recoverAt(cur)
+		err = s.recoverAt(m)
 	}
-	return err
+	if err != nil {
+		return s.wayBack(m, err)
+	}
+	if s.readOnly {
+		return nil
+	}
+	return s.takeOver(m)
 }
 
-// versionToOpen returns the version to open at, nil for the empty store. Options.Version is a rollback, durable like
-// that of Restore; a read-only store only reads it.
+// wayBack adds to the error of an open that damage has stopped which other versions there are.
+func (s *Store) wayBack(m *checkpoint.Manifest, err error) error {
+	var others []checkpoint.Version
+	for _, i := range s.ledger.Versions() {
+		if i.Version != m.Version {
+			others = append(others, i.Version)
+		}
+	}
+	if !errors.Is(err, ErrCorrupt) || len(others) == 0 {
+		return err
+	}
+	return fmt.Errorf("version %d: %w; Options.Version opens another one (there are %v)", m.Version, err, others)
+}
+
+// versionToOpen returns the version to open at, nil for the empty store.
 func (s *Store) versionToOpen() (*checkpoint.Manifest, error) {
 	cur := s.ledger.Current()
 	v := s.opts.Version
@@ -216,10 +236,24 @@ func (s *Store) versionToOpen() (*checkpoint.Manifest, error) {
 		return cur, nil
 	}
 	m, err := s.ledger.Manifest(v)
-	if err != nil || s.readOnly {
-		return m, err
+	if errors.Is(err, ErrVersionNotFound) && s.copies.mirror != nil {
+		if _, err = s.copies.mirror.Fetch(s.life.Context(), v, checkpoint.FetchOptions{}); err == nil {
+			m, err = s.ledger.Manifest(v)
+		}
 	}
-	return m, s.ledger.SetHead(v)
+	return m, err
+}
+
+// takeOver makes the directory that of this store, which has recovered version m. With Options.Version that is a
+// rollback, durable like that of Restore.
+func (s *Store) takeOver(m *checkpoint.Manifest) error {
+	if err := s.ledger.TakeOver(); err != nil {
+		return err
+	}
+	if cur := s.ledger.Current(); m != nil && (cur == nil || cur.Version != m.Version) {
+		return s.ledger.SetHead(m.Version)
+	}
+	return nil
 }
 
 func (s *Store) openVersions() error {
@@ -228,7 +262,9 @@ func (s *Store) openVersions() error {
 	if s.opts.Remote != nil && !s.readOnly {
 		d, err = s.openRemote(s.life.Context())
 	} else {
-		d, err = checkpoint.OpenDir(s.root, s.path, newIdentity(s.opts), s.readOnly)
+		d, err = checkpoint.OpenDirWith(s.root, s.path, checkpoint.OpenOptions{
+			Identity: newIdentity(s.opts), ReadOnly: s.readOnly, Version: s.opts.Version,
+		})
 	}
 	if err != nil {
 		return err
@@ -238,6 +274,31 @@ func (s *Store) openVersions() error {
 	}
 	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil})
 	return err
+}
+
+// maxSkipped bounds the size of segments of which the rest is left unused after a crash. Addresses are never used twice:
+// more than this each time would use them up.
+const maxSkipped = 1 << 30
+
+// logStart returns where new log begins: behind all log that lies in the directory, whether a version refers to it or
+// not (V12). What lies beyond the committed end is of a process that has crashed, or of versions whose manifests a copy
+// has not got. It stays until the first commit, and new log begins in a segment of its own: the names of segments that
+// no version refers to may not be durable, and no sync makes them so after one that has failed (G8).
+func (s *Store) logStart() uint64 {
+	committed := reclog.AlignBlock(s.ledger.MaxEnd())
+	there := reclog.AlignBlock(s.ledger.LogEnd())
+	if s.readOnly || there <= committed {
+		return committed
+	}
+	size := s.segments.Bytes()
+	start := (there + size - 1) / size * size
+	if cut := committed - committed%size; cut < committed && start-there > maxSkipped && there-cut < size {
+		start = there // in the segment that the committed log ends in, whose name is durable
+	}
+	s.gap = checkpoint.Range{Start: committed, End: start}
+	s.logger.Warn("log lies beyond the newest version: a crash left it, or a copy has not got all versions; it stays until the next commit",
+		"committed", committed, "until", there, "files", s.ledger.Strays())
+	return start
 }
 
 // sweep removes the files that nothing refers to, which an earlier process left: a crash may leave many.

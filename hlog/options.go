@@ -73,8 +73,10 @@ type Options struct {
 	Remote checkpoint.Remote
 
 	// Version opens the store at this version instead of the newest: a rollback like Restore, and the way back when
-	// damage keeps the newest version from being opened. 0 is the newest. ErrVersionNotFound when there is no such
-	// version; nothing is changed then.
+	// damage keeps the newest version from being opened. The files STORE and HEAD and the manifests of other versions may
+	// be damaged then, or the first two missing: they are written again, and what was damaged stays under a name that ends in
+	// ".damaged". A damaged version keeps its id and its files until Purge. 0 is the newest. ErrVersionNotFound when there
+	// is no such version; nothing is changed then.
 	Version checkpoint.Version
 
 	// ReadOnly opens an existing store without writing a single byte. Several may do so at once, in one process or in

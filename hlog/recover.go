@@ -20,8 +20,8 @@ import (
 
 // recoverAt makes log and index those of version m; nil is the empty store.
 func (s *Store) recoverAt(m *checkpoint.Manifest) error {
-	begin, tail := uint64(word.FirstAddress), max(uint64(word.FirstAddress), reclog.AlignBlock(s.ledger.MaxEnd()))
-	logVersion := uint64(1)
+	tail := max(uint64(word.FirstAddress), s.logStart())
+	begin, logVersion := tail, uint64(1)
 	if m != nil {
 		logVersion = m.LogVersion + 1
 		begin = uint64(logBegin(m))
@@ -217,7 +217,7 @@ func (s *Store) warm() {
 	}
 	last := m.Extents[len(m.Extents)-1]
 	hold.Narrow(last.Start)
-	if err := s.log.Warm(s.life.Context(), last.Start, last.End); err != nil && s.check() == nil {
+	if err := s.log.Warm(s.life.Context(), last.Start, last.End, s.gap.Start, s.gap.End); err != nil && s.check() == nil {
 		s.logger.Warn("warming stopped; the log is read from disk instead", "err", err)
 	}
 }

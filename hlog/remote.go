@@ -32,29 +32,19 @@ type copier struct {
 }
 
 // openRemote prepares the directory for the remote's newest version: see checkpoint.Mirror.Pull for which of the two
-// counts. A directory that has versions opens without a remote that cannot be reached; an empty one does not.
+// counts. A directory that has versions opens without a remote that cannot be reached; an empty one does not, and stays
+// empty: what identity its store has is the remote's to say.
 func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
-	fsys, path, remote := s.root, s.path, s.opts.Remote
-	id := newIdentity(s.opts)
-	there, remoteErr := checkpoint.RemoteIdentity(ctx, remote)
-	switch {
-	case remoteErr == nil:
-		id = there
-	case errors.Is(remoteErr, fs.ErrNotExist):
+	there, remoteErr := checkpoint.RemoteIdentity(ctx, s.opts.Remote)
+	found := remoteErr == nil
+	if errors.Is(remoteErr, fs.ErrNotExist) {
 		remoteErr = nil
 	}
-	d, err := checkpoint.OpenDir(fsys, path, id, false)
-	if errors.Is(err, checkpoint.ErrCorrupt) && there != (checkpoint.Identity{}) {
-		s.logger.Warn("the directory is damaged and is filled from the remote", "err", err)
-		if err := checkpoint.SetAside(fsys, path, there); err != nil {
-			return nil, err
-		}
-		d, err = checkpoint.OpenDir(fsys, path, there, false)
-	}
+	d, err := s.dirToFill(there, found, remoteErr)
 	if err != nil {
 		return nil, err
 	}
-	s.copies.mirror, err = checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Progress: func(name string, bytes int64) {
+	s.copies.mirror, err = checkpoint.NewMirror(d, s.opts.Remote, checkpoint.MirrorOptions{Progress: func(name string, bytes int64) {
 		s.logger.Debug("remote", "object", name, "bytes", bytes)
 	}})
 	if err != nil {
@@ -68,6 +58,8 @@ func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 		}
 	}
 	switch {
+	case remoteErr == nil && d.Current() == nil:
+		return d, d.MarkEmpty()
 	case remoteErr == nil:
 	case errors.Is(remoteErr, checkpoint.ErrDiverged), errors.Is(remoteErr, checkpoint.ErrStoreMismatch), d.Current() == nil:
 		return nil, fmt.Errorf("remote: %w", remoteErr)
@@ -75,6 +67,32 @@ func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 		s.logger.Warn("the remote cannot be reached; the store opens at its own newest version", "err", remoteErr)
 	}
 	return d, nil
+}
+
+// dirToFill opens the directory. What is damaged in it is set aside if the remote has the store.
+func (s *Store) dirToFill(there checkpoint.Identity, found bool, remoteErr error) (*checkpoint.Dir, error) {
+	o := checkpoint.OpenOptions{Identity: newIdentity(s.opts), Version: s.opts.Version, Fill: found, NoCreate: remoteErr != nil}
+	if found {
+		o.Identity = there
+	}
+	d, err := checkpoint.OpenDirWith(s.root, s.path, o)
+	switch {
+	case errors.Is(err, fs.ErrNotExist) && remoteErr != nil:
+		return nil, fmt.Errorf("remote: %w", remoteErr)
+	case errors.Is(err, checkpoint.ErrNotFound) && found:
+		o.Version = 0 // the remote may have it
+		return checkpoint.OpenDirWith(s.root, s.path, o)
+	case errors.Is(err, checkpoint.ErrCorrupt) && found:
+		if some, e := checkpoint.RemoteHasVersions(s.life.Context(), s.opts.Remote, there); e != nil || !some {
+			return nil, errors.Join(err, e)
+		}
+		s.logger.Warn("the directory is damaged and is filled from the remote", "err", err)
+		if err := checkpoint.SetAside(s.root, s.path, there); err != nil {
+			return nil, err
+		}
+		return checkpoint.OpenDirWith(s.root, s.path, o)
+	}
+	return d, err
 }
 
 // init makes the copier, whose rounds job does.
@@ -151,6 +169,8 @@ func (s *Store) fetch(ctx context.Context, v checkpoint.Version) error {
 	if s.copies.mirror == nil {
 		return fmt.Errorf("%w: %d", ErrVersionNotFound, v)
 	}
-	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: s.ledger.Live(), Pin: true})
+	live := s.ledger.Live()
+	live.Log.Add(s.gap.Start, s.gap.End) // it may be part of memory (warm)
+	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: live, Pin: true})
 	return err
 }

@@ -6,6 +6,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 func TestOpen_DefaultsAfterSmallSegments(t *testing.T) {
@@ -98,5 +101,51 @@ func TestReadOnly_RefusesWrites(t *testing.T) {
 		if v, err := x.Get(nil, key8(i)); err != nil || !bytes.Equal(v, key8(i)) {
 			t.Fatalf("key %d: %x, %v", i, v, err)
 		}
+	}
+}
+
+// After a crash new log begins behind what lies beyond the newest version, and memory is filled across the gap. A rollback
+// before that does not make the log of later versions part of the gap.
+func TestOpen_WarmsAcrossTheGapOnly(t *testing.T) {
+	o := tiny()
+	o.NoCompaction = true
+	s := mustOpen(t, "/store", o)
+	for v := range 3 {
+		for i := range 100 {
+			must(t, s.Set(key8(i), fmt.Append(nil, v)))
+		}
+		commit(t, s)
+	}
+	x := s.NewSession()
+	spill(t, x, 100<<10) // not committed
+	x.Close()
+	tail, _ := s.log.AlignTail(0)
+	s.log.ShiftReadOnly(tail)
+	must(t, s.log.SyncTo(tail))
+	for _, back := range []checkpoint.Version{0, 1, 2} {
+		again := *o
+		again.FS = o.FS.(*fsx.CrashFS).Clone(fsx.Crash{Keep: fsx.KeepAll})
+		s := mustOpen(t, "/store", &again)
+		if s.gap.Start == s.gap.End {
+			t.Fatal("no log lies beyond the newest version")
+		}
+		if back > 0 {
+			_, err := s.Restore(t.Context(), back)
+			must(t, err)
+		}
+		s.warm()
+		if head := s.log.Head(); back == 0 && head >= s.gap.Start {
+			t.Errorf("memory begins at %#x, the log before the gap ends at %#x", head, s.gap.Start)
+		}
+		for _, v := range []checkpoint.Version{3, 2, 1, 3} {
+			_, err := s.Restore(t.Context(), v)
+			must(t, err)
+			for i := range 100 {
+				if got, err := s.Get(nil, key8(i)); err != nil || string(got) != fmt.Sprint(v-1) {
+					t.Fatalf("back at %d, then at version %d: key %d is %q, %v", back, v, i, got, err)
+				}
+			}
+		}
+		must(t, s.Close())
 	}
 }

@@ -10,6 +10,7 @@ import (
 	"github.com/puzpuzpuz/xsync/v3"
 	"github.com/zeebo/xxh3"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
@@ -56,7 +57,8 @@ type settings struct {
 	path     string
 	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
 	readOnly bool
-	seed     uint64 // of hashes
+	seed     uint64           // of hashes
+	gap      checkpoint.Range // log that Open has skipped: no version has any there, then or later
 	logger   *slog.Logger
 	unlock   func() error
 }

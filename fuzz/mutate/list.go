@@ -58,11 +58,25 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestRun_WaitsForWhatIsBeingWritten"},
 	},
 	{
-		name: "name-that-was-lost", rule: "G8", file: "checkpoint/collect.go",
-		what:   "make the segment that new log goes on in anew at Open, when no version has anything in it",
-		old:    `!committed.Intersects(at, at+size)`,
-		new:    `committed.Intersects(0, 0) && end < at`,
+		name: "name-that-was-lost", rule: "G8", file: "hlog/open.go",
+		what:   "begin a segment of its own at Open, when log lies there that no version refers to",
+		old:    "start := (there + size - 1) / size * size\n",
+		new:    "start := committed\n",
 		caught: []string{"./hlog", "-run", "TestOpen_TheFirstSegmentsNameWasLost"},
+	},
+	{
+		name: "not-a-new-store", rule: "V13", file: "checkpoint/create.go",
+		what:   "refuse a directory with files of a store but without a manifest",
+		old:    "case d.none == noneYet && d.head == (head{}):",
+		new:    "case true:",
+		caught: []string{"./checkpoint", "-run", "TestOpenDir_WhatIsLeftOfAStore"},
+	},
+	{
+		name: "strays-stay", rule: "V12", file: "checkpoint/collect.go",
+		what:   "keep what lies beyond the newest version until the first commit",
+		old:    "if strays[f.Path] {",
+		new:    "if len(strays) < 0 {",
+		caught: []string{"./checkpoint", "-run", "TestDir_StraysStayUntilTheFirstCommit"},
 	},
 	{
 		name: "sync-again", rule: "F5", file: "internal/fsx/queue_linux.go",
@@ -479,7 +493,7 @@ var mutations = []mutation{
 	{
 		name: "list-first", rule: "B5", file: "checkpoint/collect.go",
 		what:   "list the files before the picture of what keeps them is taken",
-		old:    "\tfiles, err := d.listFiles()\n\tif err != nil {\n\t\treturn nil, err\n\t}\n\tp, err := picture()\n",
+		old:    "\tfiles, err := d.listFiles()\n\tif err != nil {\n\t\treturn nil, Picture{}, err\n\t}\n\tp, err := picture()\n",
 		new:    "\tp, err := picture()\n\tfiles, _ := d.listFiles()\n",
 		caught: []string{"./hlog/internal/ledger", "-run", "TestCollect_FileMadeMeanwhile"},
 	},

@@ -55,7 +55,8 @@ var removers = []string{
 	"checkpoint/collect.go",         // what nothing keeps any more
 	"checkpoint/commit.go",          // manifests that are doomed
 	"checkpoint/retain.go",          // manifests of versions that are purged
-	"checkpoint/dir.go",             // what an interrupted call left half-written
+	"checkpoint/create.go",          // what an interrupted making of a store left, and NONE
+	"checkpoint/takeover.go",        // what an interrupted call left half-written
 	"checkpoint/fetch.go",           // what came down in part
 	"checkpoint/remote_dir.go",      // objects of a remote
 	"hlog/internal/ledger/claim.go", // what was made and not published

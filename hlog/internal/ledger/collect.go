@@ -27,8 +27,10 @@ func (l *Ledger) picture() (checkpoint.Picture, error) {
 	return l.dir.Picture(l.live())
 }
 
-// TrimLog removes the log at end and above that a crash left, before the store is used. Whatever else an earlier process
-// left is for Collect.
+// TakeOver makes the directory that of the store, which has found the version whole that it is opened at.
+func (l *Ledger) TakeOver() error { return l.dir.TakeOver() }
+
+// TrimLog gives back the space that the last segment has been given beyond end, before the store is closed.
 func (l *Ledger) TrimLog(end uint64) error { return l.dir.TrimLog(end) }
 
 // Purge removes version v durably. What it alone kept is garbage then. The errors are those of checkpoint.Dir.Purge.

@@ -24,6 +24,8 @@ type Reader interface {
 	Info(v checkpoint.Version) (checkpoint.Info, error)
 	MaxID() checkpoint.Version
 	MaxEnd() uint64
+	LogEnd() uint64
+	Strays() []string
 	Damaged() []error
 	References() (log checkpoint.ExtentSet, images []uint64, err error)
 }

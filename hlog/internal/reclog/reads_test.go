@@ -313,7 +313,7 @@ func TestWarm_FramesAreAsOnDisk(t *testing.T) {
 	tail := k.cut()
 	must(t, k.SyncTo(tail))
 	k.place(tail) // as if it were opened
-	must(t, k.Warm(context.Background(), uint64(word.FirstAddress), tail))
+	must(t, k.Warm(context.Background(), uint64(word.FirstAddress), tail, tail, tail))
 	if k.Head() >= tail || k.limit.Load()-k.pageStart(k.Head()) > 64*kitPage {
 		t.Fatalf("head %#x of a log up to %#x, limit %#x", k.Head(), tail, k.limit.Load())
 	}

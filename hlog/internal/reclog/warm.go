@@ -7,9 +7,12 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Warm reads pages below head into free frames and lowers head over them, page by page. [start, end) is one extent
-// whose end was head when the log was opened.
-func (l *Log) Warm(ctx context.Context, start, end uint64) error {
+// Warm reads pages below head into free frames and lowers head over them, page by page. [start, end) is one extent.
+// [gap, opened) is log that was skipped when the log was opened at opened, and that nobody looks at.
+func (l *Log) Warm(ctx context.Context, start, end, gap, opened uint64) error {
+	if l.head.Load() == opened && gap == end {
+		l.lowerHead(opened, gap)
+	}
 	if l.head.Load() != end {
 		return nil
 	}
@@ -31,6 +34,15 @@ func (l *Log) Warm(ctx context.Context, start, end uint64) error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// lowerHead makes frames below head part of memory without filling them, if there is room.
+func (l *Log) lowerHead(from, to uint64) {
+	l.pageMu.Lock()
+	defer l.pageMu.Unlock()
+	if l.head.Load() == from && l.limit.Load()-l.pageStart(to) <= l.windowPages()*l.pageBytes {
+		l.head.Store(to)
 	}
 }
 
