@@ -2,7 +2,7 @@
 GO ?= go
 FUZZTIME ?= 30s
 
-.PHONY: all build test race invariants long lint fuzz bench micro cross ci clean
+.PHONY: all build test counts race invariants long lint fuzz bench micro cross ci clean
 
 all: build test
 
@@ -12,6 +12,10 @@ build:
 # The test command of the README.
 test:
 	$(GO) test ./...
+
+# The same with the full counts, as in .ci/run; each package may take some minutes.
+counts:
+	HLOG_FUZZ=ci $(GO) test -timeout 20m -v ./...
 
 race:
 	GOMEMLIMIT=6GiB $(GO) test -short -timeout 30m -race ./...
@@ -32,7 +36,7 @@ lint:
 PKG ?= ./fuzz
 FUZZ ?= FuzzCrashRecovery
 fuzz:
-	$(GO) test -run '^$$' -fuzz '^$(FUZZ)$$' -fuzztime $(FUZZTIME) $(PKG)
+	$(GO) test -run '^$$' -fuzz '^$(FUZZ)$$' -fuzztime $(FUZZTIME) -fuzzminimizetime 1x $(PKG)
 
 # The main job on real input, a head-to-head and the report.
 bench:

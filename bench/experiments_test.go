@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // sampled are the experiments that every test run goes through: one of each kind.
@@ -19,7 +21,7 @@ func TestExperiments_EachRunsAndReports(t *testing.T) {
 		}
 		t.Run(x.name, func(t *testing.T) {
 			switch {
-			case os.Getenv("HLOG_FUZZ") == "long":
+			case testkit.SizeOf() == testkit.Long:
 			case testing.Short() && x.name != "lsm-runs":
 				t.Skip("takes seconds")
 			case !contains(sampled, x.name):

@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // state is what of a directory must survive a crash.
@@ -148,10 +149,7 @@ func crashedAgain(disk *fsx.CrashFS) (states int, err error) {
 
 // TestDir_CrashAtEveryCall crashes scripts at every write-class call and reopens what each kind of crash leaves (V6).
 func TestDir_CrashAtEveryCall(t *testing.T) {
-	scripts, states := 6, 0
-	if testing.Short() {
-		scripts = 1
-	}
+	scripts, states := testkit.Scaled(1, 2, 6, 60), 0
 	for seed := range scripts {
 		script := randomScript(rand.New(rand.NewPCG(uint64(seed), 5)), 12)
 		for k := int64(1); ; k++ {
@@ -170,7 +168,7 @@ func TestDir_CrashAtEveryCall(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d crash states", states)
+	testkit.Counted(t, "%d crash states", states)
 }
 
 // crashedRun runs a script until it ends or the disk crashes, and returns the states that may be found then.
@@ -202,10 +200,7 @@ func crashedRun(t *testing.T, disk *fsx.CrashFS, script []step) (allowed []state
 // step changes nothing that is listed; a crash may find it done or not; and once a later step has succeeded, no crash
 // brings anything back (V7).
 func TestDir_ErrorAtEveryCall(t *testing.T) {
-	scripts, states := 8, 0
-	if testing.Short() {
-		scripts = 2
-	}
+	scripts, states := testkit.Scaled(1, 3, 8, 80), 0
 	for seed := range scripts {
 		script := randomScript(rand.New(rand.NewPCG(uint64(seed), 6)), 10)
 		for class := range fsx.NumClasses {
@@ -224,7 +219,7 @@ func TestDir_ErrorAtEveryCall(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d crash states", states)
+	testkit.Counted(t, "%d crash states", states)
 }
 
 // failingRun runs a script with a fault, going on after errors, and crashes it after every step.

@@ -4,12 +4,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"reflect"
 	"slices"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // toy is the smallest engine that uses lineages the way a real one does: records with a version and a link to the one
@@ -284,13 +284,7 @@ func (s *toy) step(next *Version) error {
 }
 
 func TestHistory_EveryVersionStaysWhole(t *testing.T) {
-	runs := 400
-	switch {
-	case os.Getenv("HLOG_FUZZ") == "long":
-		runs = 20000
-	case testing.Short():
-		runs = 50
-	}
+	runs := testkit.Scaled(50, 150, 400, 20_000)
 	for seed := range uint64(runs) {
 		s, err := newToy(seed)
 		must(t, err)

@@ -218,7 +218,7 @@ func TestCopy_FileByFile(t *testing.T) {
 	t.Parallel()
 	var counts [numVerdicts]int
 	lost := 0
-	for seed := range scaled(3, 24, 400) {
+	for seed := range scaled(3, 8, 24, 400) {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 		options := small
 		options.KeepVersions = int(1 + seed%4)
@@ -260,7 +260,7 @@ func TestCopy_OfARunningStoreOnDisk(t *testing.T) {
 		done <- writeVersions(s, stop, func(v Version, st State) { mu.Lock(); states[v] = st; mu.Unlock() })
 	}()
 	var counts [numVerdicts]int
-	for i := range scaled(3, 16, 400) {
+	for i := range scaled(3, 6, 16, 400) {
 		to := filepath.Join(root, fmt.Sprint("copy", i))
 		f := newFileCopier(fsx.OS(), moved{from: from, to: to}, from, i%2 == 0, i)
 		for {

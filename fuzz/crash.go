@@ -22,6 +22,8 @@ type Crasher struct {
 	// Every is the stride: each Every-th call is a place to crash; 0 = 1. Subsets is how many ways to crash there are
 	// at each place.
 	Every, Subsets int
+	// Sparser has the stride grow by Every with every fourth place, so that a long run has few more than a short one.
+	Sparser bool
 	// Again is the stride among the clones that are crashed once more, at every call of their recovery; 0 = none.
 	Again int
 	// Depths is the stride among the clones that are verified deeply; 0 = none.
@@ -32,14 +34,18 @@ type Crasher struct {
 	mu     sync.Mutex
 	seed   uint64
 	places int
-	states int // crash states verified, second crashes included
-	second int // of them second crashes
+	next   int64 // the first call that is a place again
+	states int   // crash states verified, second crashes included
+	second int   // of them second crashes
 	deep   int
 	err    error
 }
 
 // Watch crashes disk from now on.
 func (c *Crasher) Watch(disk *fsx.CrashFS) {
+	c.mu.Lock()
+	c.next = 0 // each disk counts its own calls
+	c.mu.Unlock()
 	disk.SetHook(func(call fsx.Call) { c.at(disk, call) })
 }
 
@@ -78,7 +84,7 @@ func (c Counts) String() string {
 func (c *Crasher) at(disk *fsx.CrashFS, call fsx.Call) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.err != nil || call.N%int64(max(c.Every, 1)) != 0 {
+	if c.err != nil || !c.isPlace(call.N) {
 		return
 	}
 	c.places++
@@ -94,6 +100,19 @@ func (c *Crasher) at(disk *fsx.CrashFS, call fsx.Call) {
 			return
 		}
 	}
+}
+
+// isPlace reports whether the n-th call of a disk is a place to crash. The caller holds mu.
+func (c *Crasher) isPlace(n int64) bool {
+	every := int64(max(c.Every, 1))
+	if !c.Sparser {
+		return n%every == 0
+	}
+	if n < c.next {
+		return false
+	}
+	c.next = n + every*int64(1+c.places/4)
+	return true
 }
 
 // choose returns the i-th way to crash: nothing kept, everything, a prefix, torn sectors, subsets.

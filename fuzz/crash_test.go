@@ -6,6 +6,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // TestCrash_EveryCall crashes random tapes at every write-class call, each in eight ways, and the recovery from some of
@@ -14,7 +15,7 @@ import (
 func TestCrash_EveryCall(t *testing.T) {
 	t.Parallel()
 	var sum Counts
-	scripts := scaled(2, 20, 200)
+	scripts := scaled(1, 4, 20, 200)
 	for seed := range scripts {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
@@ -33,5 +34,5 @@ func TestCrash_EveryCall(t *testing.T) {
 		t.Logf("seed %d: %v, %d calls", seed, c.Counts(), disk.Calls())
 		sum = sum.Add(c.Counts())
 	}
-	t.Logf("%d scripts: %v", scripts, sum)
+	testkit.Counted(t, "%d scripts: %v", scripts, sum)
 }

@@ -10,6 +10,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // TestCorrupt_EveryTruncation cuts every file off at every sector, and at each of its first bytes, makes it longer, and
@@ -52,7 +53,7 @@ func TestCorrupt_EveryTruncation(t *testing.T) {
 		disk := d.disk.Clone(fsx.Crash{Keep: fsx.KeepAll})
 		try(f.Name, "removed", disk, disk.Remove(f.Name))
 	}
-	t.Logf("%d files cut off, made longer or removed: %d harmless, %d noticed, %d refused", n, counts[harmless], counts[noticed], counts[refused])
+	testkit.Counted(t, "%d files cut off, made longer or removed: %d harmless, %d noticed, %d refused", n, counts[harmless], counts[noticed], counts[refused])
 }
 
 // FuzzCorruptFile damages one file in one of several ways, chosen by the input: the first two bytes are the file and

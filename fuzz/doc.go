@@ -33,9 +33,10 @@
 //
 // # How much
 //
-// go test runs a share of everything that suits a change; -short, less; HLOG_FUZZ=long, hours. Each test logs what it
-// has counted (go test -v). README.md has the counts, and the table of mistakes that were made on purpose to see that
-// these tests notice them (go run ./fuzz/mutate).
+// go test runs a bit of everything, in a minute; -short, less. The variable HLOG_FUZZ asks for more: HLOG_FUZZ=ci for the
+// full counts, which a change must pass (.ci/run sets it), HLOG_FUZZ=long for hours. Each test logs what it has counted
+// (go test -v). README.md has the counts, and the table of mistakes that were made on purpose to see that these tests
+// notice them (go run ./fuzz/mutate).
 //
 // Package fuzz/protocol explores a model of the engine in every order of its steps, fuzz/linearize checks histories.
 package fuzz

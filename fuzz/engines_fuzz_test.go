@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/compare"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // engineRun plays a tape against an engine of package compare and a model that knows every version. Commands that the
@@ -250,7 +251,7 @@ func TestEngines_Tapes(t *testing.T) {
 	t.Parallel()
 	for i, kind := range compare.Kinds() {
 		states := 0
-		tapes := scaled(2, 6, 500)
+		tapes := scaled(1, 2, 6, 500)
 		for seed := range tapes {
 			how := byte(i) | byte(seed%2)<<2
 			tape := randomTape(seed+3000, 80)
@@ -263,7 +264,7 @@ func TestEngines_Tapes(t *testing.T) {
 			}
 			states += n
 		}
-		t.Logf("%s: %d tapes, %d crash states, each gone on from", kind, tapes, states)
+		testkit.Counted(t, "%s: %d tapes, %d crash states, each gone on from", kind, tapes, states)
 	}
 }
 

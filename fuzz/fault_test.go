@@ -8,6 +8,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // faulty plays a tape with one fault, step by step, so that the same calls come every time, and verifies what is left,
@@ -48,17 +49,17 @@ func faults(class fsx.Class) []fsx.Fault {
 	return all
 }
 
-// TestFault_EveryCall fails every call of every class, once and for ever, before, in the middle of and after its
-// effect.
+// TestFault_EveryCall fails every call of every class, or one in so many unless the counts are full, once and for ever,
+// before, in the middle of and after its effect.
 func TestFault_EveryCall(t *testing.T) {
 	t.Parallel()
 	var sum Counts
 	runs := 0
-	for seed := range scaled(1, 1, 40) {
+	for seed := range scaled(1, 1, 1, 40) {
 		tape := versionsTape(seed+100, 20)
 		for class := range fsx.NumClasses {
 			for _, f := range faults(class) {
-				for f.Nth = 1; ; f.Nth++ {
+				for f.Nth = 1; ; f.Nth += int64(scaled(7, 4, 1, 1)) {
 					fired, counts, err := faulty(tape, f)
 					if err != nil {
 						t.Errorf("seed %d, fault %+v: %v", seed, f, err)
@@ -71,15 +72,14 @@ func TestFault_EveryCall(t *testing.T) {
 				}
 			}
 		}
-		t.Logf("seed %d: %d runs", seed, runs)
 	}
-	t.Logf("%d runs, %v", runs, sum)
+	testkit.Counted(t, "%d runs, %v", runs, sum)
 }
 
 // TestFault_Interrupted interrupts every call of every class: nobody notices.
 func TestFault_Interrupted(t *testing.T) {
 	interrupted := int64(0)
-	for seed := range scaled(1, 3, 100) {
+	for seed := range scaled(1, 1, 3, 100) {
 		for class := range fsx.NumClasses {
 			failing := fsx.NewErr(fsx.NewCrash(fsx.CrashOptions{}))
 			fault := failing.Inject(fsx.Fault{Class: class, Err: syscall.EINTR, Sticky: true})
@@ -90,7 +90,7 @@ func TestFault_Interrupted(t *testing.T) {
 			interrupted += fault.Fired()
 		}
 	}
-	t.Logf("%d calls interrupted", interrupted)
+	testkit.Counted(t, "%d calls interrupted", interrupted)
 }
 
 // TestFault_ByteBudget has files grow by so many bytes and no more, for budgets up to what a tape needs, and gives
@@ -99,7 +99,7 @@ func TestFault_ByteBudget(t *testing.T) {
 	t.Parallel()
 	var sum Counts
 	runs, failed := 0, 0
-	for seed := range scaled(1, 3, 100) {
+	for seed := range scaled(1, 1, 3, 100) {
 		tape := versionsTape(seed+700, 40)
 		for budget, enough := int64(1000), false; !enough; budget += budget/8 + 4096 {
 			disk := fsx.NewCrash(fsx.CrashOptions{})
@@ -129,7 +129,7 @@ func TestFault_ByteBudget(t *testing.T) {
 			enough = r.Failed() == 0
 		}
 	}
-	t.Logf("%d budgets, %d calls failed, %v", runs, failed, sum)
+	testkit.Counted(t, "%d budgets, %d calls failed, %v", runs, failed, sum)
 }
 
 // TestFault_SyncDropsOnce has one sync drop what it should have written and say so, and be honest again from then on,
@@ -138,7 +138,7 @@ func TestFault_SyncDropsOnce(t *testing.T) {
 	t.Parallel()
 	var sum Counts
 	runs, failed := 0, 0
-	for seed := range scaled(1, 3, 100) {
+	for seed := range scaled(1, 1, 3, 100) {
 		tape := versionsTape(seed+300, 25)
 		for k := int64(1); ; k++ {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
@@ -178,14 +178,14 @@ func TestFault_SyncDropsOnce(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d runs, %d calls failed, %v", runs, failed, sum)
+	testkit.Counted(t, "%d runs, %d calls failed, %v", runs, failed, sum)
 }
 
 // TestFault_FullDisk lets the disk fill up, again and again, and gives space back.
 func TestFault_FullDisk(t *testing.T) {
 	var sum Counts
 	failed := 0
-	for seed := range scaled(2, 10, 300) {
+	for seed := range scaled(2, 6, 10, 300) {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
 		r := &Runner{FS: disk, Options: []hlog.Options{small}, Faults: true}
 		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 7, Subsets: 2}
@@ -214,5 +214,5 @@ func TestFault_FullDisk(t *testing.T) {
 	if failed == 0 {
 		t.Error("no call failed")
 	}
-	t.Logf("%d calls failed, %v", failed, sum)
+	testkit.Counted(t, "%d calls failed, %v", failed, sum)
 }

@@ -193,10 +193,11 @@ func TestLeak_OpenAndClose(t *testing.T) {
 		round(i)
 	}
 	before := steady(t)
-	rounds := scaled(20, 200, 1000)
+	rounds := scaled(20, 60, 200, 1000)
 	for i := range rounds {
 		round(int(i))
 	}
+	testkit.Counted(t, "%d stores opened, used in every way and closed", rounds)
 	if after := settled(before); after.goroutines > before.goroutines || after.descriptors > before.descriptors || after.mappings > after.mappingsAllowed(before) {
 		t.Errorf("after %d rounds: %v, before: %v\n%s", rounds, after, before, stacks())
 	}
@@ -215,7 +216,7 @@ func TestLeak_FailedCalls(t *testing.T) {
 	before := steady(t)
 	runs := 0
 	for _, class := range []fsx.Class{fsx.ClassRead, fsx.ClassOpen, fsx.ClassSync, fsx.ClassSyncDir, fsx.ClassList, fsx.ClassSize, fsx.ClassRename, fsx.ClassTruncate} {
-		for nth := int64(1); ; nth += int64(scaled(7, 3, 1)) {
+		for nth := int64(1); ; nth += int64(scaled(9, 5, 3, 1)) {
 			files := &openFiles{FS: fsx.NewCrash(fsx.CrashOptions{})}
 			failing := fsx.NewErr(files)
 			fault := failing.Inject(fsx.Fault{Class: class, Nth: nth})
@@ -232,6 +233,7 @@ func TestLeak_FailedCalls(t *testing.T) {
 			}
 		}
 	}
+	testkit.Counted(t, "%d runs with a call that fails", runs)
 	if after := settled(before); after.goroutines > before.goroutines || after.mappings > after.mappingsAllowed(before) {
 		t.Errorf("after %d runs: %v, before: %v\n%s", runs, after, before, stacks())
 	}

@@ -53,18 +53,12 @@ var linearConfigs = []linearConfig{
 }
 
 // Concurrent clients work on few keys while the store spills, grows, checkpoints, compacts and is restored; every
-// history is checked. The number of operations is logged, a million at least without -short.
+// history is checked. The number of operations is logged.
 func TestLinearizable(t *testing.T) {
-	total, all, ran := 1_000_000, 0, 0
-	switch {
-	case os.Getenv("HLOG_FUZZ") == "long":
-		total = 20_000_000
-	case testing.Short():
-		total = 40_000
-	}
+	total, all, ran := testkit.Scaled(40_000, 120_000, 1_000_000, 20_000_000), 0, 0
 	for _, c := range linearConfigs {
 		t.Run(c.name, func(t *testing.T) {
-			if testing.Short() {
+			if testkit.SizeOf() == testkit.Short {
 				c.opsPerKey /= 3
 			}
 			done, seen := 0, hlog.Metrics{}
@@ -80,7 +74,7 @@ func TestLinearizable(t *testing.T) {
 			}
 		})
 	}
-	t.Logf("%d operations checked in all", all)
+	testkit.Counted(t, "%d operations checked in all", all)
 	if all < total && ran == len(linearConfigs) && !t.Failed() {
 		t.Errorf("fewer than %d", total)
 	}

@@ -8,6 +8,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // small are the options that make everything happen early: the least memory, the smallest pages, short segments.
@@ -22,10 +23,15 @@ func randomTape(seed uint64, n int) Tape {
 	return t
 }
 
+// tapeLength is the number of commands of the tapes of TestTapes_Random.
+const tapeLength = 150
+
 // TestTapes_Random plays random tapes, crashes among their commands; every third one step by step.
 func TestTapes_Random(t *testing.T) {
 	t.Parallel()
-	for seed := range scaled(12, 60, 5000) {
+	tapes := scaled(9, 24, 60, 5000)
+	testkit.Counted(t, "%d tapes of %d commands", tapes, tapeLength)
+	for seed := range tapes {
 		play := func(tape Tape) error {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 			r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
@@ -34,7 +40,7 @@ func TestTapes_Random(t *testing.T) {
 			}
 			return within(func() error { return r.Play(tape) })
 		}
-		tape := randomTape(seed, 150)
+		tape := randomTape(seed, tapeLength)
 		if err := play(tape); err != nil {
 			report(t, fmt.Sprint("seed ", seed), err, tape, play)
 		}

@@ -8,6 +8,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // settings are option sets that must all give the same answers, in any order from one opening to the next. The least
@@ -48,7 +49,7 @@ var settings = func() []hlog.Options {
 // TestOptions_ChangeFromOneOpenToTheNext plays tapes that open the store with ever other settings.
 func TestOptions_ChangeFromOneOpenToTheNext(t *testing.T) {
 	t.Parallel()
-	for seed := range scaled(6, 20, 1000) {
+	for seed := range scaled(4, 10, 20, 1000) {
 		for _, direct := range []bool{false, true} {
 			play := func(tape Tape) error {
 				disk := fsx.NewCrash(fsx.CrashOptions{Direct: direct})
@@ -69,7 +70,7 @@ func TestOptions_SameAnswers(t *testing.T) {
 	t.Parallel()
 	var growths, images atomic.Int64
 	runs := 0
-	for seed := range scaled(1, 2, 100) {
+	for seed := range scaled(1, 1, 2, 100) {
 		tape := randomTape(seed+2000, 120)
 		for _, o := range settings {
 			o.Events.IndexGrown = func(int) { growths.Add(1) }
@@ -91,5 +92,5 @@ func TestOptions_SameAnswers(t *testing.T) {
 	if growths.Load() == 0 || images.Load() == 0 {
 		t.Error("no index has grown, or no image was written")
 	}
-	t.Logf("%d runs under %d option sets, with and without direct I/O; %d growths of an index, %d images", runs, 2*len(settings), growths.Load(), images.Load())
+	testkit.Counted(t, "%d runs under %d option sets, with and without direct I/O; %d growths of an index, %d images", runs, 2*len(settings), growths.Load(), images.Load())
 }

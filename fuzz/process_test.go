@@ -11,7 +11,6 @@ import (
 	"math/rand/v2"
 	"os"
 	"os/exec"
-	"runtime/debug"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -19,6 +18,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // Tests with real processes: the test binary starts itself with a role in the environment.
@@ -38,8 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		os.Exit(0)
 	}
-	// Under the race detector the memory of thousands of stores is garbage on the Go heap, and the collector lets it grow.
-	debug.SetMemoryLimit(min(debug.SetMemoryLimit(-1), 6<<30))
+	testkit.LetGarbageGrow()
 	os.Exit(m.Run())
 }
 
@@ -305,7 +304,7 @@ func TestKill_Writer(t *testing.T) {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(chain), uint64(time.Now().UnixNano())))
 			dir := ""
-			for i := range scaled(2, 25, 250) {
+			for i := range scaled(2, 5, 25, 250) {
 				if i%9 == 0 { // histories get long
 					dir = t.TempDir()
 				}
@@ -326,7 +325,7 @@ func TestKill_Writer(t *testing.T) {
 		})
 	}
 	all.Wait()
-	t.Logf("%d kills, %d checkpoints and rollbacks were durable by then, %d versions compared", kills.Load(), lines.Load(), versions.Load())
+	testkit.Counted(t, "%d kills, %d checkpoints and rollbacks were durable by then, %d versions compared", kills.Load(), lines.Load(), versions.Load())
 }
 
 // lockerRole tries to open a directory and says how that went.

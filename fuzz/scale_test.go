@@ -1,17 +1,6 @@
 package fuzz
 
-import (
-	"os"
-	"testing"
-)
+import "github.com/hybridlog/hybridlog/internal/testkit"
 
-// scaled returns how much of a test to do: with -short, usually, and with HLOG_FUZZ=long.
-func scaled(short, usual, long int) uint64 {
-	switch {
-	case os.Getenv("HLOG_FUZZ") == "long":
-		return uint64(long)
-	case testing.Short():
-		return uint64(short)
-	}
-	return uint64(usual)
-}
+// scaled returns how much of a test to do at the size of this run.
+func scaled(short, usual, ci, long int) uint64 { return uint64(testkit.Scaled(short, usual, ci, long)) }

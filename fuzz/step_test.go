@@ -8,6 +8,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // trace plays a tape step by step and returns the calls that changed the disk, crashes and what follows them included.
@@ -27,7 +28,7 @@ func trace(tape Tape, seed uint64, o hlog.Options) (calls []string, work int, er
 func TestStepped_Replays(t *testing.T) {
 	t.Parallel()
 	calls, work := 0, 0
-	for seed := range scaled(2, 20, 1000) {
+	for seed := range scaled(2, 8, 20, 1000) {
 		tape := randomTape(seed+5000, 120)
 		o := settings[int(seed)%len(settings)]
 		first, n, err := trace(tape, seed, o)
@@ -48,5 +49,5 @@ func TestStepped_Replays(t *testing.T) {
 		calls += len(first)
 		work += n
 	}
-	t.Logf("%d calls of %d tapes came again; %d pieces of background work", calls, scaled(2, 20, 1000), work)
+	testkit.Counted(t, "%d calls of %d tapes came again; %d pieces of background work", calls, scaled(2, 8, 20, 1000), work)
 }

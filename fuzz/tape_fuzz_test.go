@@ -25,7 +25,7 @@ func play(how byte, tape Tape) error {
 	if how&4 == 4 {
 		r.HashSeed, r.Work = uint64(how>>3)+1, step.New(uint64(how))
 	}
-	c := &Crasher{Options: options, Outcome: r.Outcome, Every: 11 + int(how>>4), Subsets: 2, Again: 50, Depths: 20, Stepped: r.Work != nil}
+	c := &Crasher{Options: options, Outcome: r.Outcome, Every: 11 + int(how>>4), Sparser: true, Subsets: 2, Again: 50, Depths: 20, Stepped: r.Work != nil}
 	r.NewDisk = c.Watch
 	c.Watch(disk)
 	if err := within(func() error { return r.Play(tape) }); err != nil {

@@ -4,11 +4,11 @@ import (
 	"context"
 	"errors"
 	"maps"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 func (m *modelRun) restore(v checkpoint.Version) {
@@ -165,14 +165,8 @@ func (m *modelRun) finish() {
 // Random operations through the whole API, versions and rollbacks, purges, compactions and openings with other
 // settings, in the least memory: presence, absence and bytes agree with a map.
 func TestStore_AgreesWithModel(t *testing.T) {
-	seeds, steps := uint64(3), 4000
-	switch {
-	case os.Getenv("HLOG_FUZZ") == "long":
-		seeds, steps = 300, 8000
-	case testing.Short() || raceEnabled:
-		seeds, steps = 2, 1500
-	}
-	for seed := range seeds {
+	seeds, steps := testkit.Scaled(1, 2, 3, 300), testkit.Scaled(1500, 3000, 4000, 8000)
+	for seed := range uint64(seeds) {
 		m := newModelRun(t, seed)
 		for range steps {
 			m.step()

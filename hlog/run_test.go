@@ -17,6 +17,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // runUnit is how much log makes a run due in the tests of runs.
@@ -177,7 +178,7 @@ func (r *running) sameAfter(disk *fsx.CrashFS, o *Options) error {
 // Runs follow the log closely and stay few, whatever is changed, deleted, rolled back and reopened; what they stand for
 // is what is opened.
 func TestRun_ManyCheckpoints(t *testing.T) {
-	for seed := range uint64(3) {
+	for seed := range uint64(testkit.Scaled(1, 2, 3, 100)) {
 		o := tiny()
 		o.NoCompaction, o.KeepVersions = seed == 0, 4
 		disk := o.FS.(*fsx.CrashFS)
@@ -332,16 +333,14 @@ func TestRun_CrashAtEveryCall(t *testing.T) {
 	r.models[r.last+1] = maps.Clone(r.now)
 	must(t, r.Close())
 	disk.SetHook(nil)
-	step := 1 + len(states)/120
-	if testing.Short() || raceEnabled {
-		step = 1 + len(states)/20
-	}
+	step, verified := 1+len(states)/testkit.Scaled(15, 40, 120, 10_000), 0
 	for i := r.rng.IntN(step); i < len(states); i += step {
+		verified++
 		if err := r.sameAfter(states[i].disk, o); err != nil {
 			t.Fatalf("call %+v: %v", states[i].call, err)
 		}
 	}
-	t.Logf("%d states", len(states))
+	testkit.Counted(t, "%d crash states of %d verified", verified, len(states))
 }
 
 // Damage of a run is reported with file and offset by those who need it, wherever it is, and other keys are read; one

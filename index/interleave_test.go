@@ -4,12 +4,12 @@ package index
 
 import (
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -145,10 +145,7 @@ func explore(t *testing.T, switches int, sc scenario) {
 
 // randomOrders returns how many random orders to try per scenario.
 func randomOrders() int {
-	if os.Getenv("HLOG_FUZZ") == "long" {
-		return 50_000
-	}
-	return 1000
+	return testkit.Scaled(1000, 1000, 1000, 50_000)
 }
 
 // runOnce runs a scenario in the order that the switches make, and checks what came of it.

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/compare"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // crash cuts the power at the write-class calls of a script: at all of them with HLOG_FUZZ=long, else at every few, and
@@ -145,7 +146,7 @@ func (s Subject) crashEverywhere(t *testing.T, seed uint64) {
 	if failed != nil {
 		t.Fatal(failed)
 	}
-	t.Logf("%d crash states at %d calls, %d more during the recovery", states, points, again)
+	testkit.Counted(t, "%d crash states at %d calls, %d more during the recovery", states, points, again)
 }
 
 // crashAgain crashes at every call of the recovery from a crash.

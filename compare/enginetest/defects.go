@@ -304,7 +304,7 @@ func (s Subject) flippedBytes(t *testing.T) {
 			t.Fatalf("%s emptied: %v", name, err)
 		}
 	}
-	t.Logf("%d flips, of which %d were noticed, %d truncations", flips, refused, partly)
+	testkit.Counted(t, "%d flips, of which %d were noticed, %d truncations", flips, refused, partly)
 	if refused == 0 {
 		t.Error("no flip was noticed")
 	}

@@ -12,12 +12,12 @@ import (
 	"fmt"
 	"maps"
 	"math/rand/v2"
-	"os"
 	"slices"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/compare"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // Subject is an engine to be tested.
@@ -47,16 +47,8 @@ func (s Subject) durable(fsys fsx.FS) compare.Options {
 	return o
 }
 
-// scaled returns n, less in a short run, and much more with HLOG_FUZZ=long.
-func scaled(n int) int {
-	switch {
-	case os.Getenv("HLOG_FUZZ") == "long":
-		return 20 * n
-	case testing.Short():
-		return max(1, n/5)
-	}
-	return n
-}
+// scaled returns n for the full counts, and less or more for those of this run.
+func scaled(n int) int { return testkit.Scaled(max(1, n/5), max(1, n*2/5), n, 20*n) }
 
 // Run runs the whole suite.
 func Run(t *testing.T, s Subject) {

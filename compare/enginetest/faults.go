@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/compare"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 func (s Subject) faults(t *testing.T) {
@@ -51,7 +52,7 @@ func (s Subject) errorEverywhere(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d runs, %d with an error", runs, fired)
+	testkit.Counted(t, "%d runs, %d with an error", runs, fired)
 	if fired == 0 {
 		t.Error("no error was ever injected: does the engine use Options.FS?")
 	}

@@ -2,14 +2,15 @@ package protocol
 
 import (
 	"fmt"
-	"os"
 	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
-// long also explores what takes minutes.
-var long = os.Getenv("HLOG_FUZZ") == "long"
+// long reports whether to explore also what takes minutes.
+func long() bool { return testkit.SizeOf() == testkit.Long }
 
 func update(key uint8) Op  { return Op{Kind: RMW, Key: key} }
 func enlarge(key uint8) Op { return Op{Kind: RMW, Key: key, Big: true} }
@@ -89,7 +90,7 @@ func limit() int {
 
 func TestProtocol_HoldsInEveryOrderOfSteps(t *testing.T) {
 	all := scenarios
-	if long {
+	if long() {
 		for _, c := range append(scenarios, large...) {
 			if !c.Fine {
 				c.Name += ", every access a step"
@@ -108,11 +109,11 @@ func TestProtocol_HoldsInEveryOrderOfSteps(t *testing.T) {
 			t.Errorf("%s: %s", c.Name, r.Violation)
 		} else if r.Ends == 0 && !testing.Short() {
 			t.Errorf("%s: no operation ever ended", c.Name)
-		} else if !r.Complete && !long && !testing.Short() {
+		} else if !r.Complete && !long() && !testing.Short() {
 			t.Errorf("%s: not explored to the end", c.Name)
 		}
 	}
-	t.Logf("%d states explored", total)
+	testkit.Counted(t, "%d states of the model explored", total)
 }
 
 // Every mistake must be found, in the scenario that shows it soonest.

@@ -147,8 +147,19 @@ func files(t *testing.T, suffix string) (names, nested []string) {
 	return names, nested
 }
 
-// sources reads the Go files of the whole tree.
+// parsed is what sources has returned.
+var parsed []*source
+
+// sources reads the Go files of the whole tree, once for all tests.
 func sources(t *testing.T) []*source {
+	t.Helper()
+	if parsed == nil {
+		parsed = parse(t)
+	}
+	return parsed
+}
+
+func parse(t *testing.T) []*source {
 	t.Helper()
 	names, nested := files(t, ".go")
 	var all []*source

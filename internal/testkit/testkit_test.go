@@ -39,3 +39,22 @@ func TestSoon_AsksUntilItIsTrue(t *testing.T) {
 		t.Errorf("asked %d times", n)
 	}
 }
+
+func TestSizeOf(t *testing.T) {
+	for value, want := range map[string]int{"": 2, "ci": 3, "long": 4} {
+		t.Setenv("HLOG_FUZZ", value)
+		if value == "" && testing.Short() {
+			want = 1
+		}
+		if got := Scaled(1, 2, 3, 4); got != want {
+			t.Errorf("HLOG_FUZZ=%s: %d, want %d", value, got, want)
+		}
+	}
+	t.Setenv("HLOG_FUZZ", "lnog")
+	defer func() {
+		if recover() == nil {
+			t.Error("a size that there is not has been taken for another")
+		}
+	}()
+	SizeOf()
+}
