@@ -120,7 +120,8 @@ func (s *simulation) write(h uint64, old, tombstone, invalid bool) {
 			rec.version--
 		}
 		if !invalid && !slot.CompareAndSwap(e, rec.a) {
-			s.T.Fatal("somebody else was faster")
+			s.g.Exit() // growth has moved the entry, or the invariants build says so to see what happens
+			continue
 		}
 		s.g.Exit()
 		s.log = append(s.log, rec)
