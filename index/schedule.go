@@ -32,6 +32,9 @@ func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool) (m Merge, ok bo
 	ranges := l.ranges(bottom, avoid)
 	best, depth, all := -1, 0, 0.0
 	for i, r := range ranges {
+		if r.avoided {
+			continue
+		}
 		depth, all = max(depth, r.depth), all+r.image+r.newer
 		if r.newer > 0 && mergeShare*r.newer >= r.image && (best < 0 || r.gain() > ranges[best].gain()) {
 			best = i
@@ -55,7 +58,7 @@ func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool) (m Merge, ok bo
 		triples = maxTriples
 	}
 	for _, next := range ranges[best+1:] { // ranges that have lost most of what they held become one
-		if triples += next.image + next.newer; triples > maxTriples/2 {
+		if triples += next.image + next.newer; next.avoided || triples > maxTriples/2 {
 			break
 		}
 		s.last = next.last
@@ -82,12 +85,13 @@ type mergeRange struct {
 	span
 	image, newer float64 // triples
 	depth        int     // runs over the image
+	avoided      bool    // one of the shares cannot be merged
 }
 
 func (r mergeRange) gain() float64 { return r.newer / (r.image + r.newer) }
 
 // ranges returns the ranges that the image, which begins at bottom, is divided into, in order. Where a share is to be
-// avoided there is nothing to merge.
+// avoided a range takes no part in anything: what it holds, and how many runs lie over it, says nothing of the others.
 func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool) (ranges []mergeRange) {
 	starts := []uint64{0}
 	for _, r := range l {
@@ -123,9 +127,7 @@ func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool) (ranges []mer
 				r.newer += n
 			}
 		}
-		if reads(inputs, avoid) {
-			r.newer, r.image = 0, math.MaxInt64
-		}
+		r.avoided = reads(inputs, avoid)
 		ranges = append(ranges, r)
 	}
 	return ranges

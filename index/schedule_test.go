@@ -259,3 +259,49 @@ func TestDisk_CountsWhatIsLive(t *testing.T) {
 	}
 	check()
 }
+
+// A share that cannot be read keeps only its own range from being merged, and nobody from the rest.
+func TestDisk_DamageStopsOnlyItsRange(t *testing.T) {
+	d := newTestDisk(t, 1)
+	d.cfg.MergeBytes = 100 * tripleBytes
+	end := word.Address(word.FirstAddress)
+	bad := uint64(0)
+	after := 0 // merges into the image since the damage
+	for range 40 {
+		var records []Logged
+		for i := range 300 {
+			records = append(records, logged(benchHash(uint64(i)), end+word.Address(32*i), 1))
+		}
+		d.Log(end, end+300*32, records)
+		end += 300 * 32
+		d.run()
+		for {
+			m, ok := d.TakeMerge()
+			if !ok {
+				break
+			}
+			for _, r := range m.Inputs {
+				if bad == 0 && r.From == 0 && r.Level > 2 {
+					bad = r.ID
+				}
+			}
+			if reads(m.Inputs, map[uint64]bool{bad: true}) {
+				d.FinishMerge(m, nil, &CorruptError{Share: bad})
+				continue
+			}
+			written, err := MergeShares(context.Background(), d.config(), m, d.open(t, m.Inputs...))
+			if err != nil || !d.FinishMerge(m, written, nil) {
+				t.Fatal(err)
+			}
+			if bad != 0 && m.From == 0 {
+				after++
+			}
+		}
+	}
+	if bad == 0 || after == 0 || !slices.ContainsFunc(d.shares, func(r ShareRef) bool { return r.ID == bad }) {
+		t.Fatalf("share %d is damaged, %d merges into the image came after that", bad, after)
+	}
+	if err := d.shares.Check(0, end); err != nil {
+		t.Error(err)
+	}
+}
