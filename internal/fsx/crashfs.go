@@ -195,7 +195,12 @@ func (c *CrashFS) begin(op Op, name string) error {
 		c.crashed = c.crashAt > 0 && call.N >= c.crashAt
 		if hook := c.hook; hook != nil && !c.crashed {
 			c.mu.Unlock()
-			hook(call)
+			done := make(chan struct{})
+			go func() { // it may open a store, whose locks have no order with those that the caller holds
+				defer close(done)
+				hook(call)
+			}()
+			<-done
 			c.mu.Lock()
 		}
 	}
