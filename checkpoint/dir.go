@@ -9,9 +9,9 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 const (
@@ -40,14 +40,14 @@ type Dir struct {
 	id       Identity
 	readOnly bool
 
-	writing     sync.Mutex // held by every call that changes files, taken before mu
-	headInDoubt bool       // guarded by writing: HEAD may not hold head
-	owned       bool       // guarded by writing: TakeOver has succeeded
-	lost        lost       // guarded by writing: what TakeOver has to write again
-	none        noneState  // guarded by writing: what NONE says, as far as it is there
-	collecting  sync.Mutex // held from looking for orphans until they are removed, taken before mu
+	writing     lock.Mutex[lock.DirWriting]    // held by every call that changes files, taken before mu
+	headInDoubt bool                           // guarded by writing: HEAD may not hold head
+	owned       bool                           // guarded by writing: TakeOver has succeeded
+	lost        lost                           // guarded by writing: what TakeOver has to write again
+	none        noneState                      // guarded by writing: what NONE says, as far as it is there
+	collecting  lock.Mutex[lock.DirCollecting] // held from looking for orphans until they are removed, taken before mu
 
-	mu       sync.Mutex // guards what follows; never held during I/O
+	mu       lock.Mutex[lock.Leaf] // guards what follows; never held during I/O
 	head     head
 	versions map[Version]*entry
 	maxID    Version

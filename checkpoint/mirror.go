@@ -9,10 +9,10 @@ import (
 	"math/rand/v2"
 	"slices"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // MirrorOptions are the settings of a Mirror. The zero value is usable.
@@ -71,7 +71,7 @@ type Mirror struct {
 	doubtful map[Version]bool   // fetches that have failed to sync, and were not repeated (M6)
 	segments *fsx.Names         // of segments that were fetched into
 
-	mu      sync.Mutex // guards what follows
+	mu      lock.Mutex[lock.Mirror] // guards what follows
 	known   map[Version]*replica
 	damaged map[Version]error // versions whose objects could not be read
 	sent    int64

@@ -9,11 +9,11 @@ import (
 	"path"
 	"path/filepath"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
 // dirRemote keeps objects as files below a directory: a mounted share, another disk. An object is written to a
@@ -28,7 +28,7 @@ type dirRemote struct {
 	temp atomic.Uint64 // counts temporary files
 	id   int64         // tells those of one process from another's
 
-	mu   sync.Mutex
+	mu   lock.Mutex[lock.Leaf]
 	made map[string]bool // directories that are there, durably
 }
 

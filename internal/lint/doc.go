@@ -9,5 +9,6 @@
 //	durability how far the log is durable moves in one file, and only a restore abandons log
 //	life       the phase of a store moves in one function
 //	background jobs are made in one file, which has the table of them
+//	locks      the locks of a store have ranks; a Store has 20 fields at most
 //	files      formatted by gofmt and no longer than 800 lines
 package lint

@@ -2,6 +2,7 @@ package lint
 
 import (
 	"go/ast"
+	"go/token"
 	"path"
 	"slices"
 	"testing"
@@ -87,6 +88,21 @@ func TestStore_HasFewFields(t *testing.T) {
 				s.errorf(t, spec.Pos(), "Store has %d fields, %d at most", fields, most)
 			}
 			return true
+		})
+	}
+}
+
+// The locks of a store have ranks. Those of the cache of cold records, which are taken alone, have none.
+func TestLocks_HaveRanks(t *testing.T) {
+	ranked := []string{"hlog", "hlog/internal/reclog", "hlog/internal/ledger", "checkpoint"}
+	for _, s := range sources(t) {
+		if s.isTest() || !slices.Contains(ranked, path.Dir(s.name)) {
+			continue
+		}
+		selectors(s.file, func(at token.Pos, pkg, name string) {
+			if pkg == "sync" && (name == "Mutex" || name == "RWMutex") {
+				s.errorf(t, at, "a lock of a store has a rank: use package lock, not sync.%s", name)
+			}
 		})
 	}
 }
