@@ -3,7 +3,6 @@ package hlog
 import (
 	"context"
 	"errors"
-	"sync"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
@@ -35,7 +34,9 @@ func (s *Store) Close() error {
 	s.background.jobs.End()
 	s.epochs.Close()
 	s.cache.Resize(0)
-	err = errors.Join(err, together(s.closeCompactor, s.stagings.close, s.log.CloseQueues, s.images.patient.queue.Close))
+	err = errors.Join(err, s.closeCompactor(), s.stagings.close())
+	s.log.CloseQueues()
+	s.images.patient.queue.Close()
 	all := err == nil
 	err = errors.Join(err, s.log.Free(), s.segments.Close())
 	s.trimLog(all)
@@ -55,17 +56,6 @@ func (s *Store) trimLog(committed bool) {
 	if err := s.ledger.TrimLog(cut); err != nil {
 		s.logger.Warn("the last segment keeps its space", "err", err)
 	}
-}
-
-// together closes several things at a time: the kernel takes its time over each of the queues in them.
-func together(closers ...func() error) error {
-	errs := make([]error, len(closers))
-	var wg sync.WaitGroup
-	for i, f := range closers {
-		wg.Go(func() { errs[i] = f() })
-	}
-	wg.Wait()
-	return errors.Join(errs...)
 }
 
 // beginClosing lets no operation begin any more; false when the store was closed before. Whoever waits for a lock that is

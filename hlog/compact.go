@@ -264,7 +264,8 @@ func (s *Store) closeCompactor() error {
 	if s.compactor.reads == nil {
 		return nil
 	}
-	return together(s.compactor.reads.Close, s.compactor.fetch.Close)
+	s.compactor.reads.Stop()
+	return s.compactor.fetch.Rest()
 }
 
 // compaction moves records on behalf of one Compact.

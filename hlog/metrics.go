@@ -53,6 +53,14 @@ type Metrics struct {
 	RemoteLagVersions    int // versions that the remote does not have yet
 	Versions             int // that can be restored
 
+	// AsyncReads says that reads of several records from disk are under way in the kernel at a time: false where it has
+	// no asynchronous I/O, forbids it, or has given all that the machine may have (sysctl fs.aio-max-nr) to others, and
+	// where files are buffered.
+	AsyncReads bool
+	// DirectFiles and BufferedFiles are how many segment files are open with direct I/O, and through the page cache,
+	// which is what a file system without direct I/O (tmpfs, ext4 with data=journal) leaves.
+	DirectFiles, BufferedFiles int
+
 	PerVersion []VersionMetrics // the versions that can be restored, oldest first
 	Segments   []SegmentMetrics // the segments that hold log of the current version, oldest first
 }
@@ -99,6 +107,8 @@ func (s *Store) Metrics() Metrics {
 	}
 	m.StallCount, m.StallTime = l.Stalls()
 	m.FrameBytes = l.FrameBytes()
+	m.DirectFiles, m.BufferedFiles = s.segments.Kinds()
+	m.AsyncReads = l.AsyncReads() && m.BufferedFiles == 0
 	for _, i := range s.ledger.Versions() {
 		m.PerVersion = append(m.PerVersion, VersionMetrics{i.Version, i.LogBytes, i.ExclusiveBytes, i.Current})
 	}
@@ -209,6 +219,14 @@ func (m Metrics) String() string {
 	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d, %d doublings", m.IndexEntries, m.IndexBuckets,
 		m.IndexLoad, m.IndexOverflow, m.IndexChainMax, m.IndexGrowthCount)
 	row("cold reads", "%d from disk, %d from the cache", m.ColdReadCount, m.CacheHitCount)
+	reads, files := "asynchronous", "direct"
+	if !m.AsyncReads {
+		reads = "by goroutines"
+	}
+	if m.BufferedFiles > 0 {
+		files = "buffered"
+	}
+	row("files", "%s, %d open; reads %s", files, m.DirectFiles+m.BufferedFiles, reads)
 	row("stalls", "%d for a log page, %v in all", m.StallCount, brief(m.StallTime))
 	row("checkpoints", "%d, %d failed; the last took %v, the longest %v, all together %v", m.CheckpointCount, m.CheckpointErrorCount,
 		brief(m.LastCheckpoint), brief(m.LongestCheckpoint), brief(m.CheckpointTime))

@@ -148,6 +148,8 @@ func TestMetrics_Sub(t *testing.T) {
 			f.SetUint(5)
 		case reflect.Float64:
 			f.SetFloat(5)
+		case reflect.Bool:
+			f.SetBool(true)
 		}
 	}
 	totals := map[string]bool{"AppendedBytes": true, "ImageBytes": true, "CompactedBytes": true, "ReclaimedBytes": true}

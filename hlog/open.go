@@ -80,7 +80,8 @@ func open(path string, o Options) (_ *Store, err error) {
 	if s.logger == nil {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
-	s.images.patient.queue = fsx.NewQueue(1)
+	s.queues = fsx.Queues{AIO: fsx.AIOOf(o.FS), Refused: s.queueRefused}
+	s.images.patient.queue = s.queues.New(1)
 	s.events.Events = o.Events
 	s.gateCond.L = &s.gateMu
 	s.precedence.epoch = time.Now()
@@ -149,13 +150,25 @@ func (s *Store) abandon() error {
 	s.memory.leave()
 	var err error
 	if s.log != nil {
-		err = errors.Join(s.log.CloseQueues(), s.log.Free())
+		s.log.CloseQueues()
+		err = s.log.Free()
 	}
 	if s.segments != nil {
 		s.segments.Close()
 	}
 	s.epochs.Close()
 	return errors.Join(err, s.unlock())
+}
+
+// queueRefused logs, once, that the kernel has no queue for this store. It is called with locks held, which a handler of
+// the log may want.
+func (s *Store) queueRefused(err error) {
+	if s.refusalTold.CompareAndSwap(false, true) {
+		s.events.send(func() {
+			s.logger.Warn("the kernel refuses asynchronous I/O: several reads at a time go through goroutines, which is slower; "+
+				"Metrics.AsyncReads says how it is now", "err", err)
+		})
+	}
 }
 
 // start lets operations and the background begin.

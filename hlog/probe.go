@@ -132,7 +132,7 @@ func (p *prober) follow(r *reclog.Reader, q *probe) (newest bool, err error) {
 // close gives back what answer has taken.
 func (p *prober) close() {
 	if p.fetch != nil {
-		p.fetch.Close()
+		p.fetch.Rest()
 	}
 }
 

@@ -38,7 +38,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	s.log, err = reclog.New(reclog.Config{
 		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
-		Begin: begin, Tail: tail, Segments: s.segments, Epochs: s.epochs, Pager: s.background.pager, Steps: s.background.work(),
+		Begin: begin, Tail: tail, Segments: s.segments, Queues: s.queues, Epochs: s.epochs, Pager: s.background.pager, Steps: s.background.work(),
 		Hooks: reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.sizeCache, Stalled: s.events.stalled, Grown: s.kickRuns},
 	})
 	if err != nil {

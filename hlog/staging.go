@@ -346,7 +346,7 @@ func (p *stagings) give(g *staging) {
 	}
 	p.mu.Unlock()
 	if over {
-		g.fetch.Close()
+		g.fetch.Rest()
 	}
 }
 
@@ -357,7 +357,7 @@ func (p *stagings) close() (err error) {
 	p.idle = nil
 	p.mu.Unlock()
 	for _, g := range idle {
-		err = errors.Join(err, g.fetch.Close())
+		err = errors.Join(err, g.fetch.Rest())
 	}
 	return err
 }

@@ -61,6 +61,9 @@ type settings struct {
 	gap      checkpoint.Range // log that Open has skipped: no version has any there, then or later
 	logger   *slog.Logger
 	unlock   func() error
+
+	queues      fsx.Queues
+	refusalTold atomic.Bool // the log has it that the kernel has no queue
 }
 
 // gate is what operations pass, and the phase of the store, with which it moves (lifecycle.go).

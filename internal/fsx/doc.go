@@ -22,7 +22,8 @@
 //
 // Files of [OS] share the descriptors that the process may have: see F8 and F9 at descriptors.
 //
-// [Queue] has many reads, writes and syncs under way at a time; F6 and F7, about what is in use meanwhile, stand there.
+// [Queue] has many reads, writes and syncs under way at a time; F6, F7 and F10, about what is in use meanwhile, stand
+// there. The queues of a process share an [AIO].
 //
 // # Names
 //

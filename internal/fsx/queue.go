@@ -3,6 +3,9 @@ package fsx
 import (
 	"errors"
 	"sync"
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/internal/invariant"
 )
 
 // Request is one read, write or sync of a file, for a [Queue]. From Submit until Wait has returned it, it and its buffer
@@ -28,42 +31,57 @@ type Request struct {
 // Queue has many reads and writes of files under way at a time, and syncs, without a goroutine or a thread for each.
 //
 // Those of files of [OS] for which [File.Direct] holds, and syncs of all files of OS, are given to the kernel (Linux AIO),
-// where there is one that takes them; for other files of OS there are a few goroutines. Those of any other File are done
-// one after the other within Submit, each by one ReadAt, WriteAt or Sync: a double that counts, fails or holds calls sees
-// them in the order of Submit. What is under way has no order.
+// where there is one that takes them; for the others of files of OS there are a few goroutines, those of the process
+// (see [AIO]). Those of any other File are done one after the other within Submit, each by one ReadAt, WriteAt or Sync: a
+// double that counts, fails or holds calls sees them in the order of Submit. What is under way has no order.
 //
 //	F6  A file and a buffer stay in use until the kernel has said that it is done with them. A file that is closed
 //	    meanwhile keeps its descriptor until then, so that no read ever reaches a file that got its number later.
 //	F7  What a queue counts as under way has been taken by the kernel, or by a goroutine, and will end: Wait waits
 //	    for nothing else.
+//	F10 A context of the kernel belongs to one queue from its borrowing to its return, and is returned when nothing is
+//	    inside, nothing waits for room, and nobody is giving it something. So an event of it is about a request of the
+//	    queue that has it.
 //
 // Submit may be called from any goroutine, and while another one waits; Wait by one goroutine at a time.
 type Queue struct {
+	of        Queues
 	depth     int
 	submitMu  sync.Mutex // one batch at a time goes to the kernel
-	kernel    kernelQueue
-	noKernel  bool // of submitMu: the kernel has refused, once and for all
-	submitted []*Request
+	submitted []*Request // of submitMu
 
-	mu      sync.Mutex
-	change  sync.Cond
-	done    []*Request // of mu: ended, not yet returned by Wait
-	backlog []*Request // of mu: for the kernel, as soon as it has room
-	pending []*Request // of mu: for the goroutines
-	workers int        // of mu: goroutines
-	pooled  int        // of mu: requests that the goroutines have or will take
-	inside  int        // of mu: requests that the kernel has, less those of a batch that it is just taking
+	mu         sync.Mutex
+	change     sync.Cond
+	kernel     atomic.Pointer[kernelQueue] // written under mu: borrowed, else nil (F10)
+	submitting bool                        // of mu: somebody may be giving the kernel something
+	done       []*Request                  // of mu: ended, not yet returned by Wait
+	backlog    []*Request                  // of mu: for the kernel, as soon as it has room
+	pooled     int                         // of mu: requests that the helpers have or will take
+	inside     int                         // of mu: requests that the kernel has, less those of a batch that it is just taking
 }
 
-// queueWorkers is how many goroutines read and write where the kernel has no queue.
-const queueWorkers = 32
+// Async reports whether requests of the queue are under way in the kernel: not when the kernel has refused that when it
+// was asked last, nor when other queues have all that the process takes.
+func (q *Queue) Async() bool {
+	a := q.of.AIO
+	return q.kernel.Load() != nil || a.free.Load() > 0 || a.made.Load() < maxContexts && a.refused.Load() == nil
+}
 
-// NewQueue returns a queue that gives the kernel up to depth requests at a time. It takes nothing from the system before
-// the first one that needs it.
-func NewQueue(depth int) *Queue {
-	q := &Queue{depth: depth}
-	q.change.L = &q.mu
-	return q
+// Takes reports whether it is worth giving the queue a request rather than doing it by a plain call: it is Async, or the
+// kernel may be asked again.
+func (q *Queue) Takes() bool {
+	if q.kernel.Load() != nil || q.of.AIO.may() {
+		return true
+	}
+	q.tell()
+	return false
+}
+
+// tell tells the owner of a refusal.
+func (q *Queue) tell() {
+	if r := q.of.AIO.refused.Load(); r != nil && q.of.Refused != nil && kernelQueues {
+		q.of.Refused(r.err)
+	}
 }
 
 // Queued reports whether requests for f gain by a queue.
@@ -155,7 +173,7 @@ func (q *Queue) Submit(requests []*Request) {
 			q.finish(r)
 			continue
 		}
-		if (r.Sync || o.direct.Load()) && q.haveKernel() {
+		if r.Sync || o.direct.Load() {
 			batch = append(batch, r)
 			continue
 		}
@@ -166,29 +184,77 @@ func (q *Queue) Submit(requests []*Request) {
 	q.submitted = batch[:0]
 }
 
-// submit gives requests to the kernel, those that found no room before first. The caller holds submitMu.
+// submit gives requests to the kernel, those that found no room before first, or to the helpers if it has no context. The
+// caller holds submitMu.
 func (q *Queue) submit(batch []*Request) {
+	if len(batch) == 0 {
+		return
+	}
+	if !q.beginSubmitting() {
+		for _, r := range batch {
+			q.pool(r)
+		}
+		return
+	}
 	q.mu.Lock()
 	q.backlog = append(q.backlog, batch...)
 	q.mu.Unlock()
 	q.submitBacklog()
+	q.endSubmitting()
 }
 
-// haveKernel makes the kernel's queue if there is none. The caller holds submitMu.
-func (q *Queue) haveKernel() bool {
-	if q.noKernel || q.kernel.ready() {
-		return !q.noKernel
+// beginSubmitting sees to it that the queue has a context, and keeps it until endSubmitting. false when there is none to be
+// had. The caller holds submitMu.
+func (q *Queue) beginSubmitting() bool {
+	q.mu.Lock()
+	q.submitting = q.kernel.Load() != nil
+	has := q.submitting
+	q.mu.Unlock()
+	if has {
+		return true
 	}
-	q.noKernel = q.kernel.open(q.depth) != nil
-	return !q.noKernel
+	k := q.of.AIO.borrow()
+	if k == nil {
+		q.tell()
+		return false
+	}
+	q.mu.Lock()
+	q.submitting = true
+	q.kernel.Store(k)
+	q.mu.Unlock()
+	return true
+}
+
+func (q *Queue) endSubmitting() {
+	q.mu.Lock()
+	q.submitting = false
+	k := q.takeIdle()
+	q.mu.Unlock()
+	if k != nil {
+		q.of.AIO.giveBack(k)
+	}
+}
+
+// takeIdle takes the context from the queue if nothing needs it (F10), for the caller to give back. The caller holds mu.
+func (q *Queue) takeIdle() *kernelQueue {
+	k := q.kernel.Load()
+	if k == nil || q.submitting || q.inside != 0 || len(q.backlog) > 0 {
+		return nil
+	}
+	if invariant.Enabled {
+		invariant.Check(k.idle(), "F10: a context is returned with requests inside")
+	}
+	q.kernel.Store(nil)
+	return k
 }
 
 // submitBacklog gives the kernel as much of the backlog as it has room for. One that it refuses is done in the
-// plain way, which also has the right error. The caller holds submitMu.
+// plain way, which also has the right error. The caller holds submitMu, and is between beginSubmitting and endSubmitting.
 func (q *Queue) submitBacklog() {
+	k := q.kernel.Load()
 	for {
 		q.mu.Lock()
-		n := q.kernel.prepare(q.backlog)
+		n := k.prepare(q.backlog, q.depth)
 		if n > 0 {
 			q.backlog = dropFront(q.backlog, n)
 		}
@@ -197,12 +263,12 @@ func (q *Queue) submitBacklog() {
 			return
 		}
 		for n > 0 {
-			taken := q.kernel.submit()
+			taken := k.submit()
 			refused := (*Request)(nil)
 			q.mu.Lock()
 			q.inside += taken
 			if taken == 0 {
-				taken, refused = 1, q.kernel.takeBack()
+				taken, refused = 1, k.takeBack()
 			}
 			q.mu.Unlock()
 			n -= taken
@@ -237,37 +303,22 @@ func (q *Queue) letGo(r *Request) {
 	}
 }
 
-// pool has a goroutine do a request.
+// pool has a helper do a request.
 func (q *Queue) pool(r *Request) {
 	q.mu.Lock()
-	q.pending = append(q.pending, r)
 	q.pooled++
-	more := q.workers < queueWorkers
-	if more {
-		q.workers++
-	}
 	q.mu.Unlock()
-	if more {
-		go q.work()
-	}
+	q.of.AIO.help(q, r)
 }
 
-// work does requests as long as there are some.
-func (q *Queue) work() {
+// helped says that a helper has done a request.
+func (q *Queue) helped(r *Request) {
+	q.letGo(r)
 	q.mu.Lock()
-	defer q.mu.Unlock()
-	for len(q.pending) > 0 {
-		r := q.pending[0]
-		q.pending = dropFront(q.pending, 1)
-		q.mu.Unlock()
-		r.held()
-		q.letGo(r)
-		q.mu.Lock()
-		q.pooled--
-		q.done = append(q.done, r)
-		q.change.Signal()
-	}
-	q.workers--
+	q.pooled--
+	q.done = append(q.done, r)
+	q.mu.Unlock()
+	q.change.Signal()
 }
 
 // Wait waits until at least atLeast requests have ended, or all that are under way if these are fewer, and appends those
@@ -304,21 +355,29 @@ func (q *Queue) Wait(done []*Request, atLeast int) []*Request {
 // reap takes what the kernel has finished, waiting for atLeast requests that are inside.
 func (q *Queue) reap(done []*Request, atLeast int) []*Request {
 	from := len(done)
-	n := q.kernel.wait(atLeast)
+	k := q.kernel.Load() // it stays while something is inside
+	n := k.wait(atLeast)
 	q.mu.Lock()
 	for i := range n {
-		done = append(done, q.kernel.event(i))
+		done = append(done, k.event(i))
 	}
 	q.inside -= n
 	waiting := len(q.backlog) > 0
+	idle := q.takeIdle()
 	q.mu.Unlock()
+	if idle != nil {
+		q.of.AIO.giveBack(idle)
+	}
 	for _, r := range done[from:] {
 		r.settle()
 		q.letGo(r)
 	}
 	if waiting && n > 0 {
 		q.submitMu.Lock()
-		q.submitBacklog()
+		if q.beginSubmitting() { // it has a context as long as there is a backlog
+			q.submitBacklog()
+			q.endSubmitting()
+		}
 		q.submitMu.Unlock()
 	}
 	return done
@@ -331,15 +390,11 @@ func (q *Queue) Idle() bool {
 	return q.inside == 0 && q.pooled == 0 && len(q.done) == 0 && len(q.backlog) == 0
 }
 
-// Close waits for the requests that are under way, drops their results, and gives everything back. Nobody may call Submit
-// or Wait meanwhile, or afterwards.
-func (q *Queue) Close() error {
+// Close waits for the requests that are under way and drops their results. Nobody may call Submit or Wait meanwhile; a
+// queue that is used again afterwards has to be closed again.
+func (q *Queue) Close() {
 	var done []*Request
 	for !q.Idle() {
 		done = q.Wait(done[:0], q.depth)
 	}
-	q.submitMu.Lock()
-	defer q.submitMu.Unlock()
-	q.noKernel = true
-	return q.kernel.close()
 }

@@ -53,14 +53,15 @@ const (
 	eventResult = 16
 )
 
-func (k *kernelQueue) ready() bool { return k.region != nil }
+// kernelQueues says whether there may be contexts: pointers are of another size on 32 bits.
+const kernelQueues = bits.UintSize == 64
+
+// idle reports whether every slot is free.
+func (k *kernelQueue) idle() bool { return len(k.free) == k.depth }
 
 // open makes the context. It fails where the kernel has none (ENOSYS), may not (EPERM), or has given out all that the
 // system wide limit allows (EAGAIN, see /proc/sys/fs/aio-max-nr).
 func (k *kernelQueue) open(depth int) error {
-	if bits.UintSize != 64 {
-		return unix.ENOSYS // pointers are of another size there
-	}
 	region, err := mem.Map(depth * (iocbBytes + pointerBytes + eventBytes))
 	if err != nil {
 		return err
@@ -107,9 +108,9 @@ func (k *kernelQueue) eventAt(i int) uintptr {
 
 func (k *kernelQueue) word(off uintptr, v uint64) { mem.StorePlain(k.region.At(off), v) }
 
-// prepare fills iocbs for as many of requests as there are slots, and returns how many.
-func (k *kernelQueue) prepare(requests []*Request) int {
-	n := min(len(requests), len(k.free))
+// prepare fills iocbs for as many of requests as there are slots, of which at most most are used, and returns how many.
+func (k *kernelQueue) prepare(requests []*Request, most int) int {
+	n := min(len(requests), most-(k.depth-len(k.free)))
 	k.batch, k.at = k.batch[:0], 0
 	for i, r := range requests[:n] {
 		slot := k.free[len(k.free)-1]
@@ -225,14 +226,4 @@ func again(errno syscall.Errno) bool {
 		}
 	}
 	return false
-}
-
-// close destroys the context.
-func (k *kernelQueue) close() error {
-	if k.region == nil {
-		return nil
-	}
-	err := join(aio(unix.SYS_IO_DESTROY, k.context, 0), k.region.Unmap())
-	k.region = nil
-	return err
 }

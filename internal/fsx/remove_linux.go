@@ -39,15 +39,14 @@ func (p place) remove() error {
 // have no queue for it, the close does that work.
 type leaving struct {
 	mu     sync.Mutex
-	kernel kernelQueue
-	block  []byte // nobody looks at it
-	none   bool   // the kernel has no queue
+	kernel *kernelQueue // of mu: borrowed for good
+	block  []byte       // nobody looks at it
 }
 
 // leavingDepth is how many such reads are under way at most.
 const leavingDepth = 16
 
-// left is for the whole process: making a queue takes long, and giving it back longer.
+// left is for the whole process.
 var left leaving
 
 // read begins a read of the first block.
@@ -61,17 +60,16 @@ func (l *leaving) read(fd int) {
 		l.kernel.event(i)
 	}
 	r := &Request{P: l.block, os: &osFile{fd: uintptr(fd)}}
-	if l.kernel.prepare([]*Request{r}) == 1 && l.kernel.submit() == 0 {
+	if l.kernel.prepare([]*Request{r}, leavingDepth) == 1 && l.kernel.submit() == 0 {
 		l.kernel.takeBack()
 	}
 }
 
-// ready makes the queue unless there is one, and reports whether there is. The caller holds mu.
+// ready borrows a context unless there is one, and reports whether there is. The caller holds mu.
 func (l *leaving) ready() bool {
-	if l.none || l.kernel.ready() {
-		return !l.none
+	if l.kernel == nil {
+		l.block = mem.AlignedBytes(BlockSize, BlockSize)
+		l.kernel = sharedAIO().borrow()
 	}
-	l.block = mem.AlignedBytes(BlockSize, BlockSize)
-	l.none = l.kernel.open(leavingDepth) != nil
-	return !l.none
+	return l.kernel != nil
 }

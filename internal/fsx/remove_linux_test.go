@@ -74,7 +74,7 @@ func TestRemove_LargeFiles(t *testing.T) {
 		for i := range left.kernel.wait(0) {
 			left.kernel.event(i)
 		}
-		return leavingDepth - len(left.kernel.free)
+		return contextDepth - len(left.kernel.free)
 	}
 	testkit.Eventually(t, "the end of the reads", func() bool { return underWay() == 0 })
 }

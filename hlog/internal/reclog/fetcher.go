@@ -1,8 +1,6 @@
 package reclog
 
 import (
-	"errors"
-
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
@@ -62,7 +60,7 @@ type Taker interface {
 
 // NewFetcher returns a fetcher with that many slots. It takes no memory for them yet.
 func (l *Log) NewFetcher(depth int) *Fetcher {
-	return &Fetcher{log: l, queue: fsx.NewQueue(depth), slots: make([]fetch, depth), plain: l.NewReader()}
+	return &Fetcher{log: l, queue: l.queues.New(depth), slots: make([]fetch, depth), plain: l.NewReader()}
 }
 
 // Open takes the memory of the buffers.
@@ -229,7 +227,7 @@ func (f *Fetcher) Drain() {
 	}
 }
 
-// Rest drains the fetcher and gives its memory back. The queue stays: giving that back takes the kernel long.
+// Rest drains the fetcher and gives its memory back.
 func (f *Fetcher) Rest() error {
 	f.Drain()
 	if f.region == nil {
@@ -242,6 +240,3 @@ func (f *Fetcher) Rest() error {
 	}
 	return err
 }
-
-// Close drains the fetcher and gives everything back.
-func (f *Fetcher) Close() error { return errors.Join(f.Rest(), f.queue.Close()) }

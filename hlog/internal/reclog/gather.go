@@ -18,8 +18,8 @@ import (
 //	the first    lets others run, submits what they have queued
 //	reaper                            waits for the kernel, wakes those whose reads have ended
 //
-// The reaper exists while reads are under way. A read that is alone, and one of a file that does not gain, is a plain
-// call.
+// The reaper exists while reads are under way. A read that is alone, one of a file that does not gain, and one that the
+// kernel would not take is a plain call.
 type gather struct {
 	queue   *fsx.Queue
 	reading atomic.Int64 // reads of either kind under way
@@ -43,8 +43,8 @@ const (
 	gatherDepth = 256
 )
 
-func newGather(of *life.Life) *gather {
-	g := &gather{queue: fsx.NewQueue(gatherDepth), life: of}
+func newGather(of *life.Life, queues fsx.Queues) *gather {
+	g := &gather{queue: queues.New(gatherDepth), life: of}
 	g.change.L = &g.mu
 	return g
 }
@@ -53,7 +53,7 @@ func newGather(of *life.Life) *gather {
 func (g *gather) readAt(r *Reader, f fsx.File, b []byte, off int64) (int, error) {
 	n := g.reading.Add(1)
 	defer g.reading.Add(-1)
-	if n <= plainReads || !fsx.Queued(f) || !f.Direct() {
+	if n <= plainReads || !fsx.Queued(f) || !f.Direct() || !g.queue.Takes() {
 		return f.ReadAt(b, off)
 	}
 	if r.ended == nil {
@@ -120,11 +120,11 @@ func (g *gather) reap() {
 }
 
 // close waits for the reads that are under way. The life of the store is over, so that later ones are plain calls.
-func (g *gather) close() error {
+func (g *gather) close() {
 	g.mu.Lock()
 	for g.waiting > 0 || g.reaping {
 		g.change.Wait()
 	}
 	g.mu.Unlock()
-	return g.queue.Close()
+	g.queue.Close()
 }

@@ -1,7 +1,6 @@
 package reclog
 
 import (
-	"errors"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -30,6 +29,7 @@ type Log struct {
 	region    *mem.Region
 	epochs    *epoch.Manager
 	segments  *Segments
+	queues    fsx.Queues
 	singles   *gather // reads of one record at a time
 
 	// Every allocation changes tail: it has a line for itself.
@@ -71,13 +71,14 @@ type Log struct {
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
 }
 
-// Config is what a log is made of. All of it but Sink, Hash, Pager and Steps is needed.
+// Config is what a log is made of. All of it but Queues, Sink, Hash, Pager and Steps is needed.
 type Config struct {
 	PageBytes       int     // size of a page, a power of two of at least BlockBytes and at most 1 << word.MaxPageBits
 	RingBytes       int64   // virtual memory for the frames; rounded up to a power of two
 	MutableFraction float64 // of the resident pages: how much of the log is updated in place
 	Begin, Tail     uint64  // where the log begins and ends; Tail is a multiple of BlockBytes, and all below it is on disk
 	Segments        *Segments
+	Queues          fsx.Queues // what reads and writes that are under way at a time go through
 	Epochs          *epoch.Manager
 	Hooks           Hooks
 	// Sink is told of what is flushed, with the hash of its key by Hash; nil: nobody is.
@@ -127,8 +128,9 @@ func New(c Config) (*Log, error) {
 		epochs:          c.Epochs,
 		segments:        c.Segments,
 		life:            c.Segments.life,
-		singles:         newGather(c.Segments.life),
-		flusher:         flusher{queue: fsx.NewQueue(FlushPieces), teller: newTeller(c)},
+		queues:          c.Queues,
+		singles:         newGather(c.Segments.life, c.Queues),
+		flusher:         flusher{queue: c.Queues.New(FlushPieces), teller: newTeller(c)},
 		hooks:           c.Hooks,
 		steps:           c.Steps,
 		mutableFraction: c.MutableFraction,
@@ -307,17 +309,16 @@ func (l *Log) checkRecord(a word.Address, k word.Link) {
 // Interrupt has those who wait for a page look at the phase of the store again: when that ends they get ErrClosed.
 func (l *Log) Interrupt() { l.announce(nil) }
 
-// CloseQueues gives back what the log reads and writes with. Later reads are plain calls; nothing is flushed any more.
-func (l *Log) CloseQueues() error {
+// AsyncReads reports whether the kernel has reads of several records under way at a time.
+func (l *Log) AsyncReads() bool { return l.singles.queue.Async() }
+
+// CloseQueues waits for the reads and writes that are under way. Later reads are plain calls; nothing is flushed any more.
+func (l *Log) CloseQueues() {
 	l.flushMu.Lock()
 	l.durability.drop()
 	l.flushMu.Unlock()
-	var reads, writes error
-	var wg sync.WaitGroup
-	wg.Go(func() { reads = l.singles.close() }) // the kernel takes its time over each
-	wg.Go(func() { writes = l.flusher.queue.Close() })
-	wg.Wait()
-	return errors.Join(reads, writes)
+	l.singles.close()
+	l.flusher.queue.Close()
 }
 
 // Free gives the frames back. Nobody may use them any more.

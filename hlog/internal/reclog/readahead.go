@@ -33,9 +33,9 @@ const (
 	windowBytes      = 256 << 10 // or a segment, if that is smaller
 )
 
-// NewReadAhead returns a ReadAhead. The caller closes it.
+// NewReadAhead returns a ReadAhead. Nothing is left of it between a Stop and the next walk but memory.
 func (l *Log) NewReadAhead() *ReadAhead {
-	return &ReadAhead{log: l, queue: fsx.NewQueue(readAheadWindows)}
+	return &ReadAhead{log: l, queue: l.queues.New(readAheadWindows)}
 }
 
 // readAt is segments.readAt for a walk that ends at to. b ends where the head was when the caller looked, or below: it may
@@ -119,10 +119,4 @@ func (r *ReadAhead) Stop() {
 		r.wait(w)
 		w.used, w.err = false, nil
 	}
-}
-
-// Close ends the walk and gives everything back.
-func (r *ReadAhead) Close() error {
-	r.Stop()
-	return r.queue.Close()
 }

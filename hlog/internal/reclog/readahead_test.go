@@ -18,7 +18,6 @@ func TestReadAhead_AsTheSegments(t *testing.T) {
 			fsys, dir := d.open(t)
 			k := newKitOn(t, 16, fsys, dir)
 			r := k.NewReadAhead()
-			defer func() { must(t, r.Close()) }()
 			rnd := rand.New(rand.NewPCG(1, 2))
 			got, want := mem.AlignedBytes(1<<20, BlockBytes), mem.AlignedBytes(1<<20, BlockBytes)
 			read, at := 0, uint64(0)
@@ -69,7 +68,6 @@ func TestReadAhead_MissingSegment(t *testing.T) {
 	k.segments.Forget(1)
 	must(t, k.segments.fs.Remove(k.segments.path(1)))
 	r := k.NewReadAhead()
-	defer func() { must(t, r.Close()) }()
 	b := mem.AlignedBytes(BlockBytes, BlockBytes)
 	if n, err := r.readAt(b, kitSegment-BlockBytes, 2*kitSegment); n != BlockBytes || err != nil {
 		t.Fatalf("the segment before: %d bytes, %v", n, err)

@@ -6,9 +6,11 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"path/filepath"
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
@@ -120,7 +122,7 @@ func (f *fetching) Fetched(a word.Address, tag int, rec record.Bytes, sh record.
 func (k *kit) fetchAll(t *testing.T, all []stored) {
 	t.Helper()
 	f := k.NewFetcher(16)
-	defer func() { must(t, f.Close()) }()
+	defer func() { must(t, f.Rest()) }()
 	must(t, f.Open())
 	for range 2 { // the second time after Rest
 		take := &fetching{t, all, make([]bool, len(all))}
@@ -153,7 +155,7 @@ func (k *kit) fetchAll(t *testing.T, all []stored) {
 func (k *kit) walkAll(t *testing.T, all []stored) {
 	t.Helper()
 	reads := k.NewReadAhead()
-	defer func() { must(t, reads.Close()) }()
+	defer reads.Stop()
 	prepared := 0
 	for _, c := range []struct {
 		name    string
@@ -249,7 +251,7 @@ func TestReads_DamageIsNamed(t *testing.T) {
 	}
 	var told []error
 	fetch := k.NewFetcher(4)
-	defer func() { must(t, fetch.Close()) }()
+	defer func() { must(t, fetch.Rest()) }()
 	must(t, fetch.Open())
 	fetch.Want(bad.at, 0)
 	take := takerFunc(func(err error) { told = append(told, err) })
@@ -294,7 +296,7 @@ func TestReader_ManyGoroutinesAndClose(t *testing.T) {
 			<-half
 			k.life.Move(life.Closing)
 			k.life.Move(life.Closed)
-			must(t, k.CloseQueues())
+			k.CloseQueues()
 			if g := k.singles; g.waiting != 0 || g.reaping || len(g.queued) != 0 {
 				t.Errorf("closed with %d reads waiting, %d queued, reaping: %v", g.waiting, len(g.queued), g.reaping)
 			}
@@ -303,6 +305,41 @@ func TestReader_ManyGoroutinesAndClose(t *testing.T) {
 				t.Errorf("%d reads are under way", n)
 			}
 		})
+	}
+}
+
+// withoutAIO is a file system of a machine whose kernel has no asynchronous I/O.
+type withoutAIO struct {
+	fsx.FS
+	aio *fsx.AIO
+}
+
+func (w withoutAIO) AIO() *fsx.AIO { return w.aio }
+
+// Where the kernel takes nothing, a single read is a plain call beside others, too: no goroutine stands in between.
+func TestReader_WithoutAQueue(t *testing.T) {
+	asked := 0
+	aio := fsx.NewAIO(func() error { asked++; return syscall.ENOSYS }, 0)
+	k := newKitOn(t, 16, withoutAIO{fsx.OS(), aio}, filepath.Join(t.TempDir(), "log"))
+	all := k.writeAll(4 * kitSegment)
+	k.evict()
+	k.fetchAll(t, all) // many at a time, by helpers
+	if direct, _ := k.segments.Kinds(); direct == 0 {
+		t.Skip("the file system has no direct I/O")
+	}
+	if k.AsyncReads() || asked != 1 {
+		t.Errorf("asynchronous: %v, the kernel was asked %d times", k.AsyncReads(), asked)
+	}
+	k.singles.reading.Add(2) // no read is alone
+	defer k.singles.reading.Add(-2)
+	r := k.NewReader()
+	for _, s := range all {
+		if rec, sh, err := r.Read(s.at); err != nil || !s.is(rec, sh) {
+			t.Fatalf("read of %#x: %v", s.at, err)
+		}
+	}
+	if r.ended != nil {
+		t.Error("single reads were queued")
 	}
 }
 

@@ -211,6 +211,20 @@ func ofSegment(n int, err error) (int, error) {
 	return n, err
 }
 
+// Kinds returns how many segment files are open with direct I/O, and how many without.
+func (s *Segments) Kinds() (direct, buffered int) {
+	s.mu.RLock()
+	defer s.mu.RUnlock()
+	for _, g := range s.open {
+		if g.file.Direct() {
+			direct++
+		} else {
+			buffered++
+		}
+	}
+	return direct, buffered
+}
+
 // Forget closes segment n, whose file is about to be removed. Users that hold it go on reading.
 func (s *Segments) Forget(n uint64) {
 	s.mu.Lock()
