@@ -18,17 +18,22 @@ func (d *Dir) Versions() []Info {
 	current := d.currentID()
 	var infos []Info
 	for _, v := range d.ids() {
-		m := d.versions[v].m
-		info := Info{
-			Version: m.Version, Parent: m.Parent, Created: m.Created, Cookie: m.Cookie,
-			DeltaBytes: m.DeltaBytes, LogBytes: m.LogBytes(), ExclusiveBytes: exclusive[v], Current: v == current,
-		}
-		for _, f := range m.Index.files() {
-			info.ImageBytes += f.bytes
-		}
+		info := d.versions[v].m.Info()
+		info.ExclusiveBytes, info.Current, info.Place = exclusive[v], v == current, Here
 		infos = append(infos, info)
 	}
 	return infos
+}
+
+// Info returns what m says of its version: all but what depends on the directory.
+func (m *Manifest) Info() Info {
+	info := Info{
+		Version: m.Version, Parent: m.Parent, Created: m.Created, Cookie: m.Cookie, DeltaBytes: m.DeltaBytes, LogBytes: m.LogBytes(),
+	}
+	for _, f := range m.Index.files() {
+		info.ImageBytes += f.bytes
+	}
+	return info
 }
 
 // Info returns what Versions says about v. ErrNotFound when there is no such version, a *CorruptionError when its

@@ -27,6 +27,22 @@ type Info struct {
 	ImageBytes     int64 // size of the index image and the runs it uses, which it may share; 0 = none
 	ExclusiveBytes int64 // bytes of log, image and runs that no other version here uses: what purging it would free
 	Current        bool  // the directory opens at this version
+	Place          Place // where it lies
+}
+
+// Place says where a version lies: Here, OnRemote, or both of them together.
+type Place uint8
+
+const (
+	// Here: in the directory.
+	Here Place = 1 << iota
+	// OnRemote: on the remote, as far as that was seen.
+	OnRemote
+)
+
+// String returns "here", "remote" or "both".
+func (p Place) String() string {
+	return [...]string{"nowhere", "here", "remote", "both"}[p&(Here|OnRemote)]
 }
 
 // Identity is what a store keeps for life. It is written when its directory is made, and is the same in every copy of

@@ -465,7 +465,7 @@ func (r *Runner) settle() error {
 		switch {
 		case err == nil:
 			m.committed()
-			if info.Version != e.id || string(info.Cookie) != e.cookie || e.sure && info.Parent != e.parent {
+			if info.Version != e.id || !e.mayHave(info.Cookie) || e.sure && info.Parent != e.parent {
 				return disagree("version %d (parent %d) is described as %+v", e.id, e.parent, info)
 			}
 		case r.tolerable(err):

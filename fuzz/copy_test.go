@@ -35,13 +35,13 @@ func (h *everSeen) add(o *Outcome) {
 }
 
 // states returns what a version may consist of.
-func (h *everSeen) states(v Version, cookie string) []State {
+func (h *everSeen) states(v Version, cookie []byte) []State {
 	if e := h.named[v]; e != nil {
 		return []State{e.state}
 	}
 	var all []State
 	for _, e := range h.unnamed {
-		if cookie == e.cookie {
+		if e.mayHave(cookie) {
 			all = append(all, e.state)
 		}
 	}
@@ -98,7 +98,7 @@ func (c *copies) check(f *fileCopier) error {
 	return err
 }
 
-func checkCopy(to fsx.FS, dir string, states func(Version, string) []State, on fsx.FS) (verdict, error) {
+func checkCopy(to fsx.FS, dir string, states func(Version, []byte) []State, on fsx.FS) (verdict, error) {
 	if err := fsx.WriteFileAtomic(to, filepath.Join(dir, fsx.LockName), nil); err != nil {
 		return 0, err
 	}
@@ -139,7 +139,7 @@ func checkCopy(to fsx.FS, dir string, states func(Version, string) []State, on f
 }
 
 // readCopy compares every version of a copy with what it may be.
-func readCopy(s *hlog.Store, states func(Version, string) []State, none bool, note func(string, error) error) error {
+func readCopy(s *hlog.Store, states func(Version, []byte) []State, none bool, note func(string, error) error) error {
 	infos, err := s.Versions()
 	if err != nil {
 		return err
@@ -151,7 +151,7 @@ func readCopy(s *hlog.Store, states func(Version, string) []State, none bool, no
 		return readAnyOf(s, []State{{}}, note)
 	}
 	for _, i := range infos {
-		want := states(i.Version, string(i.Cookie))
+		want := states(i.Version, i.Cookie)
 		if len(want) == 0 {
 			return disagree("version %d has never been", i.Version)
 		}
@@ -272,7 +272,7 @@ func TestCopy_OfARunningStoreOnDisk(t *testing.T) {
 				break
 			}
 		}
-		v, err := checkCopy(fsx.OS(), to, func(v Version, _ string) []State {
+		v, err := checkCopy(fsx.OS(), to, func(v Version, _ []byte) []State {
 			mu.Lock()
 			defer mu.Unlock()
 			if states[v] == nil {

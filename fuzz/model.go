@@ -20,8 +20,12 @@ type entry struct {
 	parent Version
 	sure   bool // parent is known: no checkpoint failed on the way
 	state  State
-	cookie string
+	// cookies are those that it may have: the one that it was given; or none, and if its state is its parent's, which may be
+	// all that the store can tell, one of its parent's.
+	cookies []string
 }
+
+func (e *entry) mayHave(cookie []byte) bool { return slices.Contains(e.cookies, string(cookie)) }
 
 // Outcome is what a directory may be found as when it is opened after a crash: the contract of DESIGN.md in one value.
 // It is immutable.
@@ -112,7 +116,10 @@ func (m *Model) outcome() *Outcome {
 
 // begin notes a checkpoint. id 0 leaves the id to the store: named tells it later.
 func (m *Model) begin(id Version, cookie string) *entry {
-	e := &entry{id: id, parent: m.tip, sure: m.sure, state: maps.Clone(m.live), cookie: cookie}
+	e := &entry{id: id, parent: m.tip, sure: m.sure, state: maps.Clone(m.live), cookies: []string{cookie}}
+	if p := m.entry(m.tip); cookie == "" && p != nil && maps.Equal(p.state, e.state) {
+		e.cookies = append(e.cookies, p.cookies...)
+	}
 	if m.faults && len(m.pending) > 0 {
 		e.sure = false // its parent is not, if that fails
 	}
@@ -125,6 +132,16 @@ func (m *Model) begin(id Version, cookie string) *entry {
 	}
 	m.retained()
 	return e
+}
+
+// entry returns a version that is listed or pending, nil if there is none.
+func (m *Model) entry(id Version) *entry {
+	for _, e := range m.pending {
+		if e.id == id {
+			return e
+		}
+	}
+	return m.listed[id]
 }
 
 // named gives the checkpoint that was begun without an id its id.

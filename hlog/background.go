@@ -100,7 +100,11 @@ func (s *Store) checkpointIfChanged() {
 	if !s.changed() {
 		return
 	}
-	if p, err := s.BeginCheckpoint(); err == nil {
+	p, err := s.begin(checkpointOptions{ask: true})
+	if err == nil {
 		p.Wait(s.life.Context()) // a failure is logged and counted where it happens
+	} else if s.check() == nil {
+		s.counters.checkpointErrors.Add(1)
+		s.logger.Error("checkpoint", "err", err)
 	}
 }

@@ -3,6 +3,7 @@ package hlog
 import (
 	"context"
 	"fmt"
+	"runtime"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -16,6 +17,9 @@ type CheckpointOption func(*checkpointOptions)
 type checkpointOptions struct {
 	version checkpoint.Version
 	cookie  []byte
+	given   bool // there was a cookie, if only an empty one
+	ask     bool // Options.Cookie has it
+	keep    bool // for PendingCheckpoint.View
 }
 
 // WithVersion gives the version its id, which must be higher than every id so far, those of failed and purged versions
@@ -25,13 +29,16 @@ func WithVersion(v checkpoint.Version) CheckpointOption {
 }
 
 // WithCookie stores a copy of b, at most 16 MiB, with the version: the offsets of the application's sources, say. It
-// comes back in Info.Cookie.
+// comes back in Info.Cookie. A version without it in which nothing has changed, if only compaction has moved records, has
+// the cookie of its parent, whose state it is.
 func WithCookie(b []byte) CheckpointOption {
-	return func(o *checkpointOptions) { o.cookie = append([]byte(nil), b...) }
+	return func(o *checkpointOptions) { o.cookie, o.given = append([]byte(nil), b...), true }
 }
 
 // PendingCheckpoint is a version whose cut has been taken and which is being made durable. Its methods may be called
-// from any goroutine, more than once.
+// from any goroutine, more than once. From the cut until the first Wait has returned what came of it, the version is
+// pinned: neither KeepVersions nor Purge removes it. One that nobody waits for stays pinned until the garbage collector
+// finds the PendingCheckpoint unreachable.
 type PendingCheckpoint struct {
 	store   *Store
 	version *ledger.Pending
@@ -44,24 +51,63 @@ func (p *PendingCheckpoint) Version() checkpoint.Version { return p.version.Vers
 // there is no such version, with two exceptions: ErrRemote says that the version is durable in the directory, and comes
 // with its Info; and when ctx ends first, its error is returned and the checkpoint goes on.
 func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
-	answering := p.version.Answering()
-	p.store.background.work().Until(closed(answering))
+	if err := p.until(ctx, p.version.Answering()); err != nil {
+		return checkpoint.Info{}, err
+	}
+	if p.version.LetGo() {
+		p.store.kickMaintenance() // it may have been kept beyond its time
+	}
+	return p.version.Answer()
+}
+
+// View returns the version, open for reading, as soon as it is durable in the directory; it does not wait for a remote.
+// It is called instead of Wait, or before: then nobody can have purged the version in between, however many were
+// committed since the cut. After Wait it is like OpenVersion. The caller closes the view, which keeps the version.
+//
+// The error is that which Wait returns when there is no such version; ErrVersionNotFound when it was purged after Wait;
+// the errors of OpenVersion; the error of ctx.
+func (p *PendingCheckpoint) View(ctx context.Context) (*View, error) {
+	p.version.Keep()
+	defer p.version.Unkeep()
+	if err := p.until(ctx, p.version.Settling()); err != nil {
+		return nil, err
+	}
+	if err := p.version.Failure(); err != nil {
+		return nil, err
+	}
+	if err := p.store.check(); err != nil {
+		return nil, err
+	}
+	m, err := p.store.ledger.Pin(p.version.Version)
+	if err != nil {
+		return nil, err
+	}
+	return p.store.openView(ctx, m)
+}
+
+// until returns when c is closed, or with the error of ctx.
+func (p *PendingCheckpoint) until(ctx context.Context, c <-chan struct{}) error {
+	p.store.background.work().Until(closed(c))
 	select {
-	case <-answering:
-		return p.version.Answer()
+	case <-c:
+		return nil
 	default:
 	}
 	select {
-	case <-answering:
-		return p.version.Answer()
+	case <-c:
+		return nil
 	case <-ctx.Done():
-		return checkpoint.Info{}, ctx.Err()
+		return ctx.Err()
 	}
 }
 
 // Checkpoint commits a version: BeginCheckpoint and Wait, with the errors of both. No operation waits for it.
 func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (checkpoint.Info, error) {
-	p, err := s.BeginCheckpoint(opts...)
+	var o checkpointOptions
+	for _, f := range opts {
+		f(&o)
+	}
+	p, err := s.begin(o)
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
@@ -75,18 +121,26 @@ func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (check
 // ErrVersionOrder when the id given by WithVersion is not above every id so far; ErrTooLarge when the cookie is too
 // large; ErrReadOnly; ErrClosed.
 func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, error) {
+	o := checkpointOptions{keep: true}
+	for _, f := range opts {
+		f(&o)
+	}
+	p, err := s.begin(o)
+	if err == nil {
+		runtime.AddCleanup(p, func(v *ledger.Pending) { v.LetGo() }, p.version)
+	}
+	return p, err
+}
+
+func (s *Store) begin(o checkpointOptions) (*PendingCheckpoint, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
 	if s.readOnly {
 		return nil, ErrReadOnly
 	}
-	var o checkpointOptions
-	for _, f := range opts {
-		f(&o)
-	}
-	if len(o.cookie) > checkpoint.MaxCookie {
-		return nil, fmt.Errorf("%w: cookie of %d bytes, at most %d", ErrTooLarge, len(o.cookie), checkpoint.MaxCookie)
+	if err := checkCookie(o.cookie); err != nil {
+		return nil, err
 	}
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
@@ -100,11 +154,39 @@ func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, e
 	return &PendingCheckpoint{store: s, version: p}, nil
 }
 
+func checkCookie(b []byte) error {
+	if len(b) > checkpoint.MaxCookie {
+		return fmt.Errorf("%w: cookie of %d bytes, at most %d", ErrTooLarge, len(b), checkpoint.MaxCookie)
+	}
+	return nil
+}
+
+// askForCookie gives a version that nobody has asked for the cookie that Options.Cookie returns.
+func (s *Store) askForCookie(o *checkpointOptions) error {
+	if s.opts.Cookie == nil {
+		return nil
+	}
+	b := s.opts.Cookie()
+	if b == nil {
+		return nil
+	}
+	if err := checkCookie(b); err != nil {
+		return fmt.Errorf("hlog: Options.Cookie: %w", err)
+	}
+	o.cookie, o.given = append([]byte(nil), b...), true
+	return nil
+}
+
 // beginLocked moves the store to the next log version (C1). The caller holds cutMu.
 func (s *Store) beginLocked(o checkpointOptions) (*ledger.Pending, error) {
 	s.settleCut()
+	if o.ask {
+		if err := s.askForCookie(&o); err != nil {
+			return nil, err
+		}
+	}
 	p, err := s.ledger.Begin(ledger.Request{
-		Version: o.version, Cookie: o.cookie, Moved: s.counters.compactedBytes.Load(),
+		Version: o.version, Cookie: o.cookie, Inherits: !o.given, Keep: o.keep, Moved: s.counters.compactedBytes.Load(),
 		Raise: func() (tail, logVersion uint64) {
 			tail = s.log.Tail()
 			logVersion = control(s.control.Load()).logVersion()
@@ -195,22 +277,30 @@ func (s *Store) commitNext(p *ledger.Pending) {
 // commit flushes the version's log and writes its manifest, last.
 func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	s.log.ShiftReadOnly(p.Cut)
-	if err := s.log.SyncTo(p.Cut); err != nil {
+	err := s.log.SyncTo(p.Cut)
+	unchanged := s.compactor.onlyMoved(s.log, p)
+	if err != nil {
+		s.compactor.dealt(err)
 		s.ledger.Fail(p, err)
 		return checkpoint.Info{}, err
 	}
-	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes)
+	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes, unchanged)
+	s.compactor.dealt(err)
 	if err == nil {
 		s.log.RaiseBegin(p.Emptied)
 	}
 	return info, err
 }
 
-// Versions lists the versions that can be restored, oldest first. Those that only a remote still has are not among
-// them. Cookies are shared with the store and must not be changed. ErrClosed on a closed store.
+// Versions lists the versions that can be restored, oldest first, each with its cookie and where it lies (Info.Place): in
+// the directory, on the remote, or on both, as far as the remote was seen. Cookies are shared with the store and must not
+// be changed. ErrClosed on a closed store.
 func (s *Store) Versions() ([]checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return nil, err
+	}
+	if s.copies.mirror != nil {
+		return s.copies.mirror.Versions(), nil
 	}
 	return s.ledger.Versions(), nil
 }

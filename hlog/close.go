@@ -13,9 +13,8 @@ import (
 // for. Copies for a remote get another 30 seconds. Close must not be called by a callback of Events. A second Close
 // returns ErrClosed.
 //
-// The last version has no cookie, and is committed even if only compaction has moved records since the newest one. An
-// application that resumes from cookies therefore commits a version of its own before it closes, and resumes from the
-// newest version that has a cookie.
+// The last version has the cookie that Options.Cookie returns: no operation runs any more when it is asked. Without one
+// it has none, unless only compaction has moved records since the newest version, whose cookie it keeps then.
 //
 // When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
 // then opens at the version before.
@@ -106,7 +105,7 @@ func (s *Store) lastVersion() error {
 func (s *Store) beginLast() (*ledger.Pending, error) {
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
-	return s.beginLocked(checkpointOptions{})
+	return s.beginLocked(checkpointOptions{ask: true})
 }
 
 // writeLastRuns spares the next opening most of the replay, for as much of it as has come since the last run. Runs need an

@@ -109,7 +109,7 @@ func TestClose_BackgroundCheckpointIsDue(t *testing.T) {
 	leave := closing(t, s)
 	s.background.jobs.Once("interval", step.Apart, s.checkpointIfChanged)
 	eventually(t, "a checkpoint that waits for Close", func() bool {
-		return testkit.Stands("[sync.Mutex.Lock", ").checkpointIfChanged(", ").BeginCheckpoint(")
+		return testkit.Stands("[sync.Mutex.Lock", ").checkpointIfChanged(", ").begin(")
 	})
 	leave()
 }

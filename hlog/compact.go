@@ -31,6 +31,8 @@ type compactState struct {
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
 
+	copies copies // how many records were copied in each version
+
 	reads *reclog.ReadAhead // of running, as fetch is: made when they are first needed
 	fetch *reclog.Fetcher
 
@@ -55,6 +57,7 @@ func (c *compactState) drop(tombstones []droppedTombstone) {
 // reset forgets the tombstones of a compaction that no version has published: the store has been opened or restored, for a log that
 // begins at begin, with an index that was made anew if fresh is set.
 func (c *compactState) reset(begin uint64, fresh bool) {
+	c.copies.reset()
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.dropped = slices.DeleteFunc(c.dropped, func(d droppedTombstone) bool { return fresh || d.at >= begin })
@@ -407,6 +410,7 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec record.Byt
 	o = c.x.publish(ctl, slot, e, source{}, key, value, false)
 	if o == done {
 		c.moved += int64(sh.Size)
+		c.s.compactor.copies.add(ctl.version())
 		c.s.counters.compactedBytes.Add(int64(sh.Size))
 	}
 	return o, false

@@ -31,6 +31,7 @@ var (
 	_ func([]byte) hlog.CheckpointOption                                                      = hlog.WithCookie
 	_ func(*hlog.PendingCheckpoint) checkpoint.Version                                        = (*hlog.PendingCheckpoint).Version
 	_ func(*hlog.PendingCheckpoint, context.Context) (checkpoint.Info, error)                 = (*hlog.PendingCheckpoint).Wait
+	_ func(*hlog.PendingCheckpoint, context.Context) (*hlog.View, error)                      = (*hlog.PendingCheckpoint).View
 	_ func(*hlog.Store) ([]checkpoint.Info, error)                                            = (*hlog.Store).Versions
 	_ func(*hlog.Store, context.Context, checkpoint.Version) (checkpoint.Info, error)         = (*hlog.Store).Restore
 	_ func(*hlog.Store, context.Context, checkpoint.Version) (*hlog.View, error)              = (*hlog.Store).OpenVersion

@@ -64,9 +64,16 @@ type Options struct {
 	// commit, except for the current one and those that a view reads. Default 8.
 	KeepVersions int
 
-	// CheckpointEvery has the store commit a version this often in the background, without a cookie, when anything has
-	// changed. Failures go to Logger, Events and Metrics. 0: only on request.
+	// CheckpointEvery has the store commit a version this often in the background, with the cookie that Cookie returns, when
+	// anything has changed. Failures go to Logger, Events and Metrics. 0: only on request.
 	CheckpointEvery time.Duration
+
+	// Cookie returns the cookie of a version that nobody calls for: those of CheckpointEvery, and the last one of Close. It
+	// is called just before the cut is taken, one call at a time: the version holds every operation that returned before
+	// the call, and may hold others that went on meanwhile; in Close there are none. It must not call the store nor wait
+	// for anything that does, since checkpoints and restores wait for it; what it returns is copied. nil stands for no
+	// cookie. More than 16 MiB is ErrTooLarge, and the version is not committed. nil: these versions have no cookie.
+	Cookie func() []byte
 
 	// Remote, when set, receives a copy of every version, and is what an empty, older or damaged directory is filled
 	// from when it is opened. A read-only store ignores it.

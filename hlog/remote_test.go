@@ -284,3 +284,50 @@ func TestOpen_DamagedTail(t *testing.T) {
 	get(&Options{Version: 2}, "value-2")
 	get(nil, "value-2")
 }
+
+// Versions shows what lies here, on the remote, or both.
+func TestVersions_SayWhereTheyLie(t *testing.T) {
+	remote, err := checkpoint.NewDirRemote(t.TempDir())
+	must(t, err)
+	ctx := context.Background()
+	o := &Options{MemoryBytes: MinMemoryBytes, Remote: remote}
+	s := mustOpen(t, t.TempDir(), o)
+	for i := range 3 {
+		must(t, s.Set([]byte("k"), key8(i)))
+		commit(t, s, WithCookie(key8(i)))
+	}
+	places := func(s *Store) (all string) {
+		t.Helper()
+		infos, err := s.Versions()
+		must(t, err)
+		for i, info := range infos {
+			if !bytes.Equal(info.Cookie, key8(i)) {
+				t.Errorf("version %d has cookie %x", info.Version, info.Cookie)
+			}
+			all += info.Place.String() + " "
+		}
+		return all
+	}
+	if p := places(s); p != "both both both " {
+		t.Errorf("with a remote: %s", p)
+	}
+	must(t, s.Close())
+	s = mustOpen(t, t.TempDir(), o)
+	if p := places(s); p != "remote remote both " {
+		t.Errorf("in a directory that was filled from the remote: %s", p)
+	}
+	_, err = s.Restore(ctx, 1)
+	must(t, err)
+	if p := places(s); p != "both remote both " {
+		t.Errorf("after a restore of the first: %s", p)
+	}
+	must(t, s.Close())
+	s = mustOpen(t, s.path, &Options{MemoryBytes: MinMemoryBytes})
+	infos, err := s.Versions()
+	must(t, err)
+	for _, i := range infos {
+		if i.Place != checkpoint.Here {
+			t.Errorf("without a remote version %d lies %v", i.Version, i.Place)
+		}
+	}
+}

@@ -116,6 +116,7 @@ func (s *Store) restoreTarget(ctx context.Context, v checkpoint.Version) (*check
 // has to reach the disk.
 func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.Abandon()
+	s.log.ForgetTallies()
 	s.log.SetBegin(uint64(logBegin(m)))
 	s.ledger.GoOn(m, tail, s.counters.compactedBytes.Load())
 	if rebuilt {

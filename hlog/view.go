@@ -77,6 +77,11 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 	if err != nil {
 		return nil, err
 	}
+	return s.openView(ctx, m)
+}
+
+// openView opens version m, which is pinned; the view, or an error, takes the pin over.
+func (s *Store) openView(ctx context.Context, m *checkpoint.Manifest) (_ *View, err error) {
 	w := &View{s: s, m: m, epochs: epoch.New()}
 	w.idle.L = &w.mu
 	w.index, err = s.openIndex(ctx, m, index.Config{

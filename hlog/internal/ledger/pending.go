@@ -43,6 +43,7 @@ var next = [...][]Phase{
 type Pending struct {
 	Version    checkpoint.Version
 	Cookie     []byte
+	Inherits   bool // it has its parent's cookie if it has its parent's state
 	Began      time.Time
 	From       uint64 // tail when it was begun: log from here on may hold records of the next version
 	LogVersion uint64 // the newest that belongs to it
@@ -56,7 +57,11 @@ type Pending struct {
 	ledger   *Ledger
 	phase    Phase // of Ledger.mu; advance moves it
 	cut      chan struct{}
+	settled  chan struct{}
 	answered chan struct{}
+	keeping  int             // of Ledger.mu: how many want the version to be pinned from when it is committed
+	handle   bool            // of Ledger.mu: one of these is whoever has begun it
+	pinned   bool            // of Ledger.mu
 	info     checkpoint.Info // from Committed on
 	failure  error           // from Failed on
 	answer   error           // from Answered on
@@ -71,6 +76,8 @@ func (p *Pending) advance(to Phase) {
 	switch to {
 	case CutTaken:
 		close(p.cut)
+	case Committed, Failed:
+		close(p.settled)
 	case Answered:
 		close(p.answered)
 	}
@@ -81,6 +88,9 @@ func (p *Pending) Cutting() <-chan struct{} { return p.cut }
 
 // Answering returns a channel that is closed when it is known what came of the version: Answer may be called then.
 func (p *Pending) Answering() <-chan struct{} { return p.answered }
+
+// Settling returns a channel that is closed when p is a version, or will never be one: Failure tells.
+func (p *Pending) Settling() <-chan struct{} { return p.settled }
 
 // Answer returns the version, and nil or why it is not all that it should be.
 func (p *Pending) Answer() (checkpoint.Info, error) { return p.info, p.answer }
@@ -96,7 +106,11 @@ func (p *Pending) Failure() error {
 type Request struct {
 	Version checkpoint.Version // 0: the next one
 	Cookie  []byte
-	Moved   int64 // bytes that compaction has moved in all
+	// Inherits gives it its parent's cookie if it turns out that nothing has changed.
+	Inherits bool
+	// Keep pins the version as soon as it is one, until LetGo is called.
+	Keep  bool
+	Moved int64 // bytes that compaction has moved in all
 	// Raise raises the log version, and returns where the tail was just before, and the log version before. It is called
 	// under the lock (B7) and must not wait.
 	Raise func() (tail, logVersion uint64)
@@ -118,8 +132,11 @@ func (l *Ledger) Begin(r Request) (*Pending, error) {
 		invariant.Check(l.newest == nil || l.newest.phase != Begun, "C3: version %d is begun while the last one is to be cut", r.Version)
 	}
 	p := &Pending{
-		Version: r.Version, Cookie: r.Cookie, Began: time.Now(), Emptied: l.emptied, moved: r.Moved,
-		ledger: l, cut: make(chan struct{}), answered: make(chan struct{}),
+		Version: r.Version, Cookie: r.Cookie, Inherits: r.Inherits, Began: time.Now(), Emptied: l.emptied, moved: r.Moved,
+		ledger: l, cut: make(chan struct{}), settled: make(chan struct{}), answered: make(chan struct{}),
+	}
+	if r.Keep {
+		p.keeping, p.handle = 1, true
 	}
 	p.From, p.LogVersion = r.Raise()
 	l.lastID, l.newest = p.Version, p
@@ -202,12 +219,48 @@ func (l *Ledger) Finish(p *Pending, err error) {
 	p.advance(Answered)
 }
 
+// Keep has p pinned from when it is a version until Unkeep is called as often.
+func (p *Pending) Keep() {
+	p.ledger.mu.Lock()
+	defer p.ledger.mu.Unlock()
+	p.keeping++
+}
+
+// Unkeep undoes one Keep.
+func (p *Pending) Unkeep() {
+	p.ledger.mu.Lock()
+	defer p.ledger.mu.Unlock()
+	p.unkeep()
+}
+
+func (p *Pending) unkeep() {
+	if p.keeping--; p.keeping == 0 && p.pinned {
+		p.pinned = false
+		p.ledger.dir.Unpin(p.Version)
+	}
+}
+
+// LetGo undoes Request.Keep; a second call changes nothing. late reports that newer versions were committed meanwhile, so
+// that p may have been kept beyond its time.
+func (p *Pending) LetGo() (late bool) {
+	l := p.ledger
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if !p.handle {
+		return false
+	}
+	p.handle = false
+	late = p.pinned && l.lineage.Parent != nil && l.lineage.Parent.Version != p.Version
+	p.unkeep()
+	return late
+}
+
 // Commit makes p, whose log is durable now, a version and the parent of the next one (B8). aux and pageBytes go into its
-// manifest.
-func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int) (checkpoint.Info, error) {
+// manifest; unchanged says that its state is its parent's.
+func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int, unchanged bool) (checkpoint.Info, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	m := l.describe(p, aux, pageBytes)
+	m := l.describe(p, aux, pageBytes, unchanged)
 	err := l.dir.Commit(m)
 	l.mu.Lock()
 	defer l.mu.Unlock()
@@ -218,6 +271,10 @@ func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int) (checkpoint.Info,
 		return checkpoint.Info{}, err
 	}
 	l.lineage = &Lineage{Parent: m, Live: true, Start: p.Cut, Moved: p.moved, Dirty: p.fuzzy < p.Cut}
+	if p.keeping > 0 {
+		_, err := l.dir.Pin(p.Version) // nobody has purged it: that takes writing
+		p.pinned = err == nil
+	}
 	p.advance(Committed)
 	p.info, err = l.dir.Info(p.Version)
 	return p.info, err
@@ -225,7 +282,7 @@ func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int) (checkpoint.Info,
 
 // describe returns the manifest of p as a child of the current version; until naming is cleared, nothing that it names is
 // garbage. What compaction has moved is not counted as its delta: nothing in it has changed. The caller holds writing.
-func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int) *checkpoint.Manifest {
+func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int, unchanged bool) *checkpoint.Manifest {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p.advance(Flushed)
@@ -243,6 +300,9 @@ func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int) *checkpoint.Man
 	}
 	if c.Parent != nil {
 		m.Parent = c.Parent.Version
+		if unchanged && p.Inherits {
+			m.Cookie = c.Parent.Cookie
+		}
 		m.PageBytes = max(m.PageBytes, c.Parent.PageBytes)
 	}
 	return m

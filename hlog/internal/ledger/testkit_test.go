@@ -122,7 +122,7 @@ func (d *desk) commit() *checkpoint.Manifest {
 	if next := d.Next(); next != p {
 		d.t.Fatalf("version %d is next, not %d", next.Version, p.Version)
 	}
-	_, err = d.Commit(p, nil, 4096)
+	_, err = d.Commit(p, nil, 4096, false)
 	must(d.t, err)
 	d.Finish(p, nil)
 	d.Dealt()

@@ -24,6 +24,7 @@ type flusher struct {
 	done   []*fsx.Request
 	one    []*fsx.Request // for Submit
 	teller teller         // without a sink, it tells nobody
+	tally  tally
 }
 
 // piece is a stretch of log that is being written, from a copy.
@@ -140,7 +141,7 @@ func (l *Log) copyPiece(p *piece, from, to uint64) ([]byte, error) {
 // sealPiece gives every record of a copied piece of log its checksum, clears what fillers cover, and tells the sink.
 func (l *Log) sealPiece(buf []byte, from uint64) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
-	t := &l.flusher.teller
+	t, counts := &l.flusher.teller, &l.flusher.tally
 	for off := 0; off < len(buf); {
 		m := record.Bytes(buf[off:])
 		k := m.Link()
@@ -159,6 +160,7 @@ func (l *Log) sealPiece(buf []byte, from uint64) error {
 		if t.sink != nil {
 			t.add(word.Address(from+uint64(off)), m[:n], k, st)
 		}
+		counts.add(k, st)
 		m[:n].SetCheck(word.Address(from + uint64(off)))
 		if invariant.Enabled {
 			invariant.Check(m[:n].Verify(word.Address(from+uint64(off))), "W3: record at %#x does not verify", from+uint64(off))
