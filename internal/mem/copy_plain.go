@@ -18,6 +18,9 @@ func CopyOut(dst []byte, src Ptr) {
 	copy(dst, unsafe.Slice((*byte)(src), len(dst)))
 }
 
+// CopyOutAll is [CopyOut], and what the goroutine does next happens after the stores of all copied words.
+func CopyOutAll(dst []byte, src Ptr) { CopyOut(dst, src) }
+
 // CopyIn fills dst, which must be 8-aligned, from src. Whole words must be writable there: what is left of the last
 // word becomes 0.
 func CopyIn(dst Ptr, src []byte) {

@@ -18,15 +18,19 @@
 //	StoreRelease  plain store        store-release         atomic, seen by the detector
 //	LoadPlain     plain load         plain load            atomic, seen by the detector
 //	StorePlain    plain store        plain store           atomic, seen by the detector
-//	CopyOut       memmove            acquire word by word  atomic word by word
-//	CopyIn        memmove            release word by word  atomic word by word
+//	CopyOut       memmove            acquire word by word  memmove, first and last word seen
+//	CopyOutAll    memmove            acquire word by word  memmove, every word acquired
+//	CopyIn        memmove            release word by word  memmove, first and last word seen
 //
 // The amd64 column is right because that machine orders stores among themselves and loads among themselves (Intel SDM
 // volume 3, 9.2: only a load may pass an older store), because an aligned word is read and written whole, and because
 // the Go compiler keeps every store, and every atomic load, in program order. What it does not promise is that a load
 // waits for an older store: whoever needs that takes a read-modify-write of [Word], or package epoch.
 //
-// CopyOut may return a mixture of old and new bytes while somebody writes. It is for readers that check a sequence
+// The race build copies by memmove on amd64 only; elsewhere it copies word by word, each atomic. A copy of whole records
+// takes CopyOutAll: what orders its reader after the writers are words somewhere in the middle.
+//
+// CopyOut and CopyOutAll may return a mixture of old and new bytes while somebody writes. It is for readers that check a sequence
 // number before and after, see word.State.
 //
 // # Byte order

@@ -132,13 +132,36 @@ func TestCopy_EveryLengthAndOffset(t *testing.T) {
 			if !bytes.Equal(all, want) {
 				t.Fatalf("CopyIn of %d bytes at %d:\n%x, want\n%x", n, off, all, want)
 			}
-			dst := bytes.Repeat([]byte{0xDD}, n+16)
-			CopyOut(dst[:n], r.At(uintptr(off)))
-			if !bytes.Equal(dst, append(bytes.Clone(src), bytes.Repeat([]byte{0xDD}, 16)...)) {
-				t.Fatalf("CopyOut of %d bytes at %d: %x, want %x", n, off, dst, src)
+			for name, copyOut := range map[string]func([]byte, Ptr){"CopyOut": CopyOut, "CopyOutAll": CopyOutAll} {
+				dst := bytes.Repeat([]byte{0xDD}, n+16)
+				copyOut(dst[:n], r.At(uintptr(off)))
+				if !bytes.Equal(dst, append(bytes.Clone(src), bytes.Repeat([]byte{0xDD}, 16)...)) {
+					t.Fatalf("%s of %d bytes at %d: %x, want %x", name, n, off, dst, src)
+				}
 			}
 		}
 	}
+}
+
+// A program in which one goroutine says by a word of the memory that it is done, and another finds the word in a copy, is
+// correct, and the race detector knows it.
+func TestCopyOutAll_OrdersWhatFollows(t *testing.T) {
+	r := mustMap(t, 4096)
+	said := 0
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		said = 1
+		StoreRelease(r.At(1000), 7)
+	})
+	copied := make([]byte, 4000)
+	for copied[1000] == 0 {
+		runtime.Gosched()
+		CopyOutAll(copied, r.At(0))
+	}
+	if said != 1 {
+		t.Error("the copy is ahead of what was done before it")
+	}
+	wg.Wait()
 }
 
 func TestEqual_LooksAtExactlyTheBytes(t *testing.T) {

@@ -134,7 +134,7 @@ func (l *Log) copyPiece(p *piece, from, to uint64) ([]byte, error) {
 		p.buf = mem.AlignedBytes(int(l.pageBytes), BlockBytes)
 	}
 	buf := p.buf[:to-from]
-	mem.CopyOut(buf, l.At(word.Address(from)))
+	mem.CopyOutAll(buf, l.At(word.Address(from)))
 	return buf, l.sealPiece(buf, from)
 }
 

@@ -195,7 +195,7 @@ func (w *Walker) fetchMemory(from, end uint64) (c chunk, head uint64) {
 	if head = l.head.Load(); from < head {
 		return chunk{}, head
 	}
-	mem.CopyOut(b, l.At(word.Address(from)))
+	mem.CopyOutAll(b, l.At(word.Address(from)))
 	return chunk{b: b, from: from, memory: true}, head
 }
 
