@@ -32,7 +32,12 @@ func (r *Runner) fits(key []byte, value int) bool {
 	if len(key) > 255 || words(value) > 2040 {
 		header = 24
 	}
-	return header+words(len(key))+words(value) <= r.opts.PageBytes
+	size := header + words(len(key)) + words(value)
+	if size > r.opts.PageBytes {
+		return false
+	}
+	r.largest = max(r.largest, size)
+	return true
 }
 
 // wrote judges the result of a write: whether it took effect, or why that is not right.
@@ -541,6 +546,8 @@ func (r *Runner) restore(o Op) error {
 	case errors.Is(err, hlog.ErrVersionNotFound) && m.gone[v] != nil:
 		m.target = nil
 		delete(m.listed, v)
+	case errors.Is(err, hlog.ErrOptions) && r.largest > r.opts.PageBytes: // its log has a record that is larger
+		m.notRestored()
 	case r.tolerable(err):
 		m.notRestored()
 	default:

@@ -167,6 +167,10 @@ func (c *Crasher) verifyAgain(left *fsx.CrashFS, opts hlog.Options, allowed *Out
 		o := opts
 		o.FS = c.files(disk)
 		s, err := hlog.Open(storeDir, &o)
+		if smallPages(err, &opts) {
+			k-- // at the same call again
+			continue
+		}
 		crashed := errors.Is(err, fsx.ErrCrashed)
 		if err == nil {
 			err = s.Close()

@@ -135,6 +135,9 @@ func Key(i int) []byte {
 // into that of the next.
 var sizeClasses = [...]int{0, 1, 7, 8, 9, 16, 24, 100, 500, 2033, 2040, 2041, 4096, 7000, 12000, 16000, 16352, 16353, 40000, 120000}
 
+// largestRecord is more than the record of any value takes.
+const largestRecord = 128 << 10
+
 // sizeOf returns the length that class c stands for.
 func sizeOf(c byte) int { return sizeClasses[int(c)%len(sizeClasses)] }
 

@@ -81,8 +81,8 @@ func TestSegment_CreationReportedAsFailed(t *testing.T) {
 	}
 }
 
-// TestCompact_RecordLargerThanAPage: a value that was written with larger pages stays where it is, and readable, and
-// what lies before it can still be compacted.
+// TestCompact_RecordLargerThanAPage: a value that was written with larger pages is moved after each reopening, for which
+// pages that are too small are refused.
 func TestCompact_RecordLargerThanAPage(t *testing.T) {
 	large, little := small, small
 	large.PageBytes, large.SegmentBytes = 128<<10, 256<<10

@@ -51,6 +51,7 @@ type Runner struct {
 	pending []*hlog.PendingCheckpoint // beside model.pending
 	views   []openView
 	outcome atomic.Pointer[Outcome]
+	largest int // record that was written, in bytes
 	failed  int // calls that failed because of a fault
 	played  int
 }
@@ -150,9 +151,9 @@ func (r *Runner) open(set byte, expected *Outcome) error {
 	r.outcome.Store(expected)
 	r.opts = r.Options[int(set)%len(r.Options)]
 	r.opts.FS = Stepped(r.FS, r.Work)
-	s, err := hlog.Open(storeDir, &r.opts)
+	s, err := r.openStore()
 	if err != nil && r.tolerable(err) {
-		if s, err = hlog.Open(storeDir, &r.opts); err != nil && r.tolerable(err) {
+		if s, err = r.openStore(); err != nil && r.tolerable(err) {
 			return nil
 		}
 	}
@@ -178,9 +179,31 @@ func (r *Runner) open(set byte, expected *Outcome) error {
 	return r.scan()
 }
 
+// openStore opens the store. Pages that are smaller than a record in the log are refused, and then the store may choose.
+func (r *Runner) openStore() (*hlog.Store, error) {
+	s, err := hlog.Open(storeDir, &r.opts)
+	if errors.Is(err, hlog.ErrOptions) && r.largest <= r.opts.PageBytes {
+		return nil, disagree("pages of %d bytes are refused, and no record has more than %d: %v", r.opts.PageBytes, r.largest, err)
+	}
+	if smallPages(err, &r.opts) {
+		return hlog.Open(storeDir, &r.opts)
+	}
+	return s, err
+}
+
+// smallPages reports whether an Open was refused because the pages that the options ask for are smaller than a record in the
+// log, and changes the options so that the store chooses.
+func smallPages(err error, o *hlog.Options) bool {
+	if !errors.Is(err, hlog.ErrOptions) || o.PageBytes == 0 {
+		return false
+	}
+	o.PageBytes = 0
+	return true
+}
+
 // tolerable counts an error that a fault explains.
 func (r *Runner) tolerable(err error) bool {
-	if !r.Faults || errors.Is(err, errDisagree) || errors.Is(err, hlog.ErrCorrupt) || errors.Is(err, hlog.ErrNotFound) || errors.Is(err, hlog.ErrClosed) {
+	if !r.Faults || errors.Is(err, errDisagree) || errors.Is(err, hlog.ErrOptions) || errors.Is(err, hlog.ErrCorrupt) || errors.Is(err, hlog.ErrNotFound) || errors.Is(err, hlog.ErrClosed) {
 		return false
 	}
 	r.failed++

@@ -42,6 +42,8 @@ func (l *logLines) Handle(_ context.Context, r slog.Record) error {
 	return nil
 }
 
+func (l *logLines) logger() *slog.Logger { return slog.New(l) }
+
 // with returns the lines that have a text in them.
 func (l *logLines) with(text string) (found []string) {
 	l.mu.Lock()
@@ -95,7 +97,7 @@ func TestOpen_AsynchronousIORefused(t *testing.T) {
 	}, 0)
 	log := &logLines{}
 	s := mustOpen(t, filepath.Join(t.TempDir(), "store"), &Options{
-		MemoryBytes: MinMemoryBytes, FS: refusing{fsx.OS(), aio}, Logger: slog.New(log), NoReadCache: true,
+		MemoryBytes: MinMemoryBytes, FS: refusing{fsx.OS(), aio}, Logger: log.logger(), NoReadCache: true,
 	})
 	if m := s.Metrics(); m.DirectFiles != 0 || m.BufferedFiles != 0 {
 		t.Errorf("before any file is open: %d direct, %d buffered", m.DirectFiles, m.BufferedFiles)

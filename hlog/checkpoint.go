@@ -284,7 +284,7 @@ func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 		s.ledger.Fail(p, err)
 		return checkpoint.Info{}, err
 	}
-	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes, unchanged)
+	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals(), s.log.LargeRecords()), s.opts.PageBytes, unchanged)
 	s.compactor.dealt(err)
 	if err == nil {
 		s.log.RaiseBegin(p.Emptied)

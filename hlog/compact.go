@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync/atomic"
 	"time"
@@ -30,6 +31,7 @@ type compactState struct {
 
 	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
 	logBytes    atomic.Int64 // size of the log then
+	stuckTold   atomic.Bool  // the log has it that a record is larger than the pages
 
 	copies copies // how many records were copied in each version
 
@@ -45,6 +47,12 @@ type compactState struct {
 type droppedTombstone struct {
 	hash uint64
 	at   uint64
+}
+
+// tells reports whether an error of a compaction is worth a line in the log: one that is there until the next opening is,
+// once.
+func (c *compactState) tells(err error) bool {
+	return !errors.Is(err, ErrOptions) || c.stuckTold.CompareAndSwap(false, true)
 }
 
 // drop notes tombstones whose entries lead only to what has been dropped.
@@ -133,7 +141,9 @@ const (
 // version there is nothing to do.
 //
 // After an error, that of ctx included, nothing is lost, and what was copied need not be copied again. ErrReadOnly;
-// ErrClosed; ErrCorrupt when log to be copied is damaged.
+// ErrClosed; ErrCorrupt when log to be copied is damaged; ErrOptions when there is a record that is larger than
+// Options.PageBytes, which only a directory can have that was written before stores took notes of that: the error says
+// which options take it, and what lies before it was copied.
 func (s *Store) Compact(ctx context.Context) error {
 	if err := s.check(); err != nil {
 		return err
@@ -194,7 +204,7 @@ func (s *Store) liveEstimate(x index.Stats, logBytes int64) int64 {
 }
 
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
-// record that an earlier opening with larger pages has written and that no page of this one could take.
+// record that no page could take, of which only a directory of an older store may have one (K5); that is ErrOptions.
 func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compactor.running.Lock()
 	defer s.compactor.running.Unlock()
@@ -220,6 +230,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	w := s.log.NewWalker()
 	defer w.Close()
 	w.Prepare, w.Reads = c.x.prepare, s.compactor.reads
+	var stuck error // what ended the compaction before its target
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
 	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, hold.Live) {
 		if e.Start >= target {
@@ -234,8 +245,11 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 			if skip(a, rec) {
 				return true, nil
 			}
-			if stuck, err := c.stuck(a, rec, sh); stuck || err != nil {
+			if is, err := c.stuck(a, rec, sh); is || err != nil {
 				target = uint64(a)
+				if is {
+					stuck = s.stuckError(a, sh)
+				}
 				return false, err
 			}
 			c.seen += int64(sh.Size)
@@ -257,7 +271,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	s.compactor.logBytes.Store(m.LogBytes())
 	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))
 	s.events.compacted(target, c.moved, time.Since(began))
-	return nil
+	return stuck
 }
 
 // closeCompactor waits for a compaction that is under way, which finds the store closed, and gives back what it reads with.

@@ -1,7 +1,6 @@
 package hlog
 
 import (
-	"bytes"
 	"context"
 	"testing"
 
@@ -10,50 +9,6 @@ import (
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
-
-// A record that was written with larger pages than the store has now cannot be moved. Compaction ends before it.
-func TestCompact_RecordLargerThanPage(t *testing.T) {
-	o := tiny()
-	o.PageBytes = 256 << 10
-	s := mustOpen(t, "/store", o)
-	small, large := []byte("small"), []byte("large")
-	must(t, s.Set(small, small))
-	must(t, s.Set([]byte("dead"), make([]byte, 100<<10)))
-	must(t, s.Delete([]byte("dead")))
-	must(t, s.Set(large, bytes.Repeat(large, 20<<10)))
-	must(t, s.Close())
-	o.PageBytes = MinPageBytes
-	s = mustOpen(t, "/store", o)
-	begin := s.log.Begin()
-	within(t, "Compact", func() { must(t, s.Compact(context.Background())) })
-	commit(t, s)
-	if s.log.Begin() == begin {
-		t.Error("nothing was compacted before the record")
-	}
-	check := func() {
-		t.Helper()
-		if v, err := s.Get(nil, large); err != nil || !bytes.Equal(v, bytes.Repeat(large, 20<<10)) {
-			t.Errorf("large: %d bytes, %v", len(v), err)
-		}
-		if v, err := s.Get(nil, small); err != nil || !bytes.Equal(v, small) {
-			t.Errorf("small: %q, %v", v, err)
-		}
-	}
-	check()
-	must(t, s.Close())
-	s = mustOpen(t, "/store", o)
-	check()
-	must(t, s.Set(large, large)) // superseded: out of the way
-	commit(t, s)
-	within(t, "Compact", func() { must(t, s.Compact(context.Background())) })
-	commit(t, s)
-	if m := s.current(); s.log.Begin() < m.DeltaStart-uint64(MinPageBytes)*2 {
-		t.Errorf("log begins at %d, the last delta at %d", s.log.Begin(), m.DeltaStart)
-	}
-	if v, err := s.Get(nil, large); err != nil || !bytes.Equal(v, large) {
-		t.Errorf("large: %q, %v", v, err)
-	}
-}
 
 // A tombstone has left the log with what was below it, but its index entry has not been freed yet, when the store is
 // restored to a version in which the key is alive.

@@ -104,6 +104,9 @@
 //	K3  A tombstone below the new beginning is dropped: what it hides is older, and leaves with it. Its index entry
 //	    goes after the commit. A version that begins below the log that the index has forgotten so is restored by
 //	    opening its own index, never by rewinding this one.
+//	K5  Pages take every record of the log that is known: each version knows which pages its records need, Open raises
+//	    the size of pages or refuses, and Restore refuses. Only a directory of a store that took no notes of that may
+//	    have a record where compaction ends, with an error that says so.
 //
 // # Memory
 //

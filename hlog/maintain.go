@@ -18,7 +18,7 @@ func (s *Store) maintain() {
 		s.logger.Error("retention", "err", err)
 	}
 	if !s.opts.NoCompaction {
-		if err := s.compactIfDue(s.life.Context()); err != nil && s.check() == nil {
+		if err := s.compactIfDue(s.life.Context()); err != nil && s.check() == nil && s.compactor.tells(err) {
 			s.logger.Error("compaction", "err", err)
 		}
 	}

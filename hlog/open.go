@@ -210,6 +210,9 @@ func (s *Store) recover() error {
 	if err != nil {
 		return err
 	}
+	if err := s.fitPages(m); err != nil {
+		return err
+	}
 	err = s.recoverAt(m)
 	if errors.Is(err, ErrCorrupt) && s.copies.mirror != nil {
 		s.logger.Warn("the newest version is damaged and is repaired from the remote", "err", err)

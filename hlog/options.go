@@ -53,7 +53,9 @@ type Options struct {
 
 	// PageBytes is the size of a log page, the unit of flushing and eviction: a power of two from 16 KiB to 8 MiB,
 	// and at most an eighth of MemoryBytes. A key with its value must fit into one page. Default: a 64th of
-	// MemoryBytes, between 64 KiB and 2 MiB, and at most 128 KiB when the budget is shared.
+	// MemoryBytes, between 64 KiB and 2 MiB, and at most 128 KiB when the budget is shared; but as large as it takes for
+	// the records that are in the directory. Where these were written with larger pages than the ones asked for, or than
+	// MemoryBytes allows, Open is ErrOptions and says which values it takes: compaction has to move every record.
 	PageBytes int
 
 	// SegmentBytes is the size of a log segment file, the unit in which disk space is given back: a power of two,

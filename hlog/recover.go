@@ -47,6 +47,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	s.memory.join(s.log.Kick)
 	if m != nil {
 		s.log.SetTotals(auxTotals(m.Aux))
+		s.log.AddLarge(largeRecords(m, tail))
 	}
 	s.ledger.GoOn(m, tail, 0)
 	s.images.opened(m)
@@ -169,18 +170,28 @@ func recordSkip(e checkpoint.Extent) func(word.Address, record.Bytes) bool {
 //	4       8     records that were flushed so far, in all
 //	12      8     their bytes
 //	20      8     tombstones among them that compaction has not met
-func makeAux(bits uint, t reclog.Totals) []byte {
+//	28      8     address from which on records that do not fit into every page are known; without it none is
+//	36      8     each of 9: address of the newest record that needs a page of 32 KiB, 64 KiB, ..., 8 MiB; 0 if none does
+func makeAux(bits uint, t reclog.Totals, r reclog.LargeRecords) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, uint32(bits))
 	b = binary.LittleEndian.AppendUint64(b, uint64(t.Records))
 	b = binary.LittleEndian.AppendUint64(b, uint64(t.Bytes))
-	return binary.LittleEndian.AppendUint64(b, uint64(t.Tombstones))
+	b = binary.LittleEndian.AppendUint64(b, uint64(t.Tombstones))
+	b = binary.LittleEndian.AppendUint64(b, r.From)
+	for _, a := range r.Last {
+		b = binary.LittleEndian.AppendUint64(b, a)
+	}
+	return b
 }
 
-const auxBytes = 28
+const (
+	auxLarge = 28 // where records that do not fit into every page begin
+	auxBytes = auxLarge + 8 + 8*reclog.LargeClasses
+)
 
 // auxTotals returns the totals of a version; they are zero if it has none.
 func auxTotals(aux []byte) (t reclog.Totals) {
-	if len(aux) >= auxBytes {
+	if len(aux) >= auxLarge {
 		t.Records = int64(binary.LittleEndian.Uint64(aux[4:]))
 		t.Bytes = int64(binary.LittleEndian.Uint64(aux[12:]))
 		t.Tombstones = int64(binary.LittleEndian.Uint64(aux[20:]))

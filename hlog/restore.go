@@ -19,8 +19,9 @@ import (
 // is durable. No version is lost by it: what was current stays restorable until it is purged, and the next version
 // becomes another child of v. A version that only the remote still has is fetched first.
 //
-// ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; ErrReadOnly; ErrClosed;
-// the error of ctx when that ends before the rollback is durable. After an error the store is as it was.
+// ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; ErrOptions when its log has
+// a record that is larger than the pages of this opening, with what it takes to go back; ErrReadOnly; ErrClosed; the error
+// of ctx when that ends before the rollback is durable. After an error the store is as it was.
 func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return checkpoint.Info{}, err
@@ -67,6 +68,9 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 		return checkpoint.Info{}, err
 	}
 	defer s.ledger.Unpin(m.Version)
+	if err := s.checkPages(m); err != nil {
+		return checkpoint.Info{}, err
+	}
 	hold := s.ledger.Hold(m.LiveFuzzy(), "a restore") // a rewind goes through log of the versions since m, which may be purged
 	defer hold.Release()
 	s.setControl(pausedBit, 0)
@@ -118,6 +122,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
 	s.log.Abandon()
 	s.log.ForgetTallies()
 	s.log.SetBegin(uint64(logBegin(m)))
+	s.log.AddLarge(largeRecords(m, tail))
 	s.ledger.GoOn(m, tail, s.counters.compactedBytes.Load())
 	if rebuilt {
 		s.images.opened(m)

@@ -165,6 +165,10 @@ func (l *Log) sealPiece(buf []byte, from uint64) error {
 		if invariant.Enabled {
 			invariant.Check(m[:n].Verify(word.Address(from+uint64(off))), "W3: record at %#x does not verify", from+uint64(off))
 		}
+		if n > SmallPageBytes {
+			sh, _ := m.Shape()
+			l.FoundLarge(word.Address(from+uint64(off)), record.ShapeFor(sh.KeyLen, sh.ValueLen, 0).Size)
+		}
 		off += n
 		records++
 		if st.Tombstone() {

@@ -69,6 +69,7 @@ type Log struct {
 
 	flushedRecords, flushedBytes atomic.Int64 // totals, for the mean size of a record
 	tombstones                   atomic.Int64 // flushed, and not yet met by compaction
+	large                        largeNotes
 }
 
 // Config is what a log is made of. All of it but Queues, Sink, Hash, Pager and Steps is needed.
