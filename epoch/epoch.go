@@ -76,23 +76,42 @@ func newManager(asymmetric bool, barrier func()) *Manager {
 // Synchronize adds one to the epoch and returns when every guard that was inside has left, or has left and entered
 // again (E2). It must not be called by a goroutine that is inside: it would wait for itself. It takes about 10 µs
 // when nobody is inside.
-func (m *Manager) Synchronize() {
+func (m *Manager) Synchronize() { m.synchronize(nil) }
+
+// SynchronizeUnless is [Manager.Synchronize] for a caller who may give up: giveUp is asked whenever there is something to
+// wait for, at least every few hundred microseconds, and the first error that it returns ends the wait and is returned.
+// E2 holds only if the result is nil.
+func (m *Manager) SynchronizeUnless(giveUp func() error) error { return m.synchronize(giveUp) }
+
+func (m *Manager) synchronize(giveUp func() error) error {
 	target := m.current.Add(1)
+	if len(*m.chunks.Load()) == 0 {
+		return nil // a guard that is registered from now on sees what was done before the call, without a barrier
+	}
 	m.barrier()
 	// The list is loaded after the barrier: a guard of a chunk that is missing here has entered after it.
 	for _, ch := range *m.chunks.Load() {
 		for i := range ch {
-			ch[i].wait(target)
+			if err := ch[i].wait(target, giveUp); err != nil {
+				return err
+			}
 		}
 	}
+	return nil
 }
 
-// wait returns when the guard of c is outside or inside an epoch no older than target.
-func (c *cell) wait(target uint64) {
+// wait returns when the guard of c is outside or inside an epoch no older than target, or when giveUp, if there is one,
+// returns an error.
+func (c *cell) wait(target uint64, giveUp func() error) error {
 	sleep := minSleep
 	for try := 0; ; try++ {
 		if e := c.local.Load(); e == 0 || e >= target {
-			return
+			return nil
+		}
+		if giveUp != nil {
+			if err := giveUp(); err != nil {
+				return err
+			}
 		}
 		if try < spins {
 			runtime.Gosched()

@@ -42,6 +42,7 @@ func TestOperations_AllocateNothing(t *testing.T) {
 		{"Store.Get", func() error { _, err := s.Get(dst, keys[1]); return err }},
 		{"Store.RMW", func() error { return s.RMW(keys[1], func(old []byte) []byte { return old }) }},
 		{"Store.Delete", func() error { return s.Delete(keys[2]) }},
+		{"Session.Unit", func() error { return x.Unit(func() error { return words.Set(1, 2) }) }},
 		{"Table.Set/words", func() error { return words.Set(1, 2) }},
 		{"Table.Get/words", func() error { _, _, err := words.Get(1); return err }},
 		{"Table.Update/words", func() error { return words.Update(1, func(v *uint64, _ bool) { *v++ }) }},

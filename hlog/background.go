@@ -1,6 +1,9 @@
 package hlog
 
 import (
+	"errors"
+	"time"
+
 	"github.com/hybridlog/hybridlog/internal/step"
 )
 
@@ -39,6 +42,8 @@ type background struct {
 	jobs *step.Jobs
 
 	pager, commit, runs, housekeeping, interval, copy, events *step.Job
+
+	pause time.Time // of the rounds of interval: none begins a checkpoint before
 }
 
 // init makes the jobs. None does anything before start.
@@ -97,13 +102,18 @@ func (s *Store) kickRuns() {
 
 // checkpointIfChanged commits a version if anything has changed.
 func (s *Store) checkpointIfChanged() {
-	if !s.changed() {
+	if !s.changed() || time.Now().Before(s.background.pause) {
 		return
 	}
-	p, err := s.begin(checkpointOptions{ask: true})
+	began := time.Now()
+	p, err := s.begin(s.life.Context(), checkpointOptions{ask: true})
+	if errors.Is(err, ErrUnitBusy) {
+		// Units go on for as long as they were waited for: else one that does not end would keep others waiting all the time.
+		s.background.pause = time.Now().Add(time.Since(began))
+	}
 	if err == nil {
 		p.Wait(s.life.Context()) // a failure is logged and counted where it happens
-	} else if s.check() == nil {
+	} else if s.check() == nil && err != ErrClosed {
 		s.counters.checkpointErrors.Add(1)
 		s.logger.Error("checkpoint", "err", err)
 	}

@@ -101,13 +101,14 @@ func (p *PendingCheckpoint) until(ctx context.Context, c <-chan struct{}) error 
 	}
 }
 
-// Checkpoint commits a version: BeginCheckpoint and Wait, with the errors of both. No operation waits for it.
+// Checkpoint commits a version: BeginCheckpoint and Wait, with the errors of both. No operation waits for it. The error is
+// that of ctx when ctx ends while units are waited for, and no version is begun then.
 func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (checkpoint.Info, error) {
 	var o checkpointOptions
 	for _, f := range opts {
 		f(&o)
 	}
-	p, err := s.begin(o)
+	p, err := s.begin(ctx, o)
 	if err != nil {
 		return checkpoint.Info{}, err
 	}
@@ -115,24 +116,26 @@ func (s *Store) Checkpoint(ctx context.Context, opts ...CheckpointOption) (check
 }
 
 // BeginCheckpoint takes the cut of a new version, which holds every operation that returned before the call, none that
-// starts after it has returned, and is causally closed in between. No operation waits for it. The caller waits at most
-// for the cut of the checkpoint before and for a restore, not for the disk: the Wait of what is returned does that.
+// starts after it has returned, and is causally closed in between. It holds a unit (see Session.Unit) whole or not at all.
+// No operation waits for it; units that begin wait until the cut has been taken. The caller waits at most for the cut of
+// the checkpoint before, for a restore, and a second for the units under way, not for the disk: the Wait of what is
+// returned does that.
 //
 // ErrVersionOrder when the id given by WithVersion is not above every id so far; ErrTooLarge when the cookie is too
-// large; ErrReadOnly; ErrClosed.
+// large; ErrUnitBusy when a unit does not end; ErrReadOnly; ErrClosed. After an error nothing has changed.
 func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, error) {
 	o := checkpointOptions{keep: true}
 	for _, f := range opts {
 		f(&o)
 	}
-	p, err := s.begin(o)
+	p, err := s.begin(context.Background(), o)
 	if err == nil {
 		runtime.AddCleanup(p, func(v *ledger.Pending) { v.LetGo() }, p.version)
 	}
 	return p, err
 }
 
-func (s *Store) begin(o checkpointOptions) (*PendingCheckpoint, error) {
+func (s *Store) begin(ctx context.Context, o checkpointOptions) (*PendingCheckpoint, error) {
 	if err := s.check(); err != nil {
 		return nil, err
 	}
@@ -142,11 +145,17 @@ func (s *Store) begin(o checkpointOptions) (*PendingCheckpoint, error) {
 	if err := checkCookie(o.cookie); err != nil {
 		return nil, err
 	}
+	lost := s.units.lost.Load()
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
 	if err := s.check(); err != nil {
 		return nil, err
 	}
+	s.settleCut() // before units have to wait
+	if err := s.shutUnits(ctx, lost); err != nil {
+		return nil, err
+	}
+	defer s.units.Open()
 	p, err := s.beginLocked(o)
 	if err != nil {
 		return nil, err
@@ -177,7 +186,7 @@ func (s *Store) askForCookie(o *checkpointOptions) error {
 	return nil
 }
 
-// beginLocked moves the store to the next log version (C1). The caller holds cutMu.
+// beginLocked moves the store to the next log version (C1). The caller holds cutMu, and no unit is under way (U2).
 func (s *Store) beginLocked(o checkpointOptions) (*ledger.Pending, error) {
 	s.settleCut()
 	if o.ask {

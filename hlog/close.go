@@ -13,16 +13,20 @@ import (
 // for. Copies for a remote get another 30 seconds. Close must not be called by a callback of Events. A second Close
 // returns ErrClosed.
 //
+// Units that are under way (see Session.Unit) get a second to end. When one does not, no last version is committed, since
+// it would hold a part of the unit, and the error is ErrUnitBusy. No unit may therefore close the store.
+//
 // The last version has the cookie that Options.Cookie returns: no operation runs any more when it is asked. Without one
 // it has none, unless only compaction has moved records since the newest version, whose cookie it keeps then.
 //
 // When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
 // then opens at the version before.
 func (s *Store) Close() error {
-	if !s.beginClosing() {
+	closing, whole := s.beginClosing()
+	if !closing {
 		return ErrClosed
 	}
-	err := s.lastVersion()
+	err := s.lastVersion(whole)
 	s.copies.finish()
 	s.background.pager.Stop()
 	s.closeViews()
@@ -57,23 +61,27 @@ func (s *Store) trimLog(committed bool) {
 	}
 }
 
-// beginClosing lets no operation begin any more; false when the store was closed before. Whoever waits for a lock that is
-// held here, the background included, finds the store closed.
-func (s *Store) beginClosing() bool {
+// beginClosing lets no operation begin any more; closing is false when the store was closed before. Whoever waits for a lock
+// that is held here, the background included, finds the store closed. whole tells that no unit was under way.
+func (s *Store) beginClosing() (closing, whole bool) {
+	s.units.closing.Store(true) // who waits for units under cutMu gives up
+	lost := s.units.lost.Load()
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
 	if s.check() != nil {
-		return false
+		return false, false
 	}
 	s.settleCut()
+	whole = s.shutUnitsToClose(lost) == nil
 	s.moveTo(life.Closing)
 	s.epochs.Synchronize() // no operation changes anything from here on
-	return true
+	s.units.End()
+	return true, whole
 }
 
-// lastVersion commits the checkpoints that have begun, and then what they do not hold. No operation runs, and nobody begins
-// a checkpoint or a restore.
-func (s *Store) lastVersion() error {
+// lastVersion commits the checkpoints that have begun, and then what they do not hold: if that is whole, without a part of a
+// unit. No operation runs, and nobody begins a checkpoint or a restore.
+func (s *Store) lastVersion(whole bool) error {
 	b := &s.background
 	b.interval.Stop()
 	b.housekeeping.Stop()
@@ -81,6 +89,9 @@ func (s *Store) lastVersion() error {
 	b.commit.Finish()
 	if s.readOnly {
 		return nil
+	}
+	if s.changed() && !whole {
+		return ErrUnitBusy
 	}
 	if s.changed() {
 		p, err := s.beginLast()

@@ -9,7 +9,8 @@
 //
 // The methods of [Store] may be called from any goroutine. A [Session] has the same operations for the loop of one
 // goroutine, and Multi calls for many keys at a time; a [Table] is a typed view of a session, without encoding. All of
-// them see the same keys, and every single-key operation is linearizable.
+// them see the same keys, and every single-key operation is linearizable. [Session.Unit] keeps several operations together
+// in one version.
 //
 // A write is in memory when it returns. It is durable once a version that holds it is: after a crash the store opens at
 // the newest version whose [PendingCheckpoint.Wait] or [Store.Checkpoint] returned nil, or at a later one.
@@ -107,6 +108,43 @@
 //	K5  Pages take every record of the log that is known: each version knows which pages its records need, Open raises
 //	    the size of pages or refuses, and Restore refuses. Only a directory of a store that took no notes of that may
 //	    have a record where compaction ends, with an error that says so.
+//
+// # Units
+//
+// What a session does in a unit is in one version. Single operations have no part in what follows, and pay nothing for it:
+// only units and those who take cuts look at the gate between them (package units).
+//
+//	U1  A unit is under way from when it has passed the gate until its function has returned or panicked, or its session
+//	    was closed or collected. Meanwhile the session's guard is inside the epoch of the units, which is not that of the
+//	    operations: a unit that takes its time delays no cut, flush or reuse of memory that is under way.
+//	U2  The log version is raised (C1), and operations are paused for a restore, only while the gate is shut and no unit is
+//	    under way. So all operations of a unit belong to one version, and are before or behind a restore together.
+//	U3  A unit says that it is under way before it looks at the gate; whoever shuts the gate does so before he looks for
+//	    units. One of the two sees the other (E2).
+//	U4  The gate is shut for a second at most, and while Options.Cookie is asked. The call that has shut it opens it, whatever
+//	    it returns. A unit waits at a gate that is shut in vain once: whoever gives up lets those in who wait, before it can
+//	    be shut again.
+//	U5  Nothing that a unit waits for waits for the gate. Whoever shuts it holds the lock Cut. He has waited for the cut
+//	    before and, for a restore, for the commits before, and waits for nothing but units and Options.Cookie meanwhile.
+//	U6  The last version, too, holds units whole: Close lets none begin, waits for those under way for a second, and commits
+//	    no last version if one has not ended.
+//
+// U5, wait by wait. Operations, the pager, the flusher, the index, and commits and cuts that have begun take neither Cut nor
+// Compacting, the lock of a compaction or restore (package lock has the list): so none of them waits for somebody who waits
+// at the gate. An operation waits
+//
+//	for a page        of the pager, which waits for flushes, a sync under way, and operations inside the epoch (H3)
+//	for the disk      a record or a part of the index that is read; a descriptor, which calls of other stores hold (package
+//	                  fsx)
+//	for the index     its lock Table, which a restore takes for a moment when no unit is under way (U2), and growth, which
+//	                  waits for operations inside the epoch
+//	for an update     that holds a record, for some instructions; or that takes precedence, which ends by itself
+//	for a restore     which pauses operations after it has found no unit under way (U2)
+//	for memory        that of a page, and no other: the index takes what it needs, and keeps until the next commit the
+//	                  entries that only a commit lets go
+//
+// Compaction frees log, not memory that an operation needs, and waits for pages like an operation. A unit that begins waits
+// for the gate, and so for other units: that is why a unit must not wait for another one.
 //
 // # Memory
 //

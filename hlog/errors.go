@@ -25,6 +25,9 @@ var (
 	// as bytes, or by a table of another type.
 	ErrValueSize = errors.New("hlog: stored value has another size than the table's value type")
 
+	// ErrUnitNested reports a unit that was begun within a unit of the same session.
+	ErrUnitNested = errors.New("hlog: unit within a unit")
+
 	// ErrLength reports that the slices given to a Multi call differ in length.
 	ErrLength = errors.New("hlog: slices of a Multi call differ in length")
 )
@@ -70,6 +73,9 @@ var (
 
 	// ErrVersionOrder reports a version id that is not above every id so far.
 	ErrVersionOrder = checkpoint.ErrOrder
+
+	// ErrUnitBusy reports that no cut could be taken, since a unit was under way all the time: see Session.Unit.
+	ErrUnitBusy = errors.New("hlog: a unit is under way")
 
 	// ErrVersionInUse reports that a version cannot be purged: the directory opens at it, or a view reads it.
 	ErrVersionInUse = checkpoint.ErrInUse

@@ -84,6 +84,8 @@ func open(path string, o Options) (_ *Store, err error) {
 	s.images.patient.queue = s.queues.New(1)
 	s.events.Events = o.Events
 	s.gateCond.L = &s.gateMu
+	s.units.Init(ErrClosed)
+	s.units.patience = unitPatience
 	s.precedence.epoch = time.Now()
 	work := step.Of(o.FS)
 	s.background.init(s, work)

@@ -72,9 +72,10 @@ type Options struct {
 
 	// Cookie returns the cookie of a version that nobody calls for: those of CheckpointEvery, and the last one of Close. It
 	// is called just before the cut is taken, one call at a time: the version holds every operation that returned before
-	// the call, and may hold others that went on meanwhile; in Close there are none. It must not call the store nor wait
-	// for anything that does, since checkpoints and restores wait for it; what it returns is copied. nil stands for no
-	// cookie. More than 16 MiB is ErrTooLarge, and the version is not committed. nil: these versions have no cookie.
+	// the call, and may hold others that went on meanwhile; in Close there are none. Units (Session.Unit) are not under way
+	// meanwhile: what it tells of them describes the version exactly. It must not call the store nor wait for anything that
+	// does, since units, checkpoints and restores wait for it; what it returns is copied. nil stands for no cookie. More
+	// than 16 MiB is ErrTooLarge, and the version is not committed. nil: these versions have no cookie.
 	Cookie func() []byte
 
 	// Remote, when set, receives a copy of every version, and is what an empty, older or damaged directory is filled

@@ -19,9 +19,12 @@ import (
 // is durable. No version is lost by it: what was current stays restorable until it is purged, and the next version
 // becomes another child of v. A version that only the remote still has is fetched first.
 //
+// A unit (see Session.Unit) is undone whole, or takes effect after the restore as a whole: those under way are waited for.
+//
 // ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; ErrOptions when its log has
-// a record that is larger than the pages of this opening, with what it takes to go back; ErrReadOnly; ErrClosed; the error
-// of ctx when that ends before the rollback is durable. After an error the store is as it was.
+// a record that is larger than the pages of this opening, with what it takes to go back; ErrUnitBusy when a unit has not
+// ended after a second; ErrReadOnly; ErrClosed; the error of ctx when that ends before the rollback is durable. After an
+// error the store is as it was.
 func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return checkpoint.Info{}, err
@@ -41,6 +44,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 		}
 		defer s.ledger.Unpin(m.Version)
 	}
+	lost := s.units.lost.Load()
 	s.compactor.running.Lock() // a compaction would move records of a log that is no longer current
 	defer s.compactor.running.Unlock()
 	s.drainCommits() // most of them here, where BeginCheckpoint does not wait for the disk
@@ -52,7 +56,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	began := time.Now()
 	s.settleCut()
 	s.drainCommits()
-	info, err := s.restoreLocked(ctx, v)
+	info, err := s.restoreLocked(ctx, v, lost)
 	if err != nil {
 		return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)
 	}
@@ -62,7 +66,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 
 // restoreLocked does the work: whatever can fail comes first, then the one durable step, then what cannot fail. The
 // caller holds cutMu; no checkpoint is under way.
-func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
+func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version, lost int64) (checkpoint.Info, error) {
 	m, err := s.restoreTarget(ctx, v)
 	if err != nil {
 		return checkpoint.Info{}, err
@@ -73,8 +77,12 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version) (checkp
 	}
 	hold := s.ledger.Hold(m.LiveFuzzy(), "a restore") // a rewind goes through log of the versions since m, which may be purged
 	defer hold.Release()
+	if err := s.shutUnits(ctx, lost); err != nil {
+		return checkpoint.Info{}, err
+	}
 	s.setControl(pausedBit, 0)
 	defer s.setControl(0, pausedBit)
+	s.units.Open()         // the first operation of each waits like any other
 	s.epochs.Synchronize() // no operation is inside; those that enter wait for the gate
 	tail, _ := s.log.AlignTail(0)
 	s.log.ShiftReadOnly(tail)

@@ -26,6 +26,7 @@ type Session struct {
 	rmw       modification   // of RMW, kept here so that it is not allocated
 	word      uint64         // the value handed to an Update callback, when it is one word
 	hashes    [multiWindow]uint64
+	unit      *epoch.Guard // of the store's units, made by the first
 }
 
 // NewSession returns a session. It may be called from any goroutine. On a closed store the session's operations return
@@ -34,12 +35,15 @@ func (s *Store) NewSession() *Session {
 	return &Session{store: s, log: s.log, guard: s.epochs.Register(), seed: s.seed}
 }
 
-// Close gives the session back. Its operations return ErrClosed from then on. The error is always nil, also of a second
-// Close.
+// Close gives the session back. Its operations return ErrClosed from then on; a unit that is under way has ended with it.
+// The error is always nil, also of a second Close.
 func (s *Session) Close() error {
 	if !s.closed {
 		s.closed = true
 		s.guard.Release()
+		if s.unit != nil {
+			s.unit.Release()
+		}
 	}
 	return nil
 }

@@ -38,6 +38,7 @@ type Store struct {
 	pool     sessionPool
 	stagings stagings
 	counters counters
+	units    unitGate
 
 	cutMu lock.Mutex[lock.Cut] // one cut, restore or close at a time
 

@@ -45,6 +45,7 @@ var rooms = map[string][]string{
 	"coldcache": {},
 	"life":      {},
 	"record":    {},
+	"units":     {"epoch"},
 	"reclog":    {"epoch", "hlog/internal/life", "hlog/internal/record"},
 	"ledger":    {"checkpoint"},
 }
