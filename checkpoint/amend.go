@@ -43,6 +43,9 @@ func (d *Dir) amendable(v Version) *Manifest {
 	if v != d.currentID() || !e.readable() {
 		return nil
 	}
+	if v == d.maxID { // children have higher ids
+		return e.m.Clone()
+	}
 	for _, other := range d.versions {
 		if other.m != nil && other.m.Parent == v {
 			return nil

@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -20,8 +21,7 @@ func (d *Dir) References() (log ExtentSet, images []uint64, err error) {
 		return ExtentSet{}, nil, err
 	}
 	log, images = p.kept()
-	slices.Sort(images)
-	return log, slices.Compact(images), nil
+	return log, images, nil
 }
 
 // Live is what the running store uses although no version refers to it (yet). The zero value with LogFrom ==
@@ -40,7 +40,7 @@ type Picture struct {
 	live      Live
 	manifests []*Manifest
 	logs      []ExtentSet // of what is being fetched
-	images    []uint64    // of the versions, and of what is being fetched
+	images    []uint64    // of what is being fetched, and of versions beside what their manifests name
 }
 
 // Picture takes it. live must not change any more. It does no I/O and takes a time that follows the number of versions,
@@ -50,12 +50,13 @@ func (d *Dir) Picture(live Live) (Picture, error) {
 	p := Picture{live: live}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	p.manifests = make([]*Manifest, 0, len(d.versions))
 	for _, e := range d.versions {
 		if e.m == nil {
 			return Picture{}, e.err
 		}
 		p.manifests = append(p.manifests, e.m)
-		p.images = append(p.images, e.images()...)
+		p.images = append(append(p.images, e.read...), e.doubt...)
 	}
 	for h := range d.held {
 		p.logs = append(p.logs, h.log)
@@ -64,19 +65,27 @@ func (d *Dir) Picture(live Live) (Picture, error) {
 	return p, nil
 }
 
-// kept returns the log, and the images and runs by their ids, that are in the picture.
+// kept returns the log, and the images and runs by their ids in ascending order, that are in the picture.
 func (p *Picture) kept() (log ExtentSet, images []uint64) {
 	log = p.live.Log.Clone()
 	log.Add(p.live.LogFrom, math.MaxUint64)
+	images = slices.Concat(p.images, p.live.Images)
+	// Newest first: most of what an older one names is there already.
+	slices.SortFunc(p.manifests, func(a, b *Manifest) int { return cmp.Compare(b.Version, a.Version) })
+	var last Index
 	for _, m := range p.manifests {
 		for _, x := range m.Extents {
 			log.Add(x.Start, x.End)
+		}
+		if !sameFiles(m.Index, last) {
+			images, last = append(images, m.Index.IDs()...), m.Index
 		}
 	}
 	for _, held := range p.logs {
 		log.AddSet(held)
 	}
-	return log, slices.Concat(p.images, p.live.Images)
+	slices.Sort(images)
+	return log, slices.Compact(images)
 }
 
 // file is a segment, or an image or run, as the directory shows it.
@@ -148,7 +157,8 @@ func (d *Dir) orphans(picture func() (Picture, error)) ([]file, Picture, error) 
 		if f.segment {
 			return f.n >= maxLog/size || log.Intersects(f.n*size, (f.n+1)*size) // no such segment: not ours
 		}
-		return slices.Contains(images, f.n)
+		_, kept := slices.BinarySearch(images, f.n)
+		return kept
 	}), p, nil
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/invariant"
 )
 
 // Commit makes m a version and the current one. Everything that m refers to must be durable already (V1). Its parent
@@ -35,6 +36,7 @@ func (d *Dir) Commit(m *Manifest) error {
 	}
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	d.versions[m.Version].committed = true
 	d.strays = nil // V12
 	return nil
 }
@@ -74,6 +76,7 @@ func (d *Dir) install(data []byte) error {
 		d.mu.Lock()
 		e.become(doomed)
 		d.versions[m.Version] = e
+		d.doomed++
 		d.mu.Unlock()
 		return fmt.Errorf("checkpoint: commit version %d: %w", m.Version, errors.Join(err, d.settle()))
 	}
@@ -140,15 +143,7 @@ func (d *Dir) settle() error {
 			return err
 		}
 	}
-	var leaving []Version
-	d.mu.Lock()
-	for v, e := range d.versions {
-		if e.phase == doomed {
-			leaving = append(leaving, v)
-		}
-	}
-	d.mu.Unlock()
-	slices.Sort(leaving) // so that a run replays
+	leaving := d.leaving()
 	if len(leaving) == 0 {
 		return nil
 	}
@@ -167,7 +162,27 @@ func (d *Dir) settle() error {
 	for _, v := range leaving {
 		delete(d.versions, v)
 	}
+	d.doomed -= len(leaving)
 	return nil
+}
+
+// leaving returns the versions that are doomed, in ascending order.
+func (d *Dir) leaving() (all []Version) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if d.doomed == 0 && !invariant.Enabled {
+		return nil
+	}
+	for v, e := range d.versions {
+		if e.phase == doomed {
+			all = append(all, v)
+		}
+	}
+	if invariant.Enabled {
+		invariant.Check(len(all) == d.doomed, "%d versions are doomed, not %d", len(all), d.doomed)
+	}
+	slices.Sort(all) // so that a run replays
+	return all
 }
 
 // sum returns the checksum that ends the manifest file of a version, 0 when there is no such version.

@@ -50,6 +50,7 @@ type Dir struct {
 	mu       lock.Mutex[lock.Leaf] // guards what follows; never held during I/O
 	head     head
 	versions map[Version]*entry
+	doomed   int // how many of them are
 	maxID    Version
 	maxEnd   uint64
 	held     map[*held]bool  // what is on its way in
@@ -298,6 +299,9 @@ func (d *Dir) decodeManifest(v Version) (m *Manifest, sum uint64, err error) {
 
 // currentID returns the id of the current version, 0 when there is none. The caller holds mu.
 func (d *Dir) currentID() Version {
+	if e := d.versions[d.maxID]; e != nil && e.phase != doomed && d.maxID > d.head.floor {
+		return d.maxID // the usual case: no version was rolled back or lost since
+	}
 	newest := d.head.target
 	for v, e := range d.versions {
 		if e.phase != doomed && v > d.head.floor {

@@ -36,6 +36,8 @@ type entry struct {
 	// unread tells that the file was written again and neither that nor reading it back has succeeded, so that m may not
 	// be what it holds.
 	unread bool
+	// committed tells that the version was made here, by Commit: when that was its log began above all others'.
+	committed bool
 }
 
 // newEntry returns the entry of a file that holds m; or, if m is nil, of one that cannot be read for the reason err.
@@ -72,4 +74,13 @@ func (e *entry) images() []uint64 {
 		all = append(all, e.m.Index.IDs()...)
 	}
 	return all
+}
+
+// sameFiles reports whether a and b name the same files.
+func sameFiles(a, b Index) bool {
+	if (a.Image == nil) != (b.Image == nil) || a.Image != nil && a.Image.ID != b.Image.ID {
+		return false
+	}
+	return slices.EqualFunc(a.Runs, b.Runs, func(x, y RunRef) bool { return x.ID == y.ID }) &&
+		slices.EqualFunc(a.Shares, b.Shares, func(x, y ShareRef) bool { return x.ID == y.ID })
 }

@@ -38,7 +38,12 @@ func (m *Manifest) Info() Info {
 
 // Info returns what Versions says about v. ErrNotFound when there is no such version, a *CorruptionError when its
 // manifest is damaged.
+//
+// For the version that was committed last it takes a time that does not follow the number of versions.
 func (d *Dir) Info(v Version) (Info, error) {
+	if info, ok := d.newestInfo(v); ok {
+		return info, nil
+	}
 	for _, info := range d.Versions() {
 		if info.Version == v {
 			return info, nil
@@ -46,6 +51,33 @@ func (d *Dir) Info(v Version) (Info, error) {
 	}
 	_, err := d.Manifest(v) // why not
 	return Info{}, err
+}
+
+// newestInfo returns what Versions says about v if that is the version that was committed last, and the one before it on its
+// branch is there. Nobody else has what it has added to that one: its log begins above all that there was.
+func (d *Dir) newestInfo(v Version) (info Info, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	e := d.versions[v]
+	if !e.readable() || !e.committed || v != d.maxID || v != d.currentID() {
+		return Info{}, false
+	}
+	parent := d.versions[e.m.Parent]
+	if parent == nil || parent.m == nil {
+		return Info{}, false
+	}
+	info = e.m.Info()
+	info.Current, info.Place = true, Here
+	for _, x := range e.m.Extents {
+		info.ExclusiveBytes += int64(x.End - min(max(x.Start, e.m.DeltaStart), x.End))
+	}
+	inherited := parent.m.Index.IDs()
+	for _, f := range e.m.Index.files() {
+		if !slices.Contains(inherited, f.id) {
+			info.ExclusiveBytes += f.bytes
+		}
+	}
+	return info, true
 }
 
 // ids returns the readable versions in ascending order. The caller holds mu.
@@ -114,6 +146,9 @@ func (d *Dir) Unpin(v Version) {
 func (d *Dir) Retain(keep int) []Version {
 	d.mu.Lock()
 	defer d.mu.Unlock()
+	if len(d.versions) <= keep {
+		return []Version{}
+	}
 	ids := d.ids()
 	current := d.currentID()
 	return slices.DeleteFunc(ids[:max(0, len(ids)-max(keep, 1))], func(v Version) bool {
@@ -134,24 +169,42 @@ type Garbage struct {
 func (d *Dir) Purge(v Version) (Garbage, error) {
 	d.writing.Lock()
 	defer d.writing.Unlock()
+	e, err := d.purge(v)
+	if err != nil {
+		return Garbage{}, err
+	}
+	return d.garbage(e.m), nil
+}
+
+// Drop is Purge for somebody who does not ask what is garbage now, which takes a look at all versions.
+func (d *Dir) Drop(v Version) error {
+	d.writing.Lock()
+	defer d.writing.Unlock()
+	_, err := d.purge(v)
+	return err
+}
+
+// purge removes a version and returns its entry. The caller holds writing.
+func (d *Dir) purge(v Version) (*entry, error) {
 	if err := d.settle(); err != nil {
-		return Garbage{}, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
+		return nil, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
 	}
 	e, err := d.doom(v)
 	if err != nil {
-		return Garbage{}, err
+		return nil, err
 	}
 	if err = d.removeManifest(v); err != nil && d.stillThere(v) {
 		d.mu.Lock()
 		e.become(e.there())
+		d.doomed--
 		d.mu.Unlock()
 	} else {
 		err = d.settle()
 	}
 	if err != nil {
-		return Garbage{}, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
+		return nil, fmt.Errorf("checkpoint: purge version %d: %w", v, err)
 	}
-	return d.garbage(e.m), nil
+	return e, nil
 }
 
 // removeManifest removes the file of a doomed version. The caller holds writing.
@@ -186,6 +239,7 @@ func (d *Dir) doom(v Version) (*entry, error) {
 		return nil, fmt.Errorf("%w: %d is pinned", ErrInUse, v)
 	}
 	e.become(doomed)
+	d.doomed++
 	return e, nil
 }
 
@@ -194,6 +248,10 @@ func (d *Dir) doom(v Version) (*entry, error) {
 func (d *Dir) keepEnd() error {
 	d.mu.Lock()
 	h, end := d.head, d.head.maxEnd
+	if e := d.current(); e.readable() && e.m.Cut == d.maxEnd {
+		d.mu.Unlock()
+		return nil // it shows it, and stays
+	}
 	for _, e := range d.versions {
 		if e.readable() {
 			end = max(end, e.m.Cut)

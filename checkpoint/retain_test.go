@@ -113,6 +113,86 @@ func TestVersions_ExclusiveBytes(t *testing.T) {
 	}
 }
 
+// What Info says of the version that was committed last, without a look at the others, is what Versions says of it.
+func TestInfo_OfTheNewest(t *testing.T) {
+	rng := rand.New(rand.NewPCG(5, 6))
+	quick := 0
+	for range 10 {
+		d := openTest(t, t.TempDir())
+		image := uint64(0)
+		for v := Version(1); v <= 25; v++ {
+			m := nextManifest(d, v, 4096*(1+rng.Uint64N(3)), rng.IntN(2) == 0)
+			if parent := d.Current(); parent != nil && rng.IntN(3) > 0 {
+				m.Image, m.Runs = parent.Image, append([]RunRef(nil), parent.Runs...)
+			}
+			if image++; m.Image == nil || rng.IntN(4) == 0 {
+				m.Image, m.Runs = &ImageRef{ID: image, Bytes: 1000 + int64(image), ReplayFrom: m.Cut}, nil
+			} else if from := m.Index.Replay(); rng.IntN(2) == 0 && from < m.Cut {
+				m.Runs = append(m.Runs, RunRef{ID: image, Bytes: int64(image), From: from, To: m.Cut})
+			}
+			if rng.IntN(4) == 0 {
+				m.Extents = Trim(m.Extents, m.DeltaStart/2&^4095) // compacted
+			}
+			must(t, d.Commit(m))
+			if _, ok := d.newestInfo(v); ok {
+				quick++
+			}
+			got, err := d.Info(v)
+			must(t, err)
+			all := d.Versions()
+			if want := all[len(all)-1]; !reflect.DeepEqual(got, want) {
+				t.Fatalf("version %d: %+v, Versions says %+v", v, got, want)
+			}
+			other := all[rng.IntN(len(all))].Version
+			switch rng.IntN(4) {
+			case 0:
+				must(t, d.SetHead(other))
+				if _, err := d.Info(v); err != nil {
+					t.Fatal(err)
+				}
+			case 1:
+				if other != d.Current().Version {
+					must(t, d.Drop(other))
+				}
+			case 2:
+				_, err := d.Amend(v, Index{Image: &ImageRef{ID: image + 1000, Bytes: 77, ReplayFrom: m.Cut}})
+				must(t, err)
+				got, err := d.Info(v)
+				must(t, err)
+				all := d.Versions()
+				if want := all[len(all)-1]; !reflect.DeepEqual(got, want) {
+					t.Fatalf("version %d, amended: %+v, Versions says %+v", v, got, want)
+				}
+			}
+		}
+	}
+	if quick < 100 {
+		t.Errorf("only %d of 250 versions were told of without a look at the others", quick)
+	}
+}
+
+// To tell of a version that was just committed takes the same beside many as beside few.
+func TestInfo_DoesNotFollowTheNumberOfVersions(t *testing.T) {
+	d := openTest(t, t.TempDir())
+	allocs := func() float64 {
+		return testing.AllocsPerRun(10, func() {
+			if _, err := d.Info(d.MaxID()); err != nil {
+				t.Fatal(err)
+			}
+		})
+	}
+	for v := range Version(3) {
+		commitTest(t, d, v+1, 4096)
+	}
+	few := allocs()
+	for v := range Version(100) {
+		commitTest(t, d, v+4, 4096)
+	}
+	if many := allocs(); many != few {
+		t.Errorf("%v allocations beside 102 versions, %v beside 2", many, few)
+	}
+}
+
 func TestExclusiveBytes_AgainstCounting(t *testing.T) {
 	rng := rand.New(rand.NewPCG(3, 4))
 	for range 200 {

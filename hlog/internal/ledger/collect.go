@@ -37,8 +37,7 @@ func (l *Ledger) TrimLog(end uint64) error { return l.dir.TrimLog(end) }
 func (l *Ledger) Purge(v checkpoint.Version) error {
 	l.writing.Lock()
 	defer l.writing.Unlock()
-	_, err := l.dir.Purge(v)
-	return err
+	return l.dir.Drop(v)
 }
 
 // Retain purges the oldest versions but for keep of them.
