@@ -32,7 +32,7 @@ import (
 // others change what lies in it.
 //
 // ErrOptions when an option is out of range; ErrLocked when the store is open already, in this process or in another,
-// by whatever path; ErrCorrupt when what is needed to tell or to recover the current version is damaged or missing, and no
+// by whatever path; errors.ErrUnsupported when the file system has no locks, see Options.NoLock; ErrCorrupt when what is needed to tell or to recover the current version is damaged or missing, and no
 // remote has it: the error names it, and the versions that Options.Version can open instead; ErrFormat when the directory
 // was written in a newer format. After an error every file is as it was.
 //
@@ -68,7 +68,7 @@ func open(path string, o Options) (_ *Store, err error) {
 	if err != nil {
 		return nil, err
 	}
-	release, err := root.Lock(path, o.ReadOnly)
+	release, err := lockRoot(root, path, o)
 	if err != nil {
 		return nil, errors.Join(err, root.Close())
 	}
@@ -100,6 +100,18 @@ func open(path string, o Options) (_ *Store, err error) {
 	}
 	s.start()
 	return s, nil
+}
+
+// lockRoot locks the directory, against this process alone where the file system can do no more and Options.NoLock allows it.
+func lockRoot(root fsx.Root, path string, o Options) (release func() error, err error) {
+	release, err = root.Lock(path, o.ReadOnly)
+	switch {
+	case err == nil || !errors.Is(err, errors.ErrUnsupported) && !errors.Is(err, syscall.ENOLCK):
+		return release, err
+	case !o.NoLock:
+		return nil, fmt.Errorf("%w: the file system cannot lock the directory; Options.NoLock opens it without", err)
+	}
+	return fsx.LockHere(root, path, o.ReadOnly)
 }
 
 // makeDir makes the directory of a store. As long as it is empty, the names that lead to it may be new, and a crash

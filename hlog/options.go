@@ -15,7 +15,8 @@ import (
 const (
 	// MinMemoryBytes is the smallest memory budget.
 	MinMemoryBytes = 4 << 20
-	// DefaultMemoryBytes is the memory budget when none is given. It is a limit, not a reservation.
+	// DefaultMemoryBytes is the memory budget when none is given, unless the container has little. It is a limit, not a
+	// reservation.
 	DefaultMemoryBytes = 1 << 30
 	// DefaultMutableFraction is the share of the frames that is updated in place when none is given.
 	DefaultMutableFraction = 0.9
@@ -33,13 +34,16 @@ const (
 	autoPageMin   = 64 << 10
 	sharedPageMax = 128 << 10
 	pagesInBudget = 64
+
+	containerShare = 4 // the part of a container's memory that a store takes by itself, at most: one in so many
 )
 
 // Options tune a store. The zero value is usable, and so is nil; a field left at its zero takes its default. All of
 // them may change from one Open of a directory to the next, except SegmentBytes, which a directory keeps.
 type Options struct {
 	// MemoryBytes is the budget for log frames, index, caches and I/O buffers together, in bytes. The state may be
-	// far larger. At least 4 MiB; default 1 GiB. Memory is taken as it is needed, never more than this, with one
+	// far larger. At least 4 MiB; default 1 GiB, or a quarter of the memory that the control groups of the process allow
+	// (Linux, versions 1 and 2), if that is less. Memory is taken as it is needed, never more than this, with one
 	// exception: a directory that is opened with less memory than its index had before keeps the index it has.
 	MemoryBytes int64
 
@@ -93,6 +97,12 @@ type Options struct {
 	// many, but not while somebody has the directory open for writing (ErrLocked).
 	ReadOnly bool
 
+	// NoLock opens the directory also where the file system has no flock (ENOSYS, ENOLCK, EOPNOTSUPP: some network and
+	// user-space file systems), which is errors.ErrUnsupported otherwise. Then it is the caller's business that no other
+	// process opens the directory meanwhile: two that write destroy each other's log. Within the process a second opening is
+	// ErrLocked all the same. Where there is flock, this changes nothing. Default off.
+	NoLock bool
+
 	// Logger receives what recovery and background work have to report: errors, warnings, and at the debug level each
 	// object that goes to or comes from a remote. nil is silent.
 	Logger *slog.Logger
@@ -120,9 +130,10 @@ func (o *Options) withDefaults() (Options, error) {
 		r = *o
 	}
 	if r.MemoryBytes == 0 {
-		r.MemoryBytes = DefaultMemoryBytes
 		if r.Shared != nil {
 			r.MemoryBytes = r.Shared.bytes
+		} else {
+			r.MemoryBytes = defaultMemory(containerMemory())
 		}
 	}
 	if r.MutableFraction == 0 {
@@ -151,6 +162,11 @@ func (o *Options) withDefaults() (Options, error) {
 		r.PageBytes = 1 << (bits.Len64(uint64(auto)) - 1)
 	}
 	return r, nil
+}
+
+// defaultMemory returns the budget of a store that asks for none, in a process that may have limit bytes of memory.
+func defaultMemory(limit int64) int64 {
+	return max(min(DefaultMemoryBytes, limit/containerShare), MinMemoryBytes)
 }
 
 func (o *Options) validate() error {

@@ -117,7 +117,7 @@ type FS interface {
 	// is [ErrLocked], at once. An owner is one call: a second call in the same process is refused like another
 	// process, also when it names dir through a symbolic link or another mount of it. Lock creates dir/LOCK, but a
 	// shared lock never does, so that it works in a directory that cannot be written. The lock ends with release
-	// (which may be called twice) or with the process.
+	// (which may be called twice) or with the process. [errors.ErrUnsupported] when the file system has no such locks.
 	Lock(dir string, shared bool) (release func() error, err error)
 	// OpenRoot opens a directory and returns the file system as it is seen from there.
 	OpenRoot(dir string) (Root, error)

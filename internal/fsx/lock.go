@@ -29,7 +29,19 @@ type dirLock struct {
 func (s osFS) Lock(dir string, shared bool) (release func() error, err error) {
 	registry.mu.Lock()
 	defer registry.mu.Unlock()
-	l, err := lockDir(s.place(dir), shared)
+	return s.lock(dir, shared, true)
+}
+
+// lockHere is [LockHere].
+func (s osFS) lockHere(dir string, shared bool) (release func() error, err error) {
+	registry.mu.Lock()
+	defer registry.mu.Unlock()
+	return s.lock(dir, shared, false)
+}
+
+// lock takes the lock, and has other processes see it if outside is set. The registry is locked.
+func (s osFS) lock(dir string, shared, outside bool) (release func() error, err error) {
+	l, err := lockDir(s.place(dir), shared, outside)
 	if err != nil {
 		return nil, err
 	}
@@ -37,8 +49,19 @@ func (s osFS) Lock(dir string, shared bool) (release func() error, err error) {
 	return sync.OnceValue(l.release), nil
 }
 
+// LockHere is Lock against this process only, for a directory on a file system that has no flock. It creates no file. A
+// double of a file system, which has no other process, is not locked at all.
+func LockHere(fsys FS, dir string, shared bool) (release func() error, err error) {
+	if s, ok := fsys.(interface {
+		lockHere(dir string, shared bool) (func() error, error)
+	}); ok {
+		return s.lockHere(dir, shared)
+	}
+	return func() error { return nil }, nil
+}
+
 // lockDir takes the lock. The registry is locked.
-func lockDir(p place, shared bool) (_ *dirLock, err error) {
+func lockDir(p place, shared, outside bool) (_ *dirLock, err error) {
 	d, err := p.openDir()
 	if err != nil {
 		return nil, err
@@ -56,6 +79,9 @@ func lockDir(p place, shared bool) (_ *dirLock, err error) {
 		if os.SameFile(other.info, l.info) && !(shared && other.shared) {
 			return nil, p.error("lock", ErrLocked)
 		}
+	}
+	if !outside {
+		return l, nil
 	}
 	mode := os.O_RDWR | os.O_CREATE
 	if shared {

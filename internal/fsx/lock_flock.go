@@ -3,6 +3,8 @@
 package fsx
 
 import (
+	"errors"
+	"fmt"
 	"os"
 
 	"golang.org/x/sys/unix"
@@ -15,11 +17,17 @@ func lockFile(f *os.File, shared bool) error {
 		how = unix.LOCK_SH
 	}
 	err := flock(f, how|unix.LOCK_NB)
-	if err == unix.EWOULDBLOCK {
+	switch {
+	case err == unix.EWOULDBLOCK:
 		return ErrLocked
+	case err == unix.ENOSYS, err == unix.ENOLCK, err == unix.EOPNOTSUPP:
+		return fmt.Errorf("%w: flock: %w", errors.ErrUnsupported, err)
 	}
 	return err
 }
+
+// sysFlock is the system call; in tests, that of a file system that has none.
+var sysFlock = unix.Flock
 
 // unlockFile ends the lock. Closing the file is not enough: a child that another goroutine has just forked shares it until
 // it begins its own program.
@@ -33,7 +41,7 @@ func flock(f *os.File, how int) error {
 	var errno error
 	err = raw.Control(func(fd uintptr) {
 		for {
-			errno = unix.Flock(int(fd), how)
+			errno = sysFlock(int(fd), how)
 			if errno != unix.EINTR {
 				return
 			}
