@@ -35,6 +35,8 @@
 //	E5  Enter and Exit never wait. Guards that are idle, leaked, blocked or being registered stop no other guard; one
 //	    that stays inside holds up Synchronize and the actions, and nothing else.
 //	E6  A guard is not collected as garbage between Enter and Exit.
+//	E7  A tally is never set back: a guard that gets a used cell counts on from where the one before it ended. So the sums
+//	    over all cells hold what every guard has counted, those that were released or forgotten included.
 //
 // # Why plain stores are enough on amd64
 //

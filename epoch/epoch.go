@@ -23,11 +23,18 @@ const (
 	maxSleep = 200 * time.Microsecond
 )
 
-// cell is where a guard says whether it is inside (E1).
+// cell is where a guard says whether it is inside (E1), and where its holder counts (E7).
 type cell struct {
 	local mem.Cell
-	_     [linePair - mem.WordBytes]byte
+	tally Tally
+	_     [linePair - (1+tallyWords)*mem.WordBytes]byte
 }
+
+const tallyWords = 4
+
+// Tally is a few counters for the holder of a guard. They lie on the line that Enter and Exit write, so that counting there
+// brings no other line into the cache. Only the goroutine that uses the guard may change them, with AddAlone.
+type Tally [tallyWords]mem.Cell
 
 type chunk [chunkCells]cell
 
@@ -98,6 +105,19 @@ func (m *Manager) synchronize(giveUp func() error) error {
 		}
 	}
 	return nil
+}
+
+// Totals returns the sums of the tallies of all guards there are and ever were. They only grow (E7). It may be called from
+// any goroutine; what is counted meanwhile is in it or not.
+func (m *Manager) Totals() (sums [tallyWords]uint64) {
+	for _, ch := range *m.chunks.Load() {
+		for i := range ch {
+			for k := range sums {
+				sums[k] += ch[i].tally[k].Load()
+			}
+		}
+	}
+	return sums
 }
 
 // wait returns when the guard of c is outside or inside an epoch no older than target, or when giveUp, if there is one,

@@ -510,3 +510,25 @@ func BenchmarkRegisterRelease(b *testing.B) {
 		m.Register().Release()
 	}
 }
+
+// E7: what a guard has counted stays when it is gone, and the next guard of its cell counts on.
+func TestTotals_HoldWhatReleasedGuardsCounted(t *testing.T) {
+	managers(t, func(t *testing.T, m *Manager) {
+		var want uint64
+		for round := range 3 * chunkCells { // more guards than a chunk has cells
+			g := m.Register()
+			for i := range g.Tally() {
+				g.Tally()[i].AddAlone(uint64(i + round))
+			}
+			want += uint64(round)
+			if round%2 == 0 {
+				g.Release()
+			}
+			for i, got := range m.Totals() {
+				if got != want+uint64(i*(round+1)) {
+					t.Fatalf("E7: after %d guards: %d of kind %d", round+1, got, i)
+				}
+			}
+		}
+	})
+}

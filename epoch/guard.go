@@ -71,5 +71,8 @@ func (g *Guard) Exit() {
 	runtime.KeepAlive(g)
 }
 
+// Tally returns the guard's counters (E7). They must not be changed any more once the guard was released.
+func (g *Guard) Tally() *Tally { return &g.cell.tally }
+
 // Active reports whether the guard is inside.
 func (g *Guard) Active() bool { return g.local.Load() != 0 }

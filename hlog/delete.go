@@ -7,6 +7,7 @@ import (
 
 // Delete removes key. Deleting a key that has no value succeeds. Its errors are those of Set.
 func (s *Session) Delete(key []byte) error {
+	s.count(opDelete, 1)
 	if err := s.checkWrite(key, 0); err != nil {
 		return err
 	}

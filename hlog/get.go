@@ -13,6 +13,7 @@ import (
 // is too small. ErrNotFound when the key has no value, ErrCorrupt when its record on disk is damaged; ErrEmptyKey,
 // ErrTooLarge (for a key), ErrClosed; or an error of the disk.
 func (s *Session) Get(dst, key []byte) ([]byte, error) {
+	s.count(opGet, 1)
 	if len(key) == word.Align {
 		k := mem.Load64(key)
 		if value, ok := s.getShort(dst, k); ok {

@@ -11,9 +11,9 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Metrics is a snapshot of what the store is and does. Operations are not counted: a counter on the hot path would
-// cost more than some of them. Fields that end in Count, and those that say "total", only grow from the opening of the
-// store on; Sub makes rates of them. The others are as they are at the moment. To publish it:
+// Metrics is a snapshot of what the store is and does. Fields that end in Count, and those that say "total", only grow
+// from the opening of the store on; Sub makes rates of them. The others are as they are at the moment. Module
+// metrics/prometheus exports them to Prometheus. To publish them otherwise:
 //
 //	expvar.Publish("hlog", expvar.Func(func() any { return store.Metrics() }))
 type Metrics struct {
@@ -34,6 +34,13 @@ type Metrics struct {
 	IndexLoad        float64
 	IndexChainMax    int    // longest chain of buckets seen
 	IndexGrowthCount uint64 // doublings
+
+	// Operations that users asked for, by Store, Session and Table; each key of a Multi call is one. They count when they
+	// begin, whatever comes of them: those that find nothing or fail, too, but none of a closed session.
+	GetCount    uint64 // Get and MultiGet
+	SetCount    uint64 // Set and MultiSet
+	DeleteCount uint64 // Delete
+	UpdateCount uint64 // RMW, MultiRMW, Update and MultiUpdate; one whose callback ran several times is one
 
 	AppendedBytes        uint64        // total: growth of the log
 	FlushedBytes         uint64        // end of what is on disk, as an address
@@ -105,6 +112,8 @@ func (s *Store) Metrics() Metrics {
 		ReclaimedBytes: n.reclaimedBytes.Load(), RestoreCount: n.restores.Load(),
 		RemoteLagVersions: s.copies.lag(),
 	}
+	ops := s.epochs.Totals()
+	m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount = ops[opGet], ops[opSet], ops[opDelete], ops[opUpdate]
 	m.StallCount, m.StallTime = l.Stalls()
 	m.FrameBytes = l.FrameBytes()
 	m.DirectFiles, m.BufferedFiles = s.segments.Kinds()
@@ -189,6 +198,10 @@ func (s *Store) surveySegments(m *Metrics) (x index.Stats, ok bool) {
 // Sub returns m with the counts and totals of an earlier snapshot taken off: what happened in between.
 func (m Metrics) Sub(earlier Metrics) Metrics {
 	m.IndexGrowthCount -= earlier.IndexGrowthCount
+	m.GetCount -= earlier.GetCount
+	m.SetCount -= earlier.SetCount
+	m.DeleteCount -= earlier.DeleteCount
+	m.UpdateCount -= earlier.UpdateCount
 	m.AppendedBytes -= earlier.AppendedBytes
 	m.ColdReadCount -= earlier.ColdReadCount
 	m.CacheHitCount -= earlier.CacheHitCount
@@ -218,6 +231,7 @@ func (m Metrics) String() string {
 		size(m.FrameBytes), size(m.IndexBytes), size(m.CacheBytes))
 	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d, %d doublings", m.IndexEntries, m.IndexBuckets,
 		m.IndexLoad, m.IndexOverflow, m.IndexChainMax, m.IndexGrowthCount)
+	row("operations", "%d gets, %d sets, %d deletes, %d updates", m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount)
 	row("cold reads", "%d from disk, %d from the cache", m.ColdReadCount, m.CacheHitCount)
 	reads, files := "asynchronous", "direct"
 	if !m.AsyncReads {

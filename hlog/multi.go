@@ -102,6 +102,7 @@ func checkKeys(keys [][]byte) error {
 //
 // The error is that of the call as a whole: ErrEmptyKey or ErrTooLarge before fn was called at all, or ErrClosed.
 func (s *Session) MultiGet(keys [][]byte, fn func(i int, value []byte, err error)) error {
+	s.count(opGet, len(keys))
 	if err := checkKeys(keys); err != nil {
 		return err
 	}
@@ -130,6 +131,7 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 	if len(keys) != len(values) {
 		return ErrLength
 	}
+	s.count(opSet, len(keys))
 	for i, k := range keys {
 		if err := s.checkWrite(k, len(values[i])); err != nil {
 			return err
@@ -146,6 +148,7 @@ func (s *Session) MultiSet(keys, values [][]byte) error {
 // MultiRMW does RMW for every key, in order; i tells fn which. It is no transaction. ErrEmptyKey, ErrTooLarge for a key,
 // and ErrReadOnly come before any effect. After any other error the first so many keys are done, and the rest are not.
 func (s *Session) MultiRMW(keys [][]byte, fn func(i int, old []byte) []byte) error {
+	s.count(opUpdate, len(keys))
 	for _, k := range keys {
 		if err := s.checkWrite(k, 0); err != nil {
 			return err
@@ -177,6 +180,7 @@ func (t *Table[K, V]) MultiGet(keys []K, values []V, found []bool) error {
 	if len(values) != len(keys) || len(found) != len(keys) {
 		return ErrLength
 	}
+	t.s.count(opGet, len(keys))
 	if t.words {
 		return t.s.multiGetWords(mem.AsWords(keys), mem.AsWords(values), found)
 	}
@@ -208,6 +212,7 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 	if len(values) != len(keys) {
 		return ErrLength
 	}
+	t.s.count(opSet, len(keys))
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
@@ -226,6 +231,7 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 // MultiUpdate does Update for every key, in order; i tells fn which. It is no transaction. After an error, those of
 // Update, only the first so many keys are done.
 func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) error {
+	t.s.count(opUpdate, len(keys))
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}

@@ -21,6 +21,7 @@ import (
 // The errors are those of Get, but for ErrNotFound, and of Set. ErrTooLarge may come after fn was called, when what it
 // returned is too large.
 func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
+	s.count(opUpdate, 1)
 	h := s.store.hash(key)
 	if done, err := s.rmwFast(key, h, fn); done || err != nil {
 		return err

@@ -14,7 +14,8 @@ type Session struct {
 	store  *Store
 	log    *reclog.Log
 	guard  *epoch.Guard
-	seed   uint64 // of hashes
+	seed   uint64       // of hashes
+	ops    *epoch.Tally // how many operations it was asked for: see operation
 	closed bool
 
 	cold      *reclog.Reader // made by the first read from disk
@@ -32,14 +33,30 @@ type Session struct {
 // NewSession returns a session. It may be called from any goroutine. On a closed store the session's operations return
 // ErrClosed.
 func (s *Store) NewSession() *Session {
-	return &Session{store: s, log: s.log, guard: s.epochs.Register(), seed: s.seed}
+	g := s.epochs.Register()
+	return &Session{store: s, log: s.log, guard: g, seed: s.seed, ops: g.Tally()}
 }
+
+// operation is what a session counts. The methods that users call count, first of all: in the guard's tally, which
+// nobody else writes, so that it takes neither a locked instruction nor a cache line of its own.
+type operation int
+
+const (
+	opGet operation = iota
+	opSet
+	opDelete
+	opUpdate
+)
+
+// count counts n operations.
+func (s *Session) count(op operation, n int) { s.ops[op].AddAlone(uint64(n)) }
 
 // Close gives the session back. Its operations return ErrClosed from then on; a unit that is under way has ended with it.
 // The error is always nil, also of a second Close.
 func (s *Session) Close() error {
 	if !s.closed {
 		s.closed = true
+		s.ops = new(epoch.Tally) // the guard's is another session's from now on, and what ends in ErrClosed is not counted
 		s.guard.Release()
 		if s.unit != nil {
 			s.unit.Release()

@@ -12,6 +12,7 @@ import (
 // ErrEmptyKey, ErrTooLarge, ErrReadOnly, ErrClosed; or an error of the disk, when the log has to be written and cannot
 // be. In each case nothing has changed.
 func (s *Session) Set(key, value []byte) error {
+	s.count(opSet, 1)
 	h := s.store.hash(key)
 	if s.setFast(key, value, h) {
 		return nil

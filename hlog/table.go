@@ -57,6 +57,7 @@ func (t *Table[K, V]) bytes(k *K) []byte {
 // Get returns the value of k and whether it has one; an absent key is no error. ErrValueSize when the value has another
 // size than V, ErrCorrupt when its record on disk is damaged; ErrClosed; or an error of the disk.
 func (t *Table[K, V]) Get(k K) (V, bool, error) {
+	t.s.count(opGet, 1)
 	if t.words {
 		if value, ok := t.s.getWord(mem.AsWord(&k)); ok {
 			return mem.FromWord[V](value), true, nil
@@ -94,6 +95,7 @@ func (t *Table[K, V]) getInto(v *V, key []byte) (bool, error) {
 // Set makes v the value of k. ErrReadOnly; ErrClosed; or an error of the disk, when the log has to be written and cannot
 // be. In each case nothing has changed.
 func (t *Table[K, V]) Set(k K, v V) error {
+	t.s.count(opSet, 1)
 	if t.words && t.s.setWord(mem.AsWord(&k), mem.AsWord(&v)) {
 		return nil
 	}
@@ -114,6 +116,7 @@ func (t *Table[K, V]) setAny(k *K, v *V) error {
 
 // Delete removes k. Deleting what is absent succeeds. The errors are those of Set.
 func (t *Table[K, V]) Delete(k K) error {
+	t.s.count(opDelete, 1)
 	if t.s.store.readOnly {
 		return ErrReadOnly
 	}
@@ -125,6 +128,7 @@ func (t *Table[K, V]) Delete(k K) error {
 // again when the value has been changed by somebody else meanwhile: it must have no other effect. If it panics the value
 // is unchanged. It must not keep v, nor use the session. The errors are those of Get and Set.
 func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
+	t.s.count(opUpdate, 1)
 	if t.words && t.s.updateWord(mem.AsWord(&k), mem.OnWord(fn)) {
 		return nil
 	}

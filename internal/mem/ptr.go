@@ -68,6 +68,10 @@ func (c *Cell) StoreRelease(v uint64) { storeRelease(Ptr(&c.word), v) }
 // Add adds n and returns the new word, sequentially consistent.
 func (c *Cell) Add(n uint64) uint64 { return c.word.Add(n) }
 
+// AddAlone adds n for the only goroutine that writes the cell: by a load and a store, without the locked instruction that
+// Add takes. Other goroutines may load the cell meanwhile.
+func (c *Cell) AddAlone(n uint64) { c.StoreRelease(c.Load() + n) }
+
 // Load64 returns the first 8 bytes of b as a little-endian word. It panics when b is shorter.
 func Load64(b []byte) uint64 { return binary.LittleEndian.Uint64(b) }
 
