@@ -37,6 +37,8 @@ var arrows = map[string][]string{
 	"fuzz":       {"compare", "hlog", "index", "epoch", "checkpoint"},
 	"bench":      {"compare", "hlog", "index", "epoch", "checkpoint"},
 	"examples":   {"hlog", "checkpoint"},
+	"metrics":    {"hlog"},
+	"remote":     {"checkpoint", "hlog"},
 }
 
 // rooms says for each package below hlog/internal which directories beside internal its files may import: other rooms by
