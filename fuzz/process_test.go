@@ -30,7 +30,7 @@ const (
 )
 
 func TestMain(m *testing.M) {
-	roles := map[string]func() error{"writer": writerRole, "locker": lockerRole, "limited": limitedRole}
+	roles := map[string]func() error{"writer": writerRole, "locker": lockerRole, "limited": limitedRole, "movers": moversRole}
 	if role := roles[os.Getenv(roleVar)]; role != nil {
 		if err := role(); err != nil {
 			fmt.Println("error", err)
@@ -205,9 +205,9 @@ type killed struct {
 	lines     int
 }
 
-// runWriter starts a writer and kills it after d.
-func runWriter(dir string, seed uint64, d time.Duration) (k killed, err error) {
-	c := child("writer", dir, seed)
+// runWriter starts a writer, in one of the roles that are some, and kills it after d.
+func runWriter(role, dir string, seed uint64, d time.Duration) (k killed, err error) {
+	c := child(role, dir, seed)
 	out, err := c.StdoutPipe()
 	if err != nil {
 		return k, err
@@ -308,7 +308,7 @@ func TestKill_Writer(t *testing.T) {
 				if i%9 == 0 { // histories get long
 					dir = t.TempDir()
 				}
-				k, err := runWriter(dir, i+1, time.Duration(rng.IntN(150))*time.Millisecond)
+				k, err := runWriter("writer", dir, i+1, time.Duration(rng.IntN(150))*time.Millisecond)
 				if err != nil {
 					t.Errorf("kill %d: %v", i, err)
 					return

@@ -78,6 +78,7 @@ type cut struct {
 	returned   uint8 // operations that had returned before BeginCheckpoint was called
 	called     uint8 // operations that were called before it returned
 	restores   uint8 // a restore had returned before
+	gate       passage
 }
 
 const (
@@ -108,14 +109,19 @@ func (m *Model) stepCheckpoint(s *State, i int) (ok bool, bad string) {
 	c := &s.cut[i]
 	switch c.pc {
 	case cutBegin:
-		if i >= int(m.cfg.Checkpoints) || s.restore.pc != restoreBegin && s.restore.pc != restoreDone {
+		if i >= int(m.cfg.Checkpoints) || s.restoring() {
 			return false, ""
 		}
-		if i > 0 && (s.cut[i-1].pc <= cutBump || s.cut[i-1].pc < cutShift && m.cfg.Plant != NoSettle) {
+		if i > 0 && (s.cut[i-1].pc <= cutBump || s.cut[i-1].gate.passing() || s.cut[i-1].pc < cutShift && m.cfg.Plant != NoSettle) {
 			return false, ""
+		}
+		if c.gate.pc == gateAsk {
+			c.returned, c.restores = s.returned(), bit(s.restore.pc == restoreDone)
+		}
+		if m.cfg.Units != 0 && c.gate.pc != gateHeld {
+			return m.stepGate(s, &c.gate, CutInUnit), ""
 		}
 		c.fuzzy, c.logVersion, c.empty = s.tail, s.control, s.empty
-		c.returned, c.restores = s.returned(), bit(s.restore.pc == restoreDone)
 		c.pc = cutBump
 	case cutBump:
 		s.control++
@@ -123,6 +129,11 @@ func (m *Model) stepCheckpoint(s *State, i int) (ok bool, bad string) {
 		c.wait = m.synchronize(s, NoCutWait)
 		c.pc = cutTake
 	case cutTake:
+		if c.gate.pc == gateHeld {
+			s.openGate(&c.gate)
+			c.called |= s.called()
+			return true, ""
+		}
 		if c.wait != 0 || i > 0 && s.cut[i-1].pc < cutShift {
 			return false, ""
 		}
@@ -269,6 +280,7 @@ type restore struct {
 	called   uint8
 	cuts     uint8 // checkpoints that came before it
 	filler   uint8
+	gate     passage
 }
 
 const (
@@ -301,15 +313,24 @@ func (m *Model) stepRollback(s *State) (ok bool, bad string) {
 			return false, ""
 		}
 		for i := range s.cut {
-			if pc := s.cut[i].pc; pc != cutBegin && pc != cutDone {
+			if c := &s.cut[i]; c.pc != cutBegin && c.pc != cutDone || c.gate.passing() {
 				return false, ""
 			}
 			r.cuts |= bit(s.cut[i].pc == cutDone) << i
 		}
-		r.returned = s.returned()
+		if r.gate.pc == gateAsk {
+			r.returned = s.returned()
+		}
+		if m.cfg.Units != 0 && r.gate.pc != gateHeld {
+			return m.stepGate(s, &r.gate, RestoreInUnit), ""
+		}
 		s.paused = 1
 		r.wait = m.synchronize(s, NoRestoreDrain)
 	case restoreDrain:
+		if r.gate.pc == gateHeld {
+			s.openGate(&r.gate)
+			return true, ""
+		}
 		if r.wait != 0 {
 			return false, ""
 		}

@@ -13,11 +13,16 @@ func (m *Model) finished(s *State) bool {
 		}
 	}
 	for i := range s.cut {
-		if pc := s.cut[i].pc; pc != cutBegin && pc != cutDone {
+		if c := &s.cut[i]; c.pc != cutBegin && c.pc != cutDone || c.gate.passing() || c.gate.gaveUp != 0 {
 			return false
 		}
 	}
-	return (s.restore.pc == restoreBegin || s.restore.pc == restoreDone) && !s.compacting() &&
+	for i, u := range s.unit {
+		if m.hasUnit(i) && u != unitOver {
+			return false
+		}
+	}
+	return !s.restoring() && s.restore.gate.gaveUp == 0 && !s.compacting() &&
 		(s.growth.pc == growthIdle || s.growth.pc >= growthMoved)
 }
 
@@ -183,6 +188,9 @@ func (h *history) search(done uint16, v values) bool {
 	}
 	for e := range eventRestore + 1 {
 		if h.todo&(1<<e) == 0 || done&(1<<e) != 0 || h.after[e]&h.todo&^done != 0 {
+			continue
+		}
+		if e >= eventCut && h.m.tornUnit(done) {
 			continue
 		}
 		next, ok := h.apply(e, v)

@@ -138,7 +138,7 @@ func (c *compaction) resume(s *State, pc uint8) {
 func (m *Model) nextRecord(s *State) bool {
 	c := &s.compact
 	if c.version == 0 {
-		if s.current == 0 || s.restore.pc != restoreBegin && s.restore.pc != restoreDone {
+		if s.current == 0 || s.restoring() {
 			return false
 		}
 		c.version, c.live = s.current, s.live
@@ -251,7 +251,7 @@ func (m *Model) clearEntry(s *State) bool {
 		s.compact.pc = compactDone
 		return true
 	}
-	if s.begin < s.empty || s.restore.pc != restoreBegin && s.restore.pc != restoreDone {
+	if s.begin < s.empty || s.restoring() {
 		return false
 	}
 	key := uint8(1)

@@ -16,6 +16,9 @@
 //	compaction  of the current version, whichever that is; conditional copies, dropped tombstones, freed entries
 //	growth      publishes a table, claims the bucket, freezes it, moves its entries, waits, gives the old table back;
 //	            the entry goes to one bucket, or is a catch-all and goes to two
+//	units       the operations of a session may be one unit: it passes the gate, and leaves after the last of them; units.go
+//	            follows hlog/internal/units. Checkpoint and restore shut the gate, wait for units, and open it when the next
+//	            version has begun, or operations are paused; they may give up, and try again
 //	restore     pauses, waits, makes all read-only, rewinds the entries, goes on from a version of the base or from a
 //	            checkpoint
 //
@@ -57,6 +60,7 @@
 //	P5  Durable prefix: recovering a version gives what the keys held at one moment of such an order. All that had
 //	    returned when BeginCheckpoint was called comes before that moment, nothing that was called after it had
 //	    returned does.
+//	P6  Units are whole: there are such orders in which no version and no restore comes between two operations of a unit.
 //
 // In P5 an operation that has changed nothing (a get, a deletion of what is absent) must come after what it has seen,
 // but may come after what it has not seen as well. More cannot be had without waiting: an operation of the old

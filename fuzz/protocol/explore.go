@@ -125,6 +125,10 @@ func (m *Model) describe(before, after *State, actor int) string {
 	switch actor {
 	case actorSession0, actorSession1:
 		x := &before.session[actor]
+		if was := before.unit[actor]; was != after.unit[actor] {
+			fmt.Fprintf(&b, "session %d %s", actor, unitNames[was])
+			break
+		}
 		op := m.cfg.Ops[actor][x.done]
 		fmt.Fprintf(&b, "session %d, %v of key %d: %s", actor, op.Kind, op.Key, opNames[x.pc])
 		if after.session[actor].done > x.done {
@@ -136,11 +140,11 @@ func (m *Model) describe(before, after *State, actor int) string {
 		fmt.Fprintf(&b, "pager: %s", pagerNames[before.pager.pc])
 	case actorCut0, actorCut1:
 		i := actor - actorCut0
-		fmt.Fprintf(&b, "checkpoint %d: %s", i, cutNames[before.cut[i].pc])
+		fmt.Fprintf(&b, "checkpoint %d: %s", i, atGate(&before.cut[i].gate, &after.cut[i].gate, cutNames[before.cut[i].pc]))
 	case actorGrowth:
 		fmt.Fprintf(&b, "index: %s", growthNames[before.growth.pc])
 	case actorRestore:
-		fmt.Fprintf(&b, "restore: %s", restoreNames[before.restore.pc])
+		fmt.Fprintf(&b, "restore: %s", atGate(&before.restore.gate, &after.restore.gate, restoreNames[before.restore.pc]))
 	case actorWarm:
 		b.WriteString("warming: reads a record back, lowers head over it")
 	}

@@ -64,6 +64,8 @@ type State struct {
 	empty   uint8                    // compactState.begin: below it the log is empty
 	dropped uint8                    // keys whose tombstones compaction has left behind
 	before  [sessions][opsEach]uint8 // operations of the other session that had returned when this one was called
+	gate    uint8                    // of the units; 1: shut
+	unit    [sessions]uint8
 	_       [stateSlack]uint8
 }
 
@@ -134,6 +136,8 @@ type Config struct {
 	CatchAll    bool // the entry is one: both halves get it
 	Restore     bool
 	Target      uint8 // what is restored: index into Versions, behind them the checkpoints
+	Units       uint8 // sessions whose operations are one unit, a bit each
+	GiveUp      bool  // whoever waits for units gives up once, and tries again
 	Plant       Plant
 	Fine        bool // every access to shared memory is a step of its own
 }

@@ -27,6 +27,11 @@ const (
 	FillOutside             // * the filler at a cut is written outside the epoch
 	NoRestoreDrain          // a restore does not wait for operations that are inside
 	NoBump                  // a restore does not begin a new log version
+	CutInUnit               // a cut does not wait for the units under way
+	RestoreInUnit           // a restore does not wait for the units under way
+	LookFirst               // a unit looks at the gate before it says that it is under way
+	NoLook                  // a unit does not look at the gate
+	OpenEarly               // the gate is opened before the new version is begun
 	plants
 )
 
@@ -37,6 +42,7 @@ var plantNames = [...]string{
 	"stale update of a read-only record", "cold read loads begin late", "unconditional copy in compaction",
 	"compaction skips the fuzzy end", "tombstone dropped above an older value", "growth without freezing",
 	"recovery into a coarser index", "filler written outside the epoch", "restore without a drain", "restore without a new version",
+	"cut during a unit", "restore during a unit", "unit that looks at the gate first", "unit that passes a shut gate", "gate opened before the cut",
 }
 
 // String returns what the mistake is.

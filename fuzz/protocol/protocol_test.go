@@ -53,6 +53,11 @@ var scenarios = []Config{
 	{Name: "restore and a checkpoint", Ops: ops(do(update(0), update(0)), do(set(1))), Base: two, Versions: []uint8{1, 2}, Restore: true, Target: 1, Checkpoints: 1},
 	{Name: "restore of a version with a fuzzy end", Ops: ops(do(update(0)), do(update(0))), Base: two, Restore: true, Checkpoints: 2},
 	{Name: "restore and eviction", Ops: ops(do(update(0), get(1)), do(update(1), update(0))), Base: two, Versions: []uint8{1}, Restore: true, Passes: 1, Evict: true},
+	{Name: "units and a checkpoint", Ops: ops(do(update(0), update(1)), do(update(1), update(0))), Base: two, Checkpoints: 1, Units: 3},
+	{Name: "units and two checkpoints", Ops: ops(do(update(0), update(1)), do(update(0))), Base: two, Checkpoints: 2, Units: 3},
+	{Name: "a unit, single operations and a checkpoint, every access a step", Ops: ops(do(update(0), update(1)), do(set(1))), Base: two, Checkpoints: 1, Units: 1, Fine: true},
+	{Name: "units and a restore", Ops: ops(do(update(0), update(1)), do(update(1), update(0))), Base: two, Versions: []uint8{1, 2}, Restore: true, Units: 3},
+	{Name: "units, a checkpoint and a restore, which give up", Ops: ops(do(update(0), update(1)), do(set(1))), Base: two, Versions: []uint8{2}, Restore: true, Checkpoints: 1, Units: 3, GiveUp: true},
 	{Name: "restore and compaction", Ops: ops(do(update(0)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Evicted: true, Restore: true, Compact: true, Checkpoints: 1},
 }
 
@@ -72,6 +77,7 @@ var large = []Config{
 	{Name: "growth and compaction, a deletion", Ops: ops(do(update(0)), do(take(1))), Base: two, Versions: []uint8{2}, Compact: true, Checkpoints: 1, Grow: true, CatchAll: true},
 	{Name: "restore of a version with a fuzzy end, four operations", Ops: ops(do(update(0), update(1)), do(update(0), set(1))), Base: two, Restore: true, Checkpoints: 2},
 	{Name: "restore, compaction, two checkpoints", Ops: ops(do(update(0)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Target: 1, Evicted: true, Restore: true, Compact: true, Checkpoints: 2},
+	{Name: "units, two checkpoints and a restore, which give up", Ops: ops(do(update(0), update(1)), do(update(1), set(0))), Base: two, Versions: []uint8{2}, Restore: true, Checkpoints: 2, Units: 3, GiveUp: true},
 	{Name: "restore, compaction, three operations", Ops: ops(do(update(0), take(1)), do(get(0))), Base: two, Versions: []uint8{1, 2}, Evicted: true, Restore: true, Compact: true, Checkpoints: 1},
 }
 
@@ -139,6 +145,11 @@ func TestProtocol_CatchesPlantedMistakes(t *testing.T) {
 		CoarseIndex:       "growth that splits a catch-all",
 		FillOutside:       "sets, deletes, a checkpoint, a read-only shift",
 		NoRestoreDrain:    "restore and a checkpoint",
+		CutInUnit:         "units and a checkpoint",
+		RestoreInUnit:     "units and a restore",
+		LookFirst:         "units and a checkpoint",
+		NoLook:            "units and a checkpoint",
+		OpenEarly:         "units and a checkpoint",
 	}
 	for p := Sound + 1; p < plants; p++ {
 		if p == NoBump {

@@ -54,6 +54,9 @@ func (m *Model) continues(s *State, i int) bool {
 // stepOp is one step of an operation at the finest grain: get.go, set.go, delete.go, rmw.go.
 func (m *Model) stepOp(s *State, i int) (ok bool, bad string) {
 	x := &s.session[i]
+	if ok, is := m.stepUnit(s, i); is {
+		return ok, ""
+	}
 	if x.done == m.expected[i] {
 		return false, ""
 	}
