@@ -150,9 +150,10 @@ func crashedAgain(disk *fsx.CrashFS) (states int, err error) {
 // TestDir_CrashAtEveryCall crashes scripts at every write-class call and reopens what each kind of crash leaves (V6).
 func TestDir_CrashAtEveryCall(t *testing.T) {
 	scripts, states := testkit.Scaled(1, 2, 6, 60), 0
+	stride := int64(testkit.UnderRace(4, 1))
 	for seed := range scripts {
 		script := randomScript(rand.New(rand.NewPCG(uint64(seed), 5)), 12)
-		for k := int64(1); ; k++ {
+		for k := int64(1); ; k += stride {
 			disk := fsx.NewCrash(fsx.CrashOptions{})
 			disk.CrashAt(k)
 			allowed, finished := crashedRun(t, disk, script)

@@ -323,7 +323,7 @@ func TestCorrupt_EveryByte(t *testing.T) {
 	var counts [numVerdicts]int
 	perFile := map[string]*[numVerdicts]int{}
 	const large = 1 << 10
-	stride := testkit.Scaled(40, 8, 1, 1)
+	stride := sparse(testkit.Scaled(40, 8, 1, 1))
 	n, of := 0, int64(0)
 	for _, f := range d.files {
 		of += d.useful(f)

@@ -19,7 +19,7 @@ func TestCrash_EveryCall(t *testing.T) {
 	for seed := range scripts {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
-		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 1, Subsets: 8, Again: 80, Depths: 40}
+		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: sparse(1), Subsets: 8, Again: 80, Depths: 40}
 		if seed%4 != 0 {
 			r.HashSeed, r.Work, c.Stepped = seed, step.New(seed), true
 		}

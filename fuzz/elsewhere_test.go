@@ -59,7 +59,7 @@ func elsewhere(disk *fsx.CrashFS) (away func() (func() error, error), times *int
 func TestElsewhere_PathLeadsToAnotherStore(t *testing.T) {
 	t.Parallel()
 	moves := 0
-	for seed := range scaled(4, 12, 40, 4000) {
+	for seed := range scaled(testkit.UnderRace(2, 4), 12, 40, 4000) {
 		play := func(tape Tape) error {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 			r := &Runner{FS: disk, Options: []hlog.Options{small}}

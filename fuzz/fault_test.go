@@ -17,7 +17,7 @@ func faulty(tape Tape, fault fsx.Fault) (fired int64, counts Counts, err error) 
 	disk := fsx.NewCrash(fsx.CrashOptions{})
 	failing := fsx.NewErr(disk)
 	r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true, Work: step.New(1)}
-	c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 7, Subsets: 2, Stepped: true}
+	c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: sparse(7), Subsets: 2, Stepped: true}
 	injected := failing.Inject(fault)
 	c.Watch(disk)
 	if err := within(func() error { return r.Play(tape) }); err != nil {
@@ -59,7 +59,7 @@ func TestFault_EveryCall(t *testing.T) {
 		tape := versionsTape(seed+100, 20)
 		for class := range fsx.NumClasses {
 			for _, f := range faults(class) {
-				for f.Nth = 1; ; f.Nth += int64(scaled(7, 4, 1, 1)) {
+				for f.Nth = 1; ; f.Nth += int64(sparse(testkit.Scaled(7, 4, 1, 1))) {
 					fired, counts, err := faulty(tape, f)
 					if err != nil {
 						t.Errorf("seed %d, fault %+v: %v", seed, f, err)
@@ -101,12 +101,12 @@ func TestFault_ByteBudget(t *testing.T) {
 	runs, failed := 0, 0
 	for seed := range scaled(1, 1, 3, 100) {
 		tape := versionsTape(seed+700, 40)
-		for budget, enough := int64(1000), false; !enough; budget += budget/8 + 4096 {
+		for budget, enough := int64(1000), false; !enough; budget += (budget/8 + 4096) * int64(sparse(1)) {
 			disk := fsx.NewCrash(fsx.CrashOptions{})
 			failing := fsx.NewErr(disk)
 			failing.SetBudget(budget)
 			r := &Runner{FS: failing, Options: []hlog.Options{small}, Faults: true, Work: step.New(seed)}
-			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 9, Subsets: 2, Stepped: true}
+			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: sparse(9), Subsets: 2, Stepped: true}
 			c.Watch(disk)
 			r.Trace = func(i int, _ Op) {
 				if i == 2*len(tape)/3 {
@@ -140,10 +140,10 @@ func TestFault_SyncDropsOnce(t *testing.T) {
 	runs, failed := 0, 0
 	for seed := range scaled(1, 1, 3, 100) {
 		tape := versionsTape(seed+300, 25)
-		for k := int64(1); ; k++ {
+		for k := int64(1); ; k += int64(sparse(1)) {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
 			r := &Runner{FS: disk, Options: []hlog.Options{small}, Faults: true}
-			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 3, Subsets: 3}
+			c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: sparse(3), Subsets: 3}
 			if seed%3 != 0 {
 				r.Work, c.Stepped = step.New(seed), true
 			}
@@ -188,7 +188,7 @@ func TestFault_FullDisk(t *testing.T) {
 	for seed := range scaled(2, 6, 10, 300) {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 1})
 		r := &Runner{FS: disk, Options: []hlog.Options{small}, Faults: true}
-		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: 7, Subsets: 2}
+		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: sparse(7), Subsets: 2}
 		c.Watch(disk)
 		r.Trace = func(i int, _ Op) {
 			switch i % 6 {

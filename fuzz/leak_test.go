@@ -216,7 +216,7 @@ func TestLeak_FailedCalls(t *testing.T) {
 	before := steady(t)
 	runs := 0
 	for _, class := range []fsx.Class{fsx.ClassRead, fsx.ClassOpen, fsx.ClassSync, fsx.ClassSyncDir, fsx.ClassList, fsx.ClassSize, fsx.ClassRename, fsx.ClassTruncate} {
-		for nth := int64(1); ; nth += int64(scaled(9, 5, 3, 1)) {
+		for nth := int64(1); ; nth += int64(sparse(testkit.Scaled(9, 5, 3, 1))) {
 			files := &openFiles{FS: fsx.NewCrash(fsx.CrashOptions{})}
 			failing := fsx.NewErr(files)
 			fault := failing.Inject(fsx.Fault{Class: class, Nth: nth})

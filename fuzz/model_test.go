@@ -29,7 +29,7 @@ const tapeLength = 150
 // TestTapes_Random plays random tapes, crashes among their commands; every third one step by step.
 func TestTapes_Random(t *testing.T) {
 	t.Parallel()
-	tapes := scaled(9, 24, 60, 5000)
+	tapes := scaled(testkit.UnderRace(3, 9), 24, 60, 5000)
 	testkit.Counted(t, "%d tapes of %d commands", tapes, tapeLength)
 	for seed := range tapes {
 		play := func(tape Tape) error {

@@ -4,11 +4,12 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/invariant"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // No operation allocates: on keys and values of words and of other sizes, one by one and in groups.
 func TestOperations_AllocateNothing(t *testing.T) {
-	if raceEnabled || invariant.Enabled {
+	if testkit.Race || invariant.Enabled {
 		t.Skip("the race detector and the checks allocate")
 	}
 	s := mustOpen(t, t.TempDir(), &Options{MemoryBytes: 64 << 20})

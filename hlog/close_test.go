@@ -191,7 +191,7 @@ func TestClose_DuringOperations(t *testing.T) {
 func TestClose_GivesEverythingBack(t *testing.T) {
 	t.Run("memory", func(t *testing.T) {
 		rounds := 1000
-		if testing.Short() || raceEnabled {
+		if testing.Short() || testkit.Race {
 			rounds = 60
 		}
 		openAndClose(t, "/store", tiny().FS, rounds)
@@ -248,7 +248,7 @@ func resources(t *testing.T) (goroutines, files int, mapped int64) {
 	}
 	fds, err := os.ReadDir("/proc/self/fd")
 	must(t, err)
-	if raceEnabled { // the detector maps as it likes
+	if testkit.Race { // the detector maps as it likes
 		return goroutines, len(fds), 0
 	}
 	maps, err := os.ReadFile("/proc/self/maps")

@@ -24,7 +24,7 @@ func withClearedEntry(t *testing.T) *clearedEntry {
 	c.Store = mustOpen(t, c.dir, c.opts)
 	of := c.hash(k8(1))
 	for i := uint64(1 << 32); len(c.keys) < 2; i++ {
-		h := c.hash(k8(i))
+		h := mix(i, c.seed) // that of k8(i)
 		if (h^of)&(1<<23-1) == 0 && (len(c.keys) == 0 || (h^c.hash(c.keys[0]))>>23&7 != 0) {
 			c.keys = append(c.keys, k8(i))
 		}

@@ -21,7 +21,7 @@ import (
 // versions are made and the log is compacted. No count is lost or doubled.
 func TestUpdate_ConcurrentCountersAreExact(t *testing.T) {
 	sessions, rounds, keys := 4, 15000, uint64(30000)
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.Race {
 		sessions, rounds, keys = 3, 3000, 6000
 	}
 	o := tiny()
@@ -110,7 +110,7 @@ func TestUpdate_ConcurrentCountersAreExact(t *testing.T) {
 // and after both have deleted it none.
 func TestSet_TwoInsertsOfOneKey(t *testing.T) {
 	keys := 20000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.Race {
 		keys = 3000
 	}
 	s := mustOpen(t, "/store", tiny())
@@ -186,7 +186,7 @@ func checkSelf(v []byte, key uint32) error {
 // readers through every door. Frames are reused under them all the time.
 func TestGet_ValuesGrowAndShrink(t *testing.T) {
 	writes, keys := 25000, 40
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.Race {
 		writes = 4000
 	}
 	s := mustOpen(t, "/store", tiny())
@@ -424,7 +424,7 @@ func TestRMW_CallbackBlocks(t *testing.T) {
 // Ten thousand sessions, most of them idle, some in the middle of a callback, some forgotten without Close.
 func TestSession_TenThousand(t *testing.T) {
 	n := 10000
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.Race {
 		n = 2000
 	}
 	s := mustOpen(t, "/store", tiny())
@@ -498,7 +498,7 @@ func smallValueIsWhole(t *testing.T, key []byte) {
 	if testing.Short() {
 		reads /= 4
 	}
-	if raceEnabled { // a copy takes so long that a read seldom falls between two writes
+	if testkit.Race { // a copy takes so long that a read seldom falls between two writes
 		reads = 4_000
 	}
 	var ended atomic.Bool

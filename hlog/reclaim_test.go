@@ -3,6 +3,8 @@ package hlog
 import (
 	"context"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // Most keys are deleted; what is left is updated and committed again and again. Log and index come down to what is
@@ -14,7 +16,8 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx := context.Background()
-		const keys, left, most = 300_000, 500, 4 << 20
+		const left, most = 500, 4 << 20
+		keys := testkit.UnderRace(40_000, 300_000)
 		x := s.NewSession()
 		for i := range uint64(keys) {
 			x.Set(k8(i), make([]byte, 100))

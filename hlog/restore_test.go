@@ -252,7 +252,7 @@ func (r *rollbacks) restore(h *heldVersion) error {
 
 func TestRestore_UnderOperations(t *testing.T) {
 	rounds := 30
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.Race {
 		rounds = 12
 	}
 	o := tiny()
@@ -320,7 +320,7 @@ func TestRestore_UnderOperations(t *testing.T) {
 // look at the old one.
 func TestMulti_IndexReplacedByRestore(t *testing.T) {
 	rounds := 200
-	if testing.Short() || raceEnabled {
+	if testing.Short() || testkit.Race {
 		rounds = 40
 	}
 	s := mustOpen(t, "/store", tiny())

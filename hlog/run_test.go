@@ -333,7 +333,7 @@ func TestRun_CrashAtEveryCall(t *testing.T) {
 	r.models[r.last+1] = maps.Clone(r.now)
 	must(t, r.Close())
 	disk.SetHook(nil)
-	step, verified := 1+len(states)/testkit.Scaled(15, 40, 120, 10_000), 0
+	step, verified := 1+len(states)/testkit.Scaled(testkit.UnderRace(5, 15), 40, 120, 10_000), 0
 	for i := r.rng.IntN(step); i < len(states); i += step {
 		verified++
 		if err := r.sameAfter(states[i].disk, o); err != nil {
@@ -393,7 +393,7 @@ func TestRun_Damage(t *testing.T) {
 				t.Errorf("%s of %s: %v", what, name, err)
 			}
 		}
-		for at := int64(0); at < ref.Bytes; at += 1 + ref.Bytes/7 {
+		for at := int64(0); at < ref.Bytes; at += 1 + ref.Bytes/int64(testkit.UnderRace(2, 7)) {
 			want(fmt.Sprint("byte ", at), damage(ref, func(fs *fsx.CrashFS, name string) { flip(t, fs, name, at) }))
 		}
 		want("absence", damage(ref, func(fs *fsx.CrashFS, name string) { must(t, fs.Remove(name)) }))

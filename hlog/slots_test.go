@@ -234,7 +234,7 @@ func TestCheckpoint_IsAnExactPrefixOfEachSession(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			versions := 24
-			if testing.Short() || raceEnabled {
+			if testing.Short() || testkit.Race {
 				versions = 6
 			}
 			o := tiny()

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // disks are what a store may stand on: reads go one by one, or to the kernel together.
@@ -285,7 +286,7 @@ func TestScan_ManyReads(t *testing.T) {
 
 // Multi calls allocate nothing, neither for what they read from disk.
 func TestMulti_SpilledAllocatesNothing(t *testing.T) {
-	if raceEnabled || invariant.Enabled {
+	if testkit.Race || invariant.Enabled {
 		t.Skip("the race detector and the checks allocate")
 	}
 	fsys, dir := disks[1].open(t)

@@ -11,6 +11,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -203,9 +204,9 @@ func TestIndex_RandomOperationsMatchModel(t *testing.T) {
 		{1, 1 << 62, 16384}, {3, 1 << 62, 64 << 10}, {0, 64, 8192},
 	} {
 		t.Run(fmt.Sprintf("bits=%d/hashes=%#x/limit=%d", c.bits, c.hashes, c.limit), func(t *testing.T) {
-			n := 30_000
+			n := testkit.UnderRace(8_000, 30_000)
 			if c.limit > 0 {
-				n = 4_000 // chains are long
+				n = testkit.UnderRace(1_000, 4_000) // chains are long
 			}
 			cfg := Config{}
 			if c.limit > 0 {

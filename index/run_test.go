@@ -15,6 +15,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -79,7 +80,7 @@ func state(t *testing.T, f *fixture, hashes []uint64) map[uint64]word.Address {
 // Image, runs and a tail that is replayed make the same index as an image and a replay of all that log: R3 of hlog, for
 // tables of all sizes, growth, catch-alls, drops, runs that begin below the image's end, and merged ones.
 func TestRun_SameAsReplay(t *testing.T) {
-	for seed := range uint64(60) {
+	for seed := range uint64(testkit.UnderRace(15, 60)) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			r := rand.New(rand.NewPCG(seed, 5))
 			cfg := Config{}
@@ -267,7 +268,7 @@ func TestRun_EveryDamagedByte(t *testing.T) {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
-	for i := range good {
+	for i := 0; i < len(good); i += testkit.UnderRace(7, 1) {
 		for _, mask := range []byte{1, 0x80, 0xff} {
 			if i >= 8 && i < 12 {
 				continue // the format: see below

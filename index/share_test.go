@@ -15,6 +15,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -153,7 +154,7 @@ func TestShare_TriplesAreSmall(t *testing.T) {
 
 // Merging any shares, in any division of the hashes, is writing what is newest in all of them.
 func TestMergeShares_IsTheShareOfAllTriples(t *testing.T) {
-	for seed := range uint64(30) {
+	for seed := range uint64(testkit.UnderRace(8, 30)) {
 		r := rand.New(rand.NewPCG(seed, 2))
 		n := r.IntN(1 + 1<<r.IntN(16))
 		triples := randomTriples(r, n)
@@ -296,7 +297,8 @@ func TestShare_CrashWhileItIsWritten(t *testing.T) {
 	r := rand.New(rand.NewPCG(5, 6))
 	triples := randomTriples(r, 20_000)
 	whole := 0
-	for seed := range uint64(60) {
+	seeds := testkit.UnderRace(12, 60)
+	for seed := range uint64(seeds) {
 		disk := fsx.NewCrash(fsx.CrashOptions{})
 		f, err := disk.Open("/share", fsx.Write|fsx.Create|fsx.Exclusive)
 		if err != nil {
@@ -326,7 +328,7 @@ func TestShare_CrashWhileItIsWritten(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	t.Logf("%d of 60 were whole", whole)
+	t.Logf("%d of %d were whole", whole, seeds)
 }
 
 // cutFile fails after some writes.

@@ -40,6 +40,14 @@ func SizeOf() Size {
 // Scaled returns the count for the size of this run.
 func Scaled(short, usual, ci, long int) int { return []int{short, usual, ci, long}[SizeOf()] }
 
+// UnderRace returns less with the race detector, and n without.
+func UnderRace(less, n int) int {
+	if Race {
+		return less
+	}
+	return n
+}
+
 // Counted logs what a test has counted. The word at its beginning is what .ci/run picks such lines by.
 func Counted(t testing.TB, format string, args ...any) {
 	t.Helper()

@@ -1,5 +1,0 @@
-//go:build race
-
-package hlog
-
-const raceEnabled = true
