@@ -2,10 +2,7 @@ package main
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
-	"fmt"
-	"slices"
 	"sync"
 	"time"
 
@@ -22,15 +19,16 @@ func (s *sums) add(e event) {
 	s.Amount += e.Amount
 }
 
+// offsetKey is the key of the record that says how far a partition has been worked off. Users have keys of 8 bytes, it
+// has 16: the two never meet.
+type offsetKey struct{ Kind, Partition uint64 }
+
+const offsetKind = 1
+
 // worker adds up the events of all partitions.
 type worker struct {
 	store *hlog.Store
 	tell  func(news)
-
-	// cut is held shared while a batch and its offset are applied, and alone for the moment of a cut, so that no cut
-	// falls between the two. That moment is microseconds: the version becomes durable while work goes on.
-	cut     sync.RWMutex
-	offsets []uint64 // of cut: per partition, what the store holds
 }
 
 // batchEvents is how many events are read and applied at a time. A batch also lets the store overlap cache misses.
@@ -38,89 +36,67 @@ const batchEvents = 256
 
 // workOn works until all events are in a durable version.
 func workOn(ctx context.Context, c config, tell func(news)) (err error) {
-	w, err := open(ctx, c, tell)
+	w, err := open(c, tell)
 	if err != nil {
 		return err
 	}
-	// When the work has failed, Close commits a version without a cookie. resume goes back to the one before.
 	defer func() { err = errors.Join(err, w.store.Close()) }()
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	results := make(chan error, c.Partitions)
-	for p := range c.Partitions {
-		go func() { results <- w.consume(ctx, p, newSource(c, p)) }()
+	if err := w.resume(c); err != nil {
+		return err
 	}
+	ctx, cancel := context.WithCancel(ctx)
+	results := make(chan error, c.Partitions)
+	var workers sync.WaitGroup
+	for p := range c.Partitions {
+		workers.Go(func() { results <- w.consume(ctx, p, newSource(c, p)) })
+	}
+	defer workers.Wait() // so that no unit is under way when the store is closed
+	defer cancel()
 	return errors.Join(w.commitRegularly(ctx, c.Every, results, c.Partitions), ctx.Err())
 }
 
 // memoryBytes is the store's memory. With less than the state needs the work takes longer and ends the same.
 const memoryBytes = 64 << 20
 
-// open opens the store and takes up the work where it was left.
-func open(ctx context.Context, c config, tell func(news)) (*worker, error) {
+// open opens the store, at its newest version. Whichever that is, sums and offsets in it agree: there is nothing else to
+// do to resume.
+func open(c config, tell func(news)) (*worker, error) {
 	store, err := hlog.Open(c.Dir, &hlog.Options{MemoryBytes: memoryBytes})
-	if err != nil {
-		return nil, err
-	}
-	w := &worker{store: store, tell: tell, offsets: make([]uint64, c.Partitions)}
-	if err := w.resume(ctx); err != nil {
-		return nil, errors.Join(err, store.Close())
-	}
-	return w, nil
+	return &worker{store: store, tell: tell}, err
 }
 
-// resume makes state and offsets agree: both come from the newest version that has offsets. One without was
-// committed by a Close in the middle of the work; its updates are rolled back and will be made again.
-func (w *worker) resume(ctx context.Context) error {
-	versions, err := w.store.Versions()
+// resume tells where the work is taken up.
+func (w *worker) resume(c config) error {
+	current, ok := w.store.Current()
+	if !ok {
+		return nil // a new store
+	}
+	session := w.store.NewSession()
+	defer session.Close()
+	table, err := hlog.NewTable[offsetKey, uint64](session)
 	if err != nil {
 		return err
 	}
-	if len(versions) == 0 {
-		return w.commit(ctx) // there is always a version to go back to
+	offsets := make([]uint64, c.Partitions)
+	for p := range offsets {
+		if offsets[p], _, err = table.Get(offsetKey{offsetKind, uint64(p)}); err != nil {
+			return err
+		}
 	}
-	for _, v := range slices.Backward(versions) {
-		if len(v.Cookie) == 0 {
-			continue
-		}
-		if !v.Current {
-			if _, err := w.store.Restore(ctx, v.Version); err != nil {
-				return err
-			}
-		}
-		var offsets []uint64
-		if err := json.Unmarshal(v.Cookie, &offsets); err != nil {
-			return fmt.Errorf("cookie of version %d: %w", v.Version, err)
-		}
-		if len(offsets) != len(w.offsets) {
-			return fmt.Errorf("version %d has offsets of %d partitions, the source has %d", v.Version, len(offsets), len(w.offsets))
-		}
-		w.offsets = offsets
-		w.tell(news{Version: uint64(v.Version), Resumed: true, Offsets: slices.Clone(offsets)})
-		return nil
-	}
-	return errors.New("no version has offsets")
+	w.tell(news{Version: uint64(current.Version), Resumed: true, Offsets: offsets})
+	return nil
 }
 
-// commit makes a version of the state with the offsets that belong to it.
+// commit makes a version, while the work goes on.
 func (w *worker) commit(ctx context.Context) error {
-	w.cut.Lock()
-	offsets := slices.Clone(w.offsets)
-	cookie, err := json.Marshal(offsets)
-	if err != nil {
-		w.cut.Unlock()
-		return err
+	info, err := w.store.Checkpoint(ctx)
+	if errors.Is(err, hlog.ErrUnitBusy) {
+		return nil // some batch has taken a second, on a machine with other things to do: the next version will have it
 	}
-	pending, err := w.store.BeginCheckpoint(hlog.WithCookie(cookie)) // the cut is taken when it returns
-	w.cut.Unlock()
-	if err != nil {
-		return err
-	}
-	info, err := pending.Wait(ctx)
 	if err != nil {
 		return err // not durable; the version before still is
 	}
-	w.tell(news{Version: uint64(info.Version), Offsets: offsets})
+	w.tell(news{Version: uint64(info.Version)})
 	return nil
 }
 
@@ -144,7 +120,8 @@ func (w *worker) commitRegularly(ctx context.Context, every time.Duration, resul
 	return w.commit(ctx)
 }
 
-// consume applies the events of one partition from its offset on.
+// consume applies the events of one partition from its offset on. A batch and the offset behind it are one unit: every
+// version has both or neither, whenever it is cut, and no worker has to stop for that.
 func (w *worker) consume(ctx context.Context, p int, from source) error {
 	session := w.store.NewSession()
 	defer session.Close()
@@ -152,8 +129,16 @@ func (w *worker) consume(ctx context.Context, p int, from source) error {
 	if err != nil {
 		return err
 	}
+	offsets, err := hlog.NewTable[offsetKey, uint64](session)
+	if err != nil {
+		return err
+	}
+	key := offsetKey{offsetKind, uint64(p)}
+	offset, _, err := offsets.Get(key)
+	if err != nil {
+		return err
+	}
 	batch, users := make([]event, batchEvents), make([]uint64, batchEvents)
-	offset := w.offsets[p] // nobody else changes it
 	for ctx.Err() == nil {
 		n := from.read(batch, offset)
 		if n == 0 {
@@ -162,12 +147,13 @@ func (w *worker) consume(ctx context.Context, p int, from source) error {
 		for i, e := range batch[:n] {
 			users[i] = e.User
 		}
-		w.cut.RLock()
-		err := table.MultiUpdate(users[:n], func(i int, s *sums, existed bool) { s.add(batch[i]) })
 		offset += uint64(n)
-		w.offsets[p] = offset
-		w.cut.RUnlock()
-		if err != nil {
+		if err := session.Unit(func() error {
+			if err := table.MultiUpdate(users[:n], func(i int, s *sums, existed bool) { s.add(batch[i]) }); err != nil {
+				return err
+			}
+			return offsets.Set(key, offset)
+		}); err != nil {
 			return err
 		}
 	}
