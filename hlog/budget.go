@@ -4,11 +4,17 @@ import (
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // budget divides Options.MemoryBytes. The index takes what it needs, up to half; while it grows, the old and the new
 // table together may take three quarters. What the index does not hold is frames and the cache of cold records. Flush buffers
 // and the readers' buffers are set aside first.
+//
+// Frames and cache share by use (sizeCache). A record that is changed needs a frame for a while, so that it is changed in
+// place; for reading it the cache is better, which has room for those that were used and for no others. So where records
+// that are not in memory are asked for, the frames keep a quarter, and the cache the rest; in a load that only writes it is
+// the other way round.
 type budget struct {
 	total int64 // the most there is
 	fixed int64 // buffers
@@ -22,12 +28,21 @@ type budget struct {
 	used   int64        // of shared.mu: bytes that the store uses
 	wanted int64        // of shared.mu: bytes that it would use if there were enough
 	level  atomic.Int64 // what shared has granted last
+
+	sharing sharing // of the job that sizes the cache
+	keeper  keeper  // of the pager
 }
 
 const (
 	minReaderBytes = 256 << 10
 	maxReaderBytes = 8 << 20
-	cacheShare     = 8 // an eighth
+
+	// The cache has minCacheShare to maxCacheShare of cacheShares of what index and buffers leave, but leaves the frames
+	// leastFrames pages.
+	cacheShares   = 8
+	minCacheShare = 1
+	maxCacheShare = 6
+	leastFrames   = 12
 )
 
 func newBudget(o Options) *budget {
@@ -49,14 +64,49 @@ func (b *budget) limit() int64 { return b.level.Load() }
 // may be refused the index does not take beyond indexMax, and the rest it cannot do without.
 func (b *budget) reserve(delta int64) { b.index.Add(delta) }
 
-// sizeCache gives the cache of cold records its memory, once the log has spilled.
+// sharing is how frames and cache share memory, and what has been asked of the store since that was decided.
+type sharing struct {
+	share   int64  // of cacheShares; 0 as long as the log fits into memory
+	lookups uint64 // of records that were not in memory, when it was decided
+	tail    uint64 // of the log, then
+}
+
+// sizeCache is a round of dividing memory between frames and cache.
 func (s *Store) sizeCache() {
-	if s.cache == nil || s.memory.cache.Load() > 0 {
+	b, l := s.memory, s.log
+	room := max(b.limit()-b.fixed-b.index.Load(), 0)
+	if s.cache == nil || l.Tail()-l.Begin() <= uint64(room) && b.sharing.share == 0 {
 		return
 	}
-	n := max(s.memory.limit()-s.memory.fixed, 0) / cacheShare
-	s.memory.cache.Store(n)
-	s.cache.Resize(n)
+	s.decideShare(room)
+	want := min(room*b.sharing.share/cacheShares, max(room-leastFrames*int64(l.PageBytes()), room*minCacheShare/cacheShares))
+	have := b.cache.Load()
+	if abs(want-have) < room/(2*cacheShares) {
+		return // moving what is in the cache takes time
+	}
+	b.cache.Store(max(want, have))
+	l.Kick() // the frames shrink first
+	s.cache.Resize(want, l.MeanRecord())
+	b.cache.Store(want)
+	l.Kick()
+}
+
+// decideShare moves the share of the cache by one step when enough has happened since the last one.
+func (s *Store) decideShare(room int64) {
+	h, mean := &s.memory.sharing, int64(max(s.log.MeanRecord(), word.Align))
+	lookups, tail := s.coldLookups(), s.log.Tail()
+	reads, writes := int64(lookups-h.lookups), int64(tail-h.tail)/mean
+	switch {
+	case h.share == 0:
+		h.share = minCacheShare
+	case reads+writes < room/mean/cacheShares:
+		return
+	case reads >= writes/4:
+		h.share = min(h.share+1, maxCacheShare)
+	case reads < writes/16:
+		h.share = max(h.share-1, minCacheShare)
+	}
+	h.lookups, h.tail = lookups, tail
 }
 
 // frames returns how many bytes of frames may be resident, of a log that has so many and would have as many as wanted.

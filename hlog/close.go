@@ -29,6 +29,7 @@ func (s *Store) Close() error {
 	err := s.lastVersion(whole)
 	s.copies.finish()
 	s.background.pager.Stop()
+	s.background.sizing.Stop()
 	s.closeViews()
 	s.moveTo(life.Closed)
 	s.tableMu.Lock() // who uses the index outside the epoch has seen that the store closes, or is waited for here
@@ -36,7 +37,7 @@ func (s *Store) Close() error {
 	s.tableMu.Unlock()
 	s.background.jobs.End()
 	s.epochs.Close()
-	s.cache.Resize(0)
+	s.cache.Resize(0, 0)
 	err = errors.Join(err, s.closeCompactor(), s.stagings.close())
 	s.log.CloseQueues()
 	s.images.patient.queue.Close()

@@ -292,6 +292,8 @@ type compaction struct {
 	seen  int64 // bytes of records looked at
 	moved int64 // bytes of records copied
 
+	published bool // the record that is being moved has been copied
+
 	dropped []droppedTombstone
 	probes  prober
 }
@@ -371,6 +373,7 @@ func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
 func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shape) error {
 	key := rec.Key(sh)
 	h := c.s.hash(key)
+	c.published = false
 	for tries := 0; ; tries++ {
 		ctl, err := c.x.enter()
 		if err != nil {
@@ -388,6 +391,9 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 				return err
 			}
 		case o == done:
+			if c.published {
+				c.x.inherit(a)
+			}
 			return nil
 		default:
 			if err := c.x.settle(o, h, tries); err != nil {
@@ -421,8 +427,9 @@ func (c *compaction) publishIf(ctl control, a, seen word.Address, rec record.Byt
 		return done, false
 	}
 	value := rec.Value(sh)
-	o = c.x.publish(ctl, slot, e, source{}, key, value, false)
+	o = c.x.publish(ctl, slot, e, source{heat: rec.Link().Heat()}, key, value, false)
 	if o == done {
+		c.published = true
 		c.moved += int64(sh.Size)
 		c.s.compactor.copies.add(ctl.version())
 		c.s.counters.compactedBytes.Add(int64(sh.Size))

@@ -149,5 +149,6 @@
 // # Memory
 //
 // Options.MemoryBytes is divided among index, frames, flush buffers and the cache of cold records (budget.go). The
-// index takes what it needs up to its share; frames get the rest, however that changes.
+// index takes what it needs up to its share; frames and cache share the rest by use (budget.go). Which records keep a place
+// in memory, and the rules for that (H12, H13), is in keep.go.
 package hlog

@@ -43,7 +43,10 @@ func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
 		l := s.log
 		// Without an entry the address is None, which is below head.
 		if a := s.store.index().Seek(h).Address(); uint64(a) >= l.Head() {
-			value, ok = record.See(a, l.At(a)).AppendFor(key, dst)
+			x := record.See(a, l.At(a))
+			if value, ok = x.AppendFor(key, dst); ok {
+				l.Used(x)
+			}
 		}
 	}
 	s.guard.Exit()
@@ -64,6 +67,7 @@ func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
 			if x.IsOfWord(key) && cap(dst)-n >= size {
 				value = dst[:n+size]
 				ok = x.ReadOfWord(value[n:])
+				l.Used(x)
 			}
 		}
 	}
@@ -81,6 +85,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		a, p, ok := s.log.Find(e.Address(), key, s.log.Head())
 		if ok {
 			value, x := record.AppendValue(dst, a, p)
+			s.log.Used(x)
 			s.guard.Exit()
 			if x.State().Tombstone() {
 				return dst, ErrNotFound
@@ -113,7 +118,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 // entry was read decides the result. begin is that of the log before the entry was read: what lies below it was dead
 // then. When it has moved since, a failure to find the key says nothing, and the caller starts over.
 func (s *Session) getCold(dst, key []byte, a word.Address, begin uint64) ([]byte, bool, error) {
-	rec, sh, err := s.findCold(key, a, begin)
+	rec, sh, err := s.findCold(key, a, begin, reading)
 	if err != nil || rec == nil || rec.State().Tombstone() {
 		return dst, false, err
 	}
@@ -128,13 +133,13 @@ func (s *Session) chainMoved(key []byte, h uint64, a word.Address) bool {
 }
 
 // findCold follows a chain on disk from a to the newest record of key; nil when it has none. The record is valid
-// until the session's next read. The caller is outside the epoch.
-func (s *Session) findCold(key []byte, a word.Address, begin uint64) (record.Bytes, record.Shape, error) {
+// until the session's next read; s.coldUse says more of it. The caller is outside the epoch.
+func (s *Session) findCold(key []byte, a word.Address, begin uint64, does access) (record.Bytes, record.Shape, error) {
 	if s.cold == nil {
 		s.cold = s.log.NewReader()
 	}
 	for uint64(a) >= begin {
-		rec, sh, err := s.readCold(a)
+		rec, sh, err := s.readCold(a, does)
 		if err != nil {
 			return nil, record.Shape{}, err
 		}
@@ -150,23 +155,34 @@ func (s *Session) findCold(key []byte, a word.Address, begin uint64) (record.Byt
 	return nil, record.Shape{}, nil
 }
 
-// readCold returns the record at a from what the Multi call has staged, from the cache, or from disk.
-func (s *Session) readCold(a word.Address) (record.Bytes, record.Shape, error) {
+// coldUse says of a record that findCold has found what its use before was, for the one that may supersede it.
+type coldUse struct {
+	heat   int
+	cached word.Address // where it is in the cache, None if it is not
+}
+
+// readCold returns the record at a from what the Multi call has staged, from the cache, or from disk. One that is read to be
+// updated does not come into the cache: what supersedes it is in memory.
+func (s *Session) readCold(a word.Address, does access) (record.Bytes, record.Shape, error) {
 	st := s.store
+	s.coldUse = coldUse{}
+	if does == updating {
+		s.coldUse = st.useOf(a)
+	}
 	if s.staged != nil {
 		if rec := s.staged.record(a); rec != nil {
 			sh, _ := rec.Shape()
 			return rec, sh, nil
 		}
 	}
-	if rec, ok := st.cache.Get(a, s.cached[:0]); ok {
+	if rec, ok := st.lookUp(a, s.cached[:0], does); ok {
 		s.cached = rec
 		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}
 	rec, sh, err := s.cold.Read(a)
 	st.counters.coldReads.Inc()
-	if err == nil {
+	if err == nil && does == reading {
 		st.cache.Put(a, rec)
 	}
 	return rec, sh, err

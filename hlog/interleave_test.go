@@ -146,7 +146,7 @@ func TestCheckpoint_OvertakenOperationStartsOver(t *testing.T) {
 	p, err := s.BeginCheckpoint()
 	must(t, err)
 	must(t, s.Set(key, []byte("after")))
-	if o := x.trySet(c, key, []byte("set"), h); o != again {
+	if o, _ := x.trySet(c, key, []byte("set"), h); o != again {
 		t.Errorf("set: %v", o)
 	}
 	if o := x.tryDelete(c, key, h); o != again {

@@ -54,6 +54,7 @@ const (
 	writing access = iota // without reading
 	reading
 	updating
+	passing // reading of a walk, which is no use of what it reads
 )
 
 // each runs op for every key, in order, with its hash, after having prepared its group.

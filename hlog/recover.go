@@ -34,12 +34,17 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	s.table.Store(x.Index)
 	s.indexFiles = x.files
 	if !s.opts.NoReadCache {
-		s.cache = coldcache.New(0) // it gets memory when the log spills
+		s.cache = coldcache.NewEmpty(s.opts.MemoryBytes) // it gets memory when the log spills
+		s.cache.Pressed = s.background.sizing.Wake
+	}
+	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.kickRuns}
+	if s.cache != nil {
+		hooks.Leaving = s.leaving
 	}
 	s.log, err = reclog.New(reclog.Config{
 		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
 		Begin: begin, Tail: tail, Segments: s.segments, Queues: s.queues, Epochs: s.epochs, Pager: s.background.pager, Steps: s.background.work(),
-		Hooks: reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.sizeCache, Stalled: s.events.stalled, Grown: s.kickRuns},
+		Hooks: hooks,
 	})
 	if err != nil {
 		return err

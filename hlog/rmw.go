@@ -63,6 +63,7 @@ func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x recor
 			x = record.See(a, l.At(a))
 			if value, ok := x.AppendFor(key, buf[:0]); ok {
 				old = value[:len(value):min(cap(value), x.State().Capacity())]
+				l.Used(x)
 			}
 		}
 	}
@@ -114,6 +115,7 @@ type modification struct {
 	cold    word.Address // then: where its chain leaves memory, None if it ends
 	settled bool         // seen could no longer change when it was read
 	existed bool
+	use     coldUse // of the record, if it was read from disk or from the cache
 }
 
 // unchangedOnDisk reports whether the key is as it was read if its chain leaves memory at a. A record that was read
@@ -154,6 +156,7 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 		}
 		settled := uint64(a) < s.log.SafeReadOnly() // before the value
 		value, x := record.AppendValue(s.scratch[:0], a, p)
+		s.log.Used(x)
 		st, capacity := x.State(), x.Capacity()
 		*m = modification{c: c &^ contendedBit, seen: x, settled: settled, existed: !st.Tombstone()}
 		superseded := st.Sealed() && !settled
@@ -179,16 +182,17 @@ func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h ui
 	if uint64(a) < begin {
 		m.cold = word.None
 	}
-	value, found, err := s.getCold(s.scratch[:0], key, a, begin)
+	rec, sh, err := s.findCold(key, a, begin, updating)
+	found := err == nil && rec != nil && !rec.State().Tombstone()
 	if !found && (s.log.Begin() != begin || err != nil && s.chainMoved(key, h, a)) {
 		return nil, true, nil
 	}
 	if err != nil || !found {
 		return nil, false, err
 	}
-	m.existed = true
-	s.scratch = value
-	return value, false, nil
+	m.existed, m.use = true, s.coldUse
+	s.scratch = append(s.scratch[:0], rec.Value(sh)...)
+	return s.scratch, false, nil
 }
 
 // writeUpdate makes value the value of key, or deletes it, if nothing has changed since readForUpdate filled m. ok
@@ -206,22 +210,39 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	case tries == 0:
 		s.insisting = false // a callback may have panicked
 	}
-	c, err := s.enterToWrite(h)
+	o, err := s.attempt(m, key, h, value, remove)
+	for err == nil && o == needSpace { // what was read is as good as before, and may have come from disk
+		if err = s.log.WaitForSpace(s.needed); err == nil {
+			o, err = s.attempt(m, key, h, value, remove)
+		}
+	}
 	if err != nil {
 		return false, err
 	}
-	o := again
-	if c == m.c {
-		o = s.tryUpdate(m, key, h, value, remove)
-	}
-	s.guard.Exit()
 	if o == done {
+		if m.use.cached != word.None {
+			s.store.cache.Take(m.use.cached)
+		}
 		if s.insisting {
 			s.relent(h)
 		}
 		return true, nil
 	}
 	return false, s.settle(o, h, tries)
+}
+
+// attempt enters the epoch for one attempt, which fails if a checkpoint has begun since readForUpdate.
+func (s *Session) attempt(m *modification, key []byte, h uint64, value []byte, remove bool) (outcome, error) {
+	c, err := s.enterToWrite(h)
+	if err != nil {
+		return again, err
+	}
+	o := again
+	if c == m.c {
+		o = s.tryUpdate(m, key, h, value, remove)
+	}
+	s.guard.Exit()
+	return o, nil
 }
 
 // tryUpdate is one attempt inside the epoch.
@@ -262,7 +283,7 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 		if !m.unchangedOnDisk(a) {
 			return again // the chain has more in memory, or less, than was looked at
 		}
-		return s.publish(m.c, slot, e, source{}, key, value, remove)
+		return s.publish(m.c, slot, e, source{heat: m.use.heat}, key, value, remove)
 	}
 	x := m.seen
 	if a != x.Address() {
@@ -271,12 +292,12 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 	if !x.Unchanged() {
 		return again // changed in place, and then made read-only
 	}
-	src := source{}
+	src := source{heat: heatNow(x)}
 	if uint64(a) >= safe {
 		if x.Busy() {
 			return again
 		}
-		src = source{seen: x, grown: len(value) > x.Capacity()}
+		src.seen, src.grown = x, len(value) > x.Capacity()
 	}
 	return s.publish(m.c, slot, e, src, key, value, remove)
 }

@@ -148,7 +148,7 @@ func TestRun_WaitsForWhatIsBeingWritten(t *testing.T) {
 		t.Error("a run of a record that is not written yet")
 	}
 	v := control(r.control.Load()).version()
-	record.Write(r.log.At(a), sh, word.None, v, key, value, false)
+	record.Write(r.log.At(a), sh, word.None, v, 0, key, value, false)
 	record.Abandon(r.log.At(a)) // no chain leads to it
 	g.Exit()
 	within(t, "the run", func() { <-written; waitClaims(t, r.Store) })

@@ -116,7 +116,7 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 		if c.x.cold == nil {
 			c.x.cold = c.x.log.NewReader()
 		}
-		if rec, sh, err = c.x.readCold(a); err != nil {
+		if rec, sh, err = c.x.readCold(a, passing); err != nil {
 			return false, err
 		}
 	}

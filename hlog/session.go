@@ -20,8 +20,10 @@ type Session struct {
 
 	cold      *reclog.Reader // made by the first read from disk
 	cached    []byte         // a record out of the cache
+	coldUse   coldUse        // of the record that findCold has returned
 	staged    *staging       // borrowed by a Multi call that reads from disk
 	insisting bool           // its update takes precedence
+	published word.Address   // what the last attempt has published
 	needed    int            // bytes that the last attempt found no room for
 	scratch   []byte         // the value handed to an RMW callback
 	rmw       modification   // of RMW, kept here so that it is not allocated

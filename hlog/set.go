@@ -36,6 +36,7 @@ func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
 			if x := record.See(a, s.log.At(a)); x.Is(key) && len(value) <= x.State().Capacity() {
 				if r, locked := d.Lock(x); locked {
 					r.SetSmall(value)
+					s.log.Used(x)
 					ok = true
 				}
 			}
@@ -51,9 +52,12 @@ func (s *Session) set(key, value []byte, h uint64) error {
 		if err != nil {
 			return err
 		}
-		o := s.trySet(c, key, value, h)
+		o, cold := s.trySet(c, key, value, h)
 		s.guard.Exit()
 		if o == done {
+			if cold != word.None {
+				s.superseded(cold, key)
+			}
 			return nil
 		}
 		if err := s.settle(o, h, tries); err != nil {
@@ -63,34 +67,46 @@ func (s *Session) set(key, value []byte, h uint64) error {
 }
 
 // trySet is one attempt inside the epoch. It looks for the key down to safeReadOnly only: what lies below cannot be
-// updated in place, needs no seal, and is superseded without being read.
-func (s *Session) trySet(c control, key, value []byte, h uint64) outcome {
+// updated in place, needs no seal, and is superseded without being read. cold is where the superseded record may be in the
+// cache.
+func (s *Session) trySet(c control, key, value []byte, h uint64) (o outcome, cold word.Address) {
 	slot, e, status := s.store.index().FindOrCreate(h)
 	if status == index.NeedLoad {
-		return needLoad
+		return needLoad, word.None
 	}
+	head := s.log.Head() // before safe, which it never passes
 	safe := s.log.SafeReadOnly()
 	if s.overtaken(c, e, safe) {
-		return again
+		return again, word.None
 	}
 	a, p, ok := s.log.Find(e.Address(), key, safe)
 	if !ok {
-		return s.publish(c, slot, e, source{}, key, value, false)
+		src := source{}
+		switch a = e.Address(); {
+		case uint64(a) >= head && uint64(a) < s.log.Aging():
+			if x := record.See(a, s.log.At(a)); record.HasKey(s.log.At(a), record.LinkAt(s.log.At(a)), key) {
+				src.heat = heatNow(x)
+			}
+		case uint64(a) < head:
+			cold = a
+		}
+		return s.publish(c, slot, e, src, key, value, false), cold
 	}
 	x := record.See(a, p)
 	if x.Busy() {
-		return again
+		return again, word.None
 	}
 	fits := len(value) <= x.Capacity()
 	if d := s.door(c); fits && d.Admits(x) {
 		r, locked := d.Lock(x)
 		if !locked {
-			return again
+			return again, word.None
 		}
 		r.Set(value)
-		return done
+		s.log.Used(x)
+		return done, word.None
 	}
-	return s.publish(c, slot, e, source{seen: x, grown: !fits}, key, value, false)
+	return s.publish(c, slot, e, source{seen: x, grown: !fits, heat: heatNow(x)}, key, value, false), word.None
 }
 
 // overtaken reports whether the newest record of the chain belongs to the version after the operation's: a
@@ -108,6 +124,7 @@ func (s *Session) door(c control) record.Door { return record.DoorOf(s.log.ReadO
 type source struct {
 	seen  record.Seen
 	grown bool // the new value is larger than the source has room for: it may grow again
+	heat  int  // that the new record begins with, also where there is no source
 }
 
 // shapeOver returns the shape of the record that supersedes src, with some slack if the value has grown.
@@ -134,11 +151,12 @@ func (s *Session) publish(c control, slot index.Slot, e word.Entry, src source, 
 		return needSpace
 	}
 	p := s.log.At(a)
-	record.Write(p, sh, e.Address(), c.version(), key, value, tombstone)
+	record.Write(p, sh, e.Address(), c.version(), src.heat, key, value, tombstone)
 	if !slot.CompareAndSwap(e, a) {
 		record.Abandon(p)
 		sealed.Undo()
 		return again
 	}
+	s.published = a
 	return done
 }

@@ -22,6 +22,7 @@ func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= l.Head() {
 			if x := record.See(a, l.At(a)); x.IsPair(key) {
 				value, ok = x.Word()
+				l.Used(x)
 			}
 		}
 	}
@@ -41,6 +42,7 @@ func (s *Session) setWord(key, value uint64) (ok bool) {
 			if x := record.See(a, s.log.At(a)); x.IsPair(key) {
 				if r, locked := d.Lock(x); locked {
 					r.SetWord(value)
+					s.log.Used(x)
 					ok = true
 				}
 			}
@@ -87,6 +89,7 @@ func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v 
 	if control(s.store.control.Load()) == c {
 		if r, locked := s.door(c).Lock(x); locked {
 			r.SetWord(s.word)
+			s.log.Used(x)
 			ok = true
 		}
 	}

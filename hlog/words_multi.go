@@ -128,6 +128,7 @@ func (s *Session) getGroup(keys, values []uint64, found []bool, hashes []uint64)
 		}
 		if x := record.See(a, l.At(a)); x.IsPair(k) {
 			values[i], found[i] = x.Word()
+			l.Used(x)
 		}
 	}
 	s.guard.Exit()
@@ -175,6 +176,7 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 			break
 		}
 		r.SetWord(values[i])
+		l.Used(x)
 		n++
 	}
 	s.guard.Exit()

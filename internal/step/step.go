@@ -24,6 +24,7 @@ const (
 	Commit             // the commit of a checkpoint
 	Chores             // a round of housekeeping
 	Runs               // index runs
+	Sizing             // a round of dividing memory
 	Drain              // what waited for the epoch
 	Other              // the rest: growth of the index, loading, warming
 	numKinds

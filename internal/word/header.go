@@ -2,7 +2,7 @@ package word
 
 // A record begins with a header of two words, of three when the key or the value is large:
 //
-//	word 0  Link    previous address, version, form; never changes once the record is published
+//	word 0  Link    previous address, version, form; never changes once the record is published, but for its heat
 //	word 1  State   lock, seal, tombstone, lengths, sequence; what an in-place update changes
 //	word 2  Sizes   lengths of a large record
 //
@@ -11,12 +11,13 @@ package word
 
 // Link is the first word of a record.
 //
-//	63      62       61       60     58 57         45 44                    0
-//	+-------+--------+--------+--------+-------------+-----------------------+
-//	|written| filler | large  |   0    |   version   | previous address >> 3 |
-//	+-------+--------+--------+--------+-------------+-----------------------+
+//	63      62       61      60   59  58 57         45 44                    0
+//	+-------+--------+-------+---+------+-------------+-----------------------+
+//	|written| filler | large | 0 | heat |   version   | previous address >> 3 |
+//	+-------+--------+-------+---+------+-------------+-----------------------+
 //
-// written is set in every record, so that a zero word is never a record. A filler is one word that covers a gap:
+// written is set in every record, so that a zero word is never a record. heat says how often the record was used, up to
+// [MaxHeat]; on disk it is 0. A filler is one word that covers a gap:
 //
 //	63      62       61       60     53 52                      32 31        0
 //	+-------+--------+--------+--------+--------------------------+-----------+
@@ -33,6 +34,12 @@ const (
 	writtenBit = 1 << 63
 	fillerBit  = 1 << 62
 	largeBit   = 1 << 61
+
+	heatShift = 58
+	heatMask  = Link(MaxHeat) << heatShift
+
+	// MaxHeat is the most that the heat of a record counts to.
+	MaxHeat = 3
 
 	fillerWordBits = 21
 	fillerMask     = 1<<fillerWordBits - 1
@@ -75,6 +82,12 @@ func (l Link) FillerCheck() uint32 { return uint32(l) }
 
 // Large reports whether the lengths stand in a third word.
 func (l Link) Large() bool { return l&largeBit != 0 }
+
+// Heat returns how often the record was used, up to [MaxHeat].
+func (l Link) Heat() int { return int(l>>heatShift) & MaxHeat }
+
+// WithHeat returns l with another heat.
+func (l Link) WithHeat(n int) Link { return l&^heatMask | Link(n)<<heatShift }
 
 // Prev returns the address of the next older record of the chain.
 func (l Link) Prev() Address { return unpack(uint64(l)) }

@@ -12,38 +12,50 @@ type Cache struct {
 	shards []shard // as many as New made
 	shift  uint    // of a hash, to the number of its shard
 
+	// Pressed, if it is not nil, is called now and then while records are refused for lack of room, without a lock. It is
+	// set before the cache is used.
+	Pressed func()
+
 	resizing sync.Mutex
 	limit    int64 // of resizing: the bytes that all shards may take
+	record   int   // of resizing: what Resize was told
 }
 
 const (
 	minShards = 4
 	maxShards = 64
 	// shardAim is the size of shard, in bytes, that decides how many there are.
-	shardAim = 64 << 10
+	shardAim = 512 << 10
 	// minShardBytes is the smallest shard that is worth having; a smaller one holds nothing.
 	minShardBytes = 4096
 	// maxShardBytes keeps positions within 32 bits.
 	maxShardBytes = 16 << 30
 	// shardOverhead is what a shard costs beside its region, in bytes, generously.
-	shardOverhead = 256
+	shardOverhead = 1024
+	// defaultRecord is the size that records are expected to have when nobody says, in bytes.
+	defaultRecord = 48
 )
 
-// New returns a cache that takes at most maxBytes of memory, all told; 0 is a cache that holds nothing until it is
-// resized. The number of its shards, and so the largest record that it can hold, follows from maxBytes.
+// New returns a cache that takes at most maxBytes of memory, all told. The number of its shards, and so the largest record
+// that it can hold, follows from maxBytes.
 func New(maxBytes int64) *Cache {
+	c := NewEmpty(maxBytes)
+	c.Resize(maxBytes, 0)
+	return c
+}
+
+// NewEmpty returns a cache that has the shards of one of maxBytes, and holds nothing until it is resized.
+func NewEmpty(maxBytes int64) *Cache {
 	n := minShards
 	for n < maxShards && int64(n)*shardAim < maxBytes {
 		n *= 2
 	}
-	c := &Cache{shards: make([]shard, n), shift: uint(64 - bits.TrailingZeros(uint(n)))}
-	c.Resize(maxBytes)
-	return c
+	return &Cache{shards: make([]shard, n), shift: uint(64 - bits.TrailingZeros(uint(n)))}
 }
 
 func (c *Cache) shard(h hash) *shard { return &c.shards[h>>c.shift] }
 
-// Get appends the record at a to dst and reports whether the cache had it.
+// Get appends the record at a to dst and reports whether the cache had it, which counts as a use of it.
 func (c *Cache) Get(a word.Address, dst []byte) ([]byte, bool) {
 	if c == nil {
 		return dst, false
@@ -58,11 +70,13 @@ func (c *Cache) Get(a word.Address, dst []byte) ([]byte, bool) {
 	}
 	s.hits++
 	pos := s.slotAt(i).position()
-	s.setHeader(pos, s.header(pos)|headerRead)
+	if hd := s.header(pos); hd.heat() < MaxHeat {
+		s.setHeader(pos, hd.withHeat(hd.heat()+1))
+	}
 	return s.appendRecord(dst, pos), true
 }
 
-// Peek is Get for those who look ahead: it counts neither as a hit nor as reading.
+// Peek is Get for those who look ahead: it counts neither as a hit nor as a use.
 func (c *Cache) Peek(a word.Address, dst []byte) ([]byte, bool) {
 	if c == nil {
 		return dst, false
@@ -78,46 +92,143 @@ func (c *Cache) Peek(a word.Address, dst []byte) ([]byte, bool) {
 	return s.appendRecord(dst, s.slotAt(i).position()), true
 }
 
-// Put offers the record at a: a whole number of words, which are copied. The cache takes it if there is room, or if it
-// was refused a short while ago; what is too large for a shard it never takes.
+// Put offers the record at a, which was read from disk: a whole number of words, which are copied. The cache takes it if
+// there is room, or if it remembers to have refused it or let it go. What is too large for a shard it never takes.
 func (c *Cache) Put(a word.Address, rec []byte) {
 	words := len(rec) / word.Align
 	if c == nil || words == 0 || len(rec)%word.Align != 0 || a == word.None {
 		return
 	}
+	if c.put(a, rec, 0, false) && c.Pressed != nil {
+		c.Pressed()
+	}
+}
+
+// Keep offers the record at a, which leaves the log's memory, with its heat. The cache takes it unless it is too large.
+func (c *Cache) Keep(a word.Address, rec []byte, heat int) {
+	if c == nil || len(rec) == 0 || len(rec)%word.Align != 0 || a == word.None {
+		return
+	}
+	c.put(a, rec, heat, true)
+}
+
+// put is Put, or with certain Keep. pressed asks for a call of Pressed.
+func (c *Cache) put(a word.Address, rec []byte, heat int, certain bool) (pressed bool) {
+	words := len(rec) / word.Align
 	h := hashOf(a)
 	s := c.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.region == nil {
+		s.refused++
+		return s.refused%pressure == 0
+	}
 	if words > s.maxWords || s.find(a, h.slot()) >= 0 {
-		return
+		return false
 	}
-	if !s.hasRoom(1+words) && !s.refusedBefore(h) {
-		return
+	if !certain && !s.hasRoom(1+words) && !s.remembers(h) {
+		s.remember(h)
+		s.refused++
+		return s.refused%pressure == 0
 	}
-	s.makeRoom(1 + words)
-	s.push(a, rec, nil)
+	s.insert(a, rec, heat)
+	return false
 }
 
-// Resize sets the most bytes that the cache may take. What is in it stays, the newest first, as far as it fits. With 0
-// all memory is given back and the cache holds nothing, which is also how to close it.
-func (c *Cache) Resize(maxBytes int64) {
+// pressure is how many records a shard refuses until Pressed is called.
+const pressure = 1024
+
+// Wants reports whether the cache has room for a record of so many bytes, header included, that leaves the log's memory
+// without having been used. If not, it remembers the address: should the record be read after all, it is taken.
+func (c *Cache) Wants(a word.Address, bytes int) bool {
+	if c == nil || a == word.None {
+		return false
+	}
+	h := hashOf(a)
+	s := c.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if words := bytes / word.Align; s.region != nil && words <= s.maxWords && s.hasRoom(1+words) {
+		return true
+	}
+	if s.region != nil && !s.remembers(h) {
+		s.remember(h)
+	}
+	return false
+}
+
+// Remembers reports whether the record at a was refused, or let go, not long ago.
+func (c *Cache) Remembers(a word.Address) bool {
+	if c == nil {
+		return false
+	}
+	h := hashOf(a)
+	s := c.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.region != nil && s.remembers(h)
+}
+
+// Heat returns the heat of the record at a; ok is false if the cache does not have it. It does not count as a use.
+func (c *Cache) Heat(a word.Address) (heat int, ok bool) {
+	if c == nil {
+		return 0, false
+	}
+	h := hashOf(a)
+	s := c.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(a, h.slot())
+	if i < 0 {
+		return 0, false
+	}
+	return s.header(s.slotAt(i).position()).heat(), true
+}
+
+// Take removes the record at a, which has been superseded, and returns its heat; ok is false if the cache does not have it.
+func (c *Cache) Take(a word.Address) (heat int, ok bool) {
+	if c == nil {
+		return 0, false
+	}
+	h := hashOf(a)
+	s := c.shard(h)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	i := s.find(a, h.slot())
+	if i < 0 {
+		return 0, false
+	}
+	pos := s.slotAt(i).position()
+	heat = s.header(pos).heat()
+	s.remove(i)
+	s.entries--
+	s.makeGap(pos, 1+s.header(pos).words())
+	return heat, true
+}
+
+// Resize sets the most bytes that the cache may take, and how many bytes its records are expected to have, 0 if that is
+// not known. What is in it stays, the newest first, as far as it fits. With 0 for maxBytes all memory is given back and the
+// cache holds nothing, which is also how to close it.
+func (c *Cache) Resize(maxBytes int64, record int) {
 	if c == nil {
 		return
 	}
 	c.resizing.Lock()
 	defer c.resizing.Unlock()
-	if maxBytes == c.limit {
+	if record <= 0 {
+		record = defaultRecord
+	}
+	if maxBytes == c.limit && record == c.record {
 		return
 	}
-	c.limit = maxBytes
+	c.limit, c.record = maxBytes, record
 	each := min(maxBytes/int64(len(c.shards))-shardOverhead, maxShardBytes)
 	if each < minShardBytes {
 		each = 0
 	}
 	each -= each % minShardBytes // regions are whole pages
 	for i := range c.shards {
-		c.shards[i].resize(int(each))
+		c.shards[i].resize(int(each), record)
 	}
 }
 

@@ -6,33 +6,43 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// header precedes a record in the ring.
+// header is the word before each record in the ring. One without an address is that of a gap: an entry that has been
+// taken, with the words that it had.
 //
-//	63     62         45 44                     0
-//	+------+------------+------------------------+
-//	| read | words      |   address >> 3         |
-//	+------+------------+------------------------+
+//	63 62 61         45 44                     0
+//	+----+-------------+------------------------+
+//	|heat|    words    |   address >> 3         |
+//	+----+-------------+------------------------+
 //
-// read is set when the record was read since it came to the end of the ring.
+// heat is how often the record was read, up to [MaxHeat], less the rounds that it has made since.
 type header uint64
 
 const (
 	headerAddressBits = word.AddressBits - 3 // an address is a multiple of 8
-	headerWordsBits   = 63 - headerAddressBits
-	headerRead        = header(1) << 63
+	headerWordsBits   = headerHeatShift - headerAddressBits
+	headerHeatShift   = 62
 	maxHeaderWords    = 1<<headerWordsBits - 1
 )
 
-func makeHeader(a word.Address, words int) header {
-	return header(words)<<headerAddressBits | header(a/word.Align)
+// MaxHeat is the most that heat counts to.
+const MaxHeat = word.MaxHeat
+
+// The heat of a record in memory fits into a header.
+const _ = uint(1<<(64-headerHeatShift) - 1 - MaxHeat)
+
+func makeHeader(a word.Address, words, heat int) header {
+	return header(heat)<<headerHeatShift | header(words)<<headerAddressBits | header(a/word.Align)
 }
 
 func (h header) address() word.Address {
 	return word.Address(h&(1<<headerAddressBits-1)) * word.Align
 }
-func (h header) words() int     { return int(h >> headerAddressBits & maxHeaderWords) }
-func (h header) read() bool     { return h&headerRead != 0 }
-func (h header) unread() header { return h &^ headerRead }
+func (h header) gap() bool  { return h.address() == word.None }
+func (h header) words() int { return int(h >> headerAddressBits & maxHeaderWords) }
+func (h header) heat() int  { return int(h >> headerHeatShift) }
+func (h header) withHeat(n int) header {
+	return h&(1<<headerHeatShift-1) | header(n)<<headerHeatShift
+}
 
 // slot leads to an entry. 0 is an empty slot, which is why the position is kept plus one.
 //

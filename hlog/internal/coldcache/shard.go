@@ -10,15 +10,17 @@ import (
 )
 
 const (
-	// bytesPerSlot divides a shard between ring and slots: the slots suffice for records of 48 bytes and more. Smaller
-	// ones leave up to a quarter of the ring unused.
-	bytesPerSlot = 48
 	// maxRecordShare is the part of a ring that one record may take.
 	maxRecordShare = 8
-	// secondChances bounds the work of one Put.
-	secondChances = 16
-	// ghostWays is how many refused addresses share a word of the ghost.
-	ghostWays = 4
+	// moreRounds bounds the work of one insert.
+	moreRounds = 32
+	// ghostWays is how many addresses share a word of the ghost, and ghostShare how many entries of the cache there are for
+	// each that the ghost has. One that remembers longer brings in more of what is not read again.
+	ghostWays  = 4
+	ghostShare = 2
+	// slotsFull and slotsOf are the part of the slots that may be taken: linear probing slows down steeply beyond, and Q3
+	// needs an empty one.
+	slotsFull, slotsOf = 5, 6
 )
 
 // shard is a part of the cache with a lock of its own. Positions and lengths in the ring are in words.
@@ -29,14 +31,16 @@ type shard struct {
 	slots    []byte
 	ghosts   []byte
 	size     int // of the ring
-	head     int // position of the oldest entry
-	used     int // words from head on
+	head     int // position of the oldest entry or gap
+	used     int // words from head on, gaps included
 	entries  int
 	maxSlots int // entries that the slots can bear
 	maxWords int // of a record
+	gaps     gaps
 
-	hits uint64   // of Get
-	_    [64]byte // keeps the neighbour's lock off this one's lines
+	hits    uint64   // of Get
+	refused uint64   // by Put
+	_       [64]byte // keeps the neighbour's lock off this one's lines
 }
 
 func wordAt(b []byte, i int) uint64     { return mem.Load64(b[i*word.Align:]) }
@@ -88,8 +92,8 @@ func (s *shard) find(a word.Address, hash uint32) int {
 	}
 }
 
-// insert gives the entry at pos a slot (Q2).
-func (s *shard) insert(hash uint32, pos int) {
+// addSlot gives the entry at pos a slot (Q2).
+func (s *shard) addSlot(hash uint32, pos int) {
 	n := s.slotCount()
 	i := scale(hash, n)
 	for s.slotAt(i) != 0 {
@@ -128,39 +132,66 @@ func (s *shard) remove(i int) {
 	s.setSlot(i, 0)
 }
 
-// refusedBefore reports whether h is in the ghost, and leaves it there, newest, if not. The ghost forgets what it was
-// given longest ago.
-func (s *shard) refusedBefore(h hash) bool {
-	i := scale(h.slot(), len(s.ghosts)/word.Align)
-	w := wordAt(s.ghosts, i)
-	const width = 64 / ghostWays
+// remembers reports whether h is in the ghost.
+func (s *shard) remembers(h hash) bool {
+	w := wordAt(s.ghosts, scale(h.slot(), len(s.ghosts)/word.Align))
 	for way := range ghostWays {
-		if uint16(w>>(way*width)) == h.ghost() {
+		if uint16(w>>(way*ghostBits)) == h.ghost() {
 			return true
 		}
 	}
-	setWord(s.ghosts, i, w<<width|uint64(h.ghost()))
 	return false
 }
 
-// hasRoom reports whether an entry of so many words, header included, fits in without another one leaving.
+// remember puts h into the ghost, which forgets what it was given longest ago.
+func (s *shard) remember(h hash) {
+	if len(s.ghosts) == 0 {
+		return
+	}
+	i := scale(h.slot(), len(s.ghosts)/word.Align)
+	setWord(s.ghosts, i, wordAt(s.ghosts, i)<<ghostBits|uint64(h.ghost()))
+}
+
+const ghostBits = 64 / ghostWays
+
+// hasRoom reports whether an entry of so many words, header included, fits behind the newest one without another one
+// leaving.
 func (s *shard) hasRoom(words int) bool {
 	return s.used+words <= s.size && s.entries < s.maxSlots
 }
 
-// makeRoom lets the oldest entries leave until one of so many words fits in. Those that were read go to the end instead,
-// but only so many.
+// insert puts in a record that is not there and not too large: into a gap, or else behind the newest entry.
+func (s *shard) insert(a word.Address, rec []byte, heat int) {
+	words := 1 + len(rec)/word.Align
+	if s.entries < s.maxSlots {
+		if pos, ok := s.takeGap(words); ok {
+			s.place(pos, a, heat, rec, nil)
+			return
+		}
+	}
+	s.makeRoom(words)
+	s.push(a, heat, rec, nil)
+}
+
+// makeRoom lets the oldest entries leave until one of so many words fits in. Those that have heat go to the end instead and
+// lose some of it, but only so many.
 func (s *shard) makeRoom(words int) {
-	chances := secondChances
+	rounds := moreRounds
 	for !s.hasRoom(words) {
 		hd := s.header(s.head)
-		if hd.read() && chances > 0 {
-			chances--
+		switch {
+		case hd.gap():
+			s.unlinkGap(s.head)
+		case hd.heat() > 0 && rounds > 0:
+			rounds--
 			s.requeue()
 			continue
+		default:
+			h := hashOf(hd.address())
+			s.remove(s.mustFind(hd.address()))
+			s.entries--
+			s.remember(h)
 		}
-		s.remove(s.mustFind(hd.address()))
-		s.entries--
 		s.pop(1 + hd.words())
 	}
 }
@@ -178,9 +209,10 @@ func (s *shard) mustFind(a word.Address) int {
 	return i
 }
 
-// requeue moves the oldest entry to the end of the ring and forgets that it was read.
+// requeue moves the oldest entry to the end of the ring and takes one of its heat.
 func (s *shard) requeue() {
-	hd := s.header(s.head).unread()
+	hd := s.header(s.head)
+	hd = hd.withHeat(hd.heat() - 1)
 	words := 1 + hd.words()
 	slot := s.mustFind(hd.address())
 	s.setHeader(s.head, hd)
@@ -201,18 +233,23 @@ func (s *shard) move(from, to, words int) {
 }
 
 // push appends an entry, whose record may come in two pieces; there is room.
-func (s *shard) push(a word.Address, first, second []byte) {
-	words := (len(first) + len(second)) / word.Align
-	if invariant.Enabled && !s.hasRoom(1+words) {
-		invariant.Check(false, "Q1: %d words do not fit into a ring of %d with %d used", 1+words, s.size, s.used)
+func (s *shard) push(a word.Address, heat int, first, second []byte) {
+	words := 1 + (len(first)+len(second))/word.Align
+	if invariant.Enabled && !s.hasRoom(words) {
+		invariant.Check(false, "Q1: %d words do not fit into a ring of %d with %d used", words, s.size, s.used)
 	}
 	pos := s.wrap(s.head + s.used)
-	s.setHeader(pos, makeHeader(a, words))
+	s.used += words
+	s.place(pos, a, heat, first, second)
+}
+
+// place writes an entry to pos, where there is room for it.
+func (s *shard) place(pos int, a word.Address, heat int, first, second []byte) {
+	s.setHeader(pos, makeHeader(a, (len(first)+len(second))/word.Align, heat))
 	s.write(s.wrap(pos+1), first)
 	s.write(s.wrap(pos+1+len(first)/word.Align), second)
-	s.used += 1 + words
 	s.entries++
-	s.insert(hashOf(a).slot(), pos)
+	s.addSlot(hashOf(a).slot(), pos)
 }
 
 // write copies whole words into the ring from pos on.
@@ -221,7 +258,7 @@ func (s *shard) write(pos int, b []byte) {
 	copy(second, b[copy(first, b):])
 }
 
-// walk calls fn for every entry, from the oldest on.
+// walk calls fn for every entry and gap, from the oldest on.
 func (s *shard) walk(fn func(pos int, hd header)) {
 	for pos, left := s.head, s.used; left > 0; {
 		hd := s.header(pos)
@@ -230,45 +267,61 @@ func (s *shard) walk(fn func(pos int, hd header)) {
 	}
 }
 
-// resize gives the shard another region of so many bytes, none if 0, and takes the newest entries along.
-func (s *shard) resize(bytes int) {
+// resize gives the shard another region of so many bytes, none if 0, for records of so many, and takes the newest entries
+// along.
+func (s *shard) resize(bytes, record int) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	var next shard
 	if bytes > 0 {
-		next.lay(bytes)
+		next.lay(bytes, record)
 	}
 	if s.region != nil && next.region != nil {
-		words, entries := s.used, s.entries // what is still to come, all of which has to fit
-		s.walk(func(pos int, hd header) {
-			if words <= next.size && entries <= next.maxSlots && hd.words() <= next.maxWords {
-				first, second := s.span(s.wrap(pos+1), hd.words())
-				next.push(hd.address(), first, second)
-			}
-			words, entries = words-1-hd.words(), entries-1
-		})
+		s.moveTo(&next)
 	}
 	if s.region != nil {
 		_ = s.region.Unmap() // a cache that cannot give memory back can do nothing about it
 	}
 	s.region, s.ring, s.slots, s.ghosts = next.region, next.ring, next.slots, next.ghosts
 	s.size, s.head, s.used, s.entries = next.size, next.head, next.used, next.entries
-	s.maxSlots, s.maxWords = next.maxSlots, next.maxWords
+	s.maxSlots, s.maxWords, s.gaps = next.maxSlots, next.maxWords, next.gaps
+}
+
+// moveTo puts the newest entries into next, which is empty.
+func (s *shard) moveTo(next *shard) {
+	words, entries := 0, s.entries // of the entries that are still to come, all of which have to fit
+	s.walk(func(_ int, hd header) {
+		if !hd.gap() {
+			words += 1 + hd.words()
+		}
+	})
+	s.walk(func(pos int, hd header) {
+		if hd.gap() {
+			return
+		}
+		if words <= next.size && entries <= next.maxSlots && hd.words() <= next.maxWords {
+			first, second := s.span(s.wrap(pos+1), hd.words())
+			next.push(hd.address(), hd.heat(), first, second)
+		}
+		words, entries = words-1-hd.words(), entries-1
+	})
 }
 
 // lay maps a region and divides it. When the system has no memory to give, the shard holds nothing.
-func (s *shard) lay(bytes int) {
+func (s *shard) lay(bytes, record int) {
 	region, err := mem.Map(bytes)
 	if err != nil {
 		return
 	}
-	slots := bytes / bytesPerSlot
-	ghosts := slots / ghostWays
+	per := word.Align + record + word.Align*slotsOf/slotsFull + word.Align/ghostWays/ghostShare
+	entries := bytes / per
+	slots := max(entries*slotsOf/slotsFull, 2)
+	ghosts := max(entries/ghostWays/ghostShare, 1)
 	s.region = region
 	s.size = bytes/word.Align - slots - ghosts
 	s.ring = region.Bytes(0, s.size*word.Align)
 	s.slots = region.Bytes(len(s.ring), slots*word.Align)
 	s.ghosts = region.Bytes(len(s.ring)+len(s.slots), ghosts*word.Align)
-	s.maxSlots = slots / 4 * 3 // linear probing slows down steeply from there on, and Q3 needs an empty slot
+	s.maxSlots = slots * slotsFull / slotsOf
 	s.maxWords = min(s.size/maxRecordShare, maxHeaderWords)
 }

@@ -96,7 +96,7 @@ func (k *kit) try(n int) (a word.Address, ok bool) {
 	k.guard.Enter()
 	defer k.guard.Exit()
 	if a, ok = k.Allocate(sh.Size); ok {
-		record.Write(k.At(a), sh, k.chain, word.MakeRecordVersion(1), key, make([]byte, n), false)
+		record.Write(k.At(a), sh, k.chain, word.MakeRecordVersion(1), 0, key, make([]byte, n), false)
 		k.chain = a
 		k.n++
 	}

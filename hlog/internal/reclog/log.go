@@ -43,7 +43,8 @@ type Log struct {
 	safeReadOnly atomic.Uint64 // nothing below it changes any more (H2)
 	head         atomic.Uint64 // records at or above it are in memory
 	begin        atomic.Uint64 // the log begins here
-	_            [24]byte
+	aging        atomic.Uint64 // uses of records in memory below it are counted; 0 while memory suffices
+	_            [16]byte
 
 	mutableFraction float64
 	hooks           Hooks
@@ -52,6 +53,7 @@ type Log struct {
 	flusher    flusher                // of flushMu
 	durability Durability             // of flushMu
 	pageMu     lock.Mutex[lock.Page]  // one change of regions at a time
+	leaving    Leaving                // of pageMu
 	quiet      uint64                 // end of the page that the log began in: until the tail leaves it, no more pages are opened
 	huge       bool                   // of pageMu: huge pages have been asked for
 
@@ -97,6 +99,8 @@ type Hooks struct {
 	// FrameBytes returns how many bytes of frames may be resident now, being told how many are, and how many would be if
 	// all of the log were. It may change from call to call; Kick makes the log look again.
 	FrameBytes func(used, wanted int64) int64
+	// Leaving, if it is not nil, is told of records that leave memory, before they do. It is called by the pager only.
+	Leaving func(r *Leaving)
 	// Spilled says that pages have left memory.
 	Spilled func()
 	// Stalled says how long an operation has waited for a page.
@@ -153,6 +157,7 @@ func (l *Log) place(tail uint64) {
 	l.tail.Store(tail)
 	l.limit.Store(l.pageStart(tail) + l.aheadPages(l.windowPages())*l.pageBytes)
 	l.quiet = l.pageEnd(tail)
+	l.aging.Store(0)
 }
 
 func (l *Log) pageStart(a uint64) uint64 { return a &^ (l.pageBytes - 1) }

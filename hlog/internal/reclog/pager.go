@@ -13,11 +13,12 @@ import (
 //	Synchronize            every operation that saw the old offset has left
 //	safeReadOnly := target nothing below changes (H2)
 //	flush                  bytes below are on disk
+//	offer                  those that were used get a place in the cache (H12)
 //	head := target         operations that enter now read from disk
 //	Synchronize            nobody reads the frames below head (H3)
 //	limit := ...           the frames are reused
 //
-// A pass begins with the last three, for pages that were written before: so operations that fill pages, as all do after
+// A pass begins with the last four, for pages that were written before: so operations that fill pages, as all do after
 // a cut, do not wait while a checkpoint has the flusher, nor for its sync.
 //
 // aheadBytes is about what two cores fill in the 10 ms that a goroutine may wait for a processor when all are busy.
@@ -93,6 +94,7 @@ func (l *Log) openPages(wantLimit, wantHead, window uint64) (opened bool, err er
 	l.pageMu.Lock()
 	defer l.pageMu.Unlock()
 	l.evict(min(wantHead, l.pageStart(l.durability.Written())), window)
+	l.age(window)
 	limit := min(wantLimit, l.pageStart(l.head.Load())+window*l.pageBytes)
 	limit = min(limit, lastLimit)
 	if l.tail.Load() >= lastLimit-2*l.pageBytes {
@@ -162,6 +164,7 @@ func (l *Log) evict(target, window uint64) {
 	if target <= old {
 		return
 	}
+	l.offer(old, target)
 	l.head.Store(target)
 	l.epochs.Synchronize()
 	l.hooks.Spilled()

@@ -53,7 +53,7 @@ func (k *kit) put(key, value []byte) (a word.Address) {
 		k.guard.Enter()
 		a, ok := k.Allocate(sh.Size)
 		if ok {
-			record.Write(k.At(a), sh, k.chain, word.MakeRecordVersion(1), key, value, false)
+			record.Write(k.At(a), sh, k.chain, word.MakeRecordVersion(1), 0, key, value, false)
 			k.chain = a
 		}
 		k.guard.Exit()

@@ -21,6 +21,9 @@ func (l *Log) SafeReadOnly() uint64 { return l.safeReadOnly.Load() }
 // ReadOnly returns the address from which on records are updated in place.
 func (l *Log) ReadOnly() uint64 { return l.readOnly.Load() }
 
+// Aging returns the address below which uses of records in memory are counted.
+func (l *Log) Aging() uint64 { return l.aging.Load() }
+
 // Tail returns the address that is allocated next.
 func (l *Log) Tail() uint64 { return l.tail.Load() }
 

@@ -88,12 +88,18 @@ func (b Bytes) OnlyKey() []byte {
 // Value returns the value of the record, whose shape is sh.
 func (b Bytes) Value(sh Shape) []byte { return b[sh.ValueOff : sh.ValueOff+sh.ValueLen] }
 
-// SetCheck turns the bytes of exactly one record, copied from memory, into what stands on disk at a: without lock, seal
-// and sequence, and with its checksum.
+// SetCheck turns the bytes of exactly one record, copied from memory, into what stands on disk at a: without heat, lock,
+// seal and sequence, and with its checksum.
 func (b Bytes) SetCheck(a word.Address) {
-	s := b.State().OnDisk()
-	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s))
+	b.Cool()
+	s := b.State()
 	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(s.WithSequence(recordCheck(b, a))))
+}
+
+// Cool takes from the bytes of a record, copied from memory, what says how it is used there: heat, lock, seal and sequence.
+func (b Bytes) Cool() {
+	binary.LittleEndian.PutUint64(b, uint64(b.Link().WithHeat(0)))
+	binary.LittleEndian.PutUint64(b[stateOffset:], uint64(b.State().OnDisk()))
 }
 
 // Verify reports whether b, of exactly one record, is what was written at a. The bytes are unchanged when it returns,

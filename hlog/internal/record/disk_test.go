@@ -13,10 +13,18 @@ import (
 func diskRecord(a, prev word.Address, v word.RecordVersion, key, value []byte, capacity int, tombstone bool) []byte {
 	sh := ShapeFor(len(key), len(value), capacity)
 	region := mem.AlignedBytes(sh.Size, 4096)
-	Write(mem.Ptr(&region[0]), sh, prev, v, key, value, tombstone)
+	Write(mem.Ptr(&region[0]), sh, prev, v, word.MaxHeat, key, value, tombstone)
 	b := Bytes(bytes.Clone(region))
 	b.SetCheck(a)
 	return b
+}
+
+// How often a record was used is not written down: what is flushed twice is the same twice.
+func TestSetCheck_LeavesHeatOut(t *testing.T) {
+	b := diskRecord(8192, 4096, 3, []byte("key"), []byte("value"), 0, false) // which is written with heat
+	if k := Bytes(b).Link(); k != word.MakeLink(4096, 3, false) {
+		t.Errorf("link %#x on disk, heat %d", uint64(k), k.Heat())
+	}
 }
 
 // FuzzRecord gives parse any bytes: it must not panic nor read past them, what it accepts must be a record or a filler

@@ -40,6 +40,20 @@ func (x Seen) Capacity() int {
 // in memory.
 func (x Seen) Unchanged() bool { return StateAt(x.p).Unseal() == x.st.Unseal() }
 
+// Touch adds one to the heat of the record, which is still in memory. It may fail when others touch it, too: heat is a
+// hint.
+func (x Seen) Touch() {
+	if n := x.k.Heat(); n < word.MaxHeat {
+		mem.CompareAndSwap(x.p, uint64(x.k), uint64(x.k.WithHeat(n+1)))
+	}
+}
+
+// Warm gives the record, which is still in memory, this heat unless it has been touched since it was seen.
+func (x Seen) Warm(heat int) { mem.CompareAndSwap(x.p, uint64(x.k), uint64(x.k.WithHeat(heat))) }
+
+// Heat returns the heat that the record was seen with, 0 if x is no record.
+func (x Seen) Heat() int { return x.k.Heat() }
+
 // Door is the right of an operation to change records in place, for one stay in the epoch: those at or above readOnly that
 // were written in the operation's version. It is the only way to a Locked.
 type Door struct {

@@ -18,7 +18,7 @@ func newRecord(key, value []byte, capacity int) mem.Ptr {
 	sh := ShapeFor(len(key), len(value), capacity)
 	b := mem.AlignedBytes(sh.Size, 4096)
 	p := mem.Ptr(&b[0])
-	Write(p, sh, word.None, testVersion, key, value, false)
+	Write(p, sh, word.None, testVersion, 0, key, value, false)
 	return p
 }
 

@@ -16,7 +16,7 @@ func copyIn(dst mem.Ptr, src []byte) {
 
 // Write fills the allocation at p with a new record, spare capacity zeroed. It is not visible to anybody before its
 // address is published.
-func Write(p mem.Ptr, sh Shape, prev word.Address, v word.RecordVersion, key, value []byte, tombstone bool) {
+func Write(p mem.Ptr, sh Shape, prev word.Address, v word.RecordVersion, heat int, key, value []byte, tombstone bool) {
 	s := word.MakeState(sh.KeyLen, sh.ValueLen, sh.Capacity)
 	if sh.Large {
 		s = 0
@@ -31,7 +31,7 @@ func Write(p mem.Ptr, sh Shape, prev word.Address, v word.RecordVersion, key, va
 	for off := sh.ValueOff + word.AlignUp(len(value)); off < sh.Size; off += word.Align {
 		mem.StorePlain(mem.Add(p, uintptr(off)), 0)
 	}
-	mem.StorePlain(p, uint64(word.MakeLink(prev, v, sh.Large)))
+	mem.StorePlain(p, uint64(word.MakeLink(prev, v, sh.Large).WithHeat(heat)))
 }
 
 // Abandon marks an allocation whose publication failed (W2).

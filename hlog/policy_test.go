@@ -1,0 +1,87 @@
+package hlog
+
+import (
+	"encoding/binary"
+	"slices"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// What the store does with memory, by its own code for the cache and a model of the frames, against LRU, S3-FIFO and the
+// best fixed choice, all with memory for a fifth of the records. Only the store pays for headers, slots, and pages that are
+// open but empty.
+func TestPolicy_AgainstOthers(t *testing.T) {
+	const keys, record, page, n = 10_000, 128, 2 << 10, 400_000
+	tokens, names := tokenTrace(t, n)
+	for _, x := range []struct {
+		name string
+		t    trace
+		keys int
+		lru  float64 // how many of LRU's misses the store may have
+		most float64 // how many of the optimum's
+	}{
+		{"zipf, half updates", zipfTrace(keys, n, .5, 1), keys, .93, 1.40},
+		{"zipf, reads", zipfTrace(keys, n, 0, 1), keys, .95, 1.45},
+		{"zipf, updates", zipfTrace(keys, n, 1, 1), keys, .95, 1.42},
+		{"drifting hot set", driftTrace(keys, n, n/4, 1), keys, 1.25, 1.40},
+		{"zipf, scans between", zipfTrace(keys, n, .5, 1).withScans(keys, n/6), keys, .92, 1.30},
+		{"tokens", tokens, names, 1.05, 1.60},
+	} {
+		records := x.keys / 5
+		memory := int64(records * record)
+		best := optimum(x.t, x.keys, records)
+		lru, s3 := missesOf(newLRU(records), x.t), missesOf(newS3FIFO(x.keys, records), x.t)
+		p := newStored(x.keys, record, page, memory-memory*maxCacheShare/cacheShares, memory*maxCacheShare/cacheShares)
+		ours := missesOf(p, x.t)
+		before := newStored(x.keys, record, page, memory-memory*minCacheShare/cacheShares, memory*minCacheShare/cacheShares)
+		t.Logf("%-20s misses: optimum %.4f, S3-FIFO %.4f (%.2f), LRU %.4f (%.2f), the store %.4f (%.2f), with the least cache %.4f; %.3f records appended",
+			x.name, best, s3, s3/best, lru, lru/best, ours, ours/best, missesOf(before, x.t), float64(p.appended)/float64(len(x.t)))
+		if ours > x.lru*lru || ours > x.most*best {
+			t.Errorf("%s: the store misses %.4f, LRU %.4f, the optimum %.4f", x.name, ours, lru, best)
+		}
+	}
+}
+
+// The store itself misses as often as the model of it, which counts what operations read from disk and nothing else.
+func TestPolicy_StoreAgreesWithModel(t *testing.T) {
+	const keys, value = 120_000, 104
+	const n = 400_000
+	s := mustOpen(t, "/db", &Options{MemoryBytes: 8 << 20, PageBytes: MinPageBytes, NoCompaction: true,
+		FS: fsx.NewCrash(fsx.CrashOptions{Direct: true})})
+	x := s.NewSession()
+	defer x.Close()
+	var key [8]byte
+	v := make([]byte, value)
+	for k := range keys {
+		binary.LittleEndian.PutUint64(key[:], uint64(k))
+		must(t, x.Set(key[:], v))
+	}
+	tr := zipfTrace(keys, n, .5, 7)
+	tr = slices.Concat(tr, tr, tr, tr) // the first half is for finding out how to share
+	var before Metrics
+	for i := range tr {
+		if i == 2*n {
+			before = s.Metrics()
+		}
+		k, update := tr.at(i)
+		binary.LittleEndian.PutUint64(key[:], uint64(k))
+		if update {
+			must(t, x.RMW(key[:], func(old []byte) []byte { old[0]++; return old }))
+			continue
+		}
+		got, err := x.Get(v[:0], key[:])
+		must(t, err)
+		v = got
+	}
+	d := s.Metrics().Sub(before)
+	b := s.memory
+	cache := b.cache.Load()
+	p := newStored(keys, 128, MinPageBytes, b.total-b.fixed-b.index.Load()-cache, cache)
+	model := missesOf(p, tr)
+	misses := float64(d.ColdReadCount) / float64(2*n)
+	t.Logf("misses: %.4f of the store, %.4f of the model; cache of %d bytes, index of %d", misses, model, cache, b.index.Load())
+	if misses < .95*model || misses > 1.05*model {
+		t.Errorf("the store misses %.4f, the model %.4f", misses, model)
+	}
+}
