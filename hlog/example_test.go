@@ -425,6 +425,53 @@ func ExampleStore_OpenVersion() {
 	// now: b = new
 }
 
+// Changes tells what has become of the state from one version to another: a second store to which all of it is applied holds
+// the same.
+func ExampleStore_Changes() {
+	ctx := context.Background()
+	store, done := openTemporary()
+	defer done()
+	check(store.Set([]byte("a"), []byte("old")))
+	check(store.Set([]byte("b"), []byte("stays")))
+	from, err := store.Checkpoint(ctx)
+	check(err)
+	check(store.Delete([]byte("a")))
+	to, err := store.Checkpoint(ctx)
+	check(err)
+
+	check(store.Changes(ctx, from.Version, to.Version, func(c hlog.Change) bool {
+		fmt.Printf("%s = %q, deleted %v\n", c.Key, c.Value, c.Deleted)
+		return true
+	}))
+	// Output:
+	// a = "", deleted true
+}
+
+// A unit keeps an update and the offset of its source together, in every version, without a stop.
+func ExampleSession_Unit() {
+	store, done := openTemporary()
+	defer done()
+	session := store.NewSession()
+	defer session.Close()
+	counts, err := hlog.NewTable[uint64, uint64](session)
+	check(err)
+	for offset, user := range []uint64{7, 42, 7} {
+		check(session.Unit(func() error {
+			if err := counts.Update(user, func(n *uint64, existed bool) { *n++ }); err != nil {
+				return err
+			}
+			return session.Set([]byte("offset"), fmt.Append(nil, offset+1))
+		}))
+	}
+	n, _, err := counts.Get(7)
+	check(err)
+	offset, err := session.Get(nil, []byte("offset"))
+	check(err)
+	fmt.Printf("%d after offset %s\n", n, offset)
+	// Output:
+	// 2 after offset 3
+}
+
 // Old versions leave by themselves (Options.KeepVersions) or when they are purged; Info says what that frees.
 func ExampleStore_Purge() {
 	ctx := context.Background()

@@ -124,6 +124,7 @@ func (m *modelRun) step() {
 	case n < 985:
 		if v := m.any(); v != 0 {
 			m.view(v, m.rnd.IntN(4) == 0)
+			m.changes(m.any(), v)
 		}
 	case n < 990:
 		if v := m.any(); v != 0 {
@@ -154,6 +155,8 @@ func (m *modelRun) finish() {
 		for range min(len(m.versions), 15) {
 			v := m.any()
 			m.view(v, true)
+			m.changes(m.any(), v)
+			m.changes(0, v)
 			m.restore(v)
 			m.scan("scan after a restore", m.s.Scan, m.live)
 		}

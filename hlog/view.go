@@ -162,7 +162,7 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 	defer w.end()
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
-	rec, sh, err := w.find(r, key)
+	_, rec, sh, err := w.find(r, key)
 	if err != nil {
 		return dst, err
 	}
@@ -173,26 +173,26 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 	return append(slices.Grow(dst, len(value)), value...), nil
 }
 
-// find returns the newest record of key in the version; nil if it has none.
-func (w *View) find(r *viewReader, key []byte) (record.Bytes, record.Shape, error) {
+// find returns the newest record of key in the version, and its address; nil if it has none.
+func (w *View) find(r *viewReader, key []byte) (word.Address, record.Bytes, record.Shape, error) {
 	a, err := w.entry(r, w.s.hash(key))
 	if err != nil {
-		return nil, record.Shape{}, err
+		return word.None, nil, record.Shape{}, err
 	}
 	for a >= w.begin {
 		rec, sh, err := w.read(r, a)
 		if err != nil {
-			return nil, record.Shape{}, err
+			return word.None, nil, record.Shape{}, err
 		}
 		if string(rec.Key(sh)) == string(key) && !w.excluded(a, rec) {
-			return rec, sh, nil
+			return a, rec, sh, nil
 		}
 		if rec.Link().Prev() >= a {
-			return nil, record.Shape{}, w.s.segments.Corrupt(uint64(a), "chain does not descend")
+			return word.None, nil, record.Shape{}, w.s.segments.Corrupt(uint64(a), "chain does not descend")
 		}
 		a = rec.Link().Prev()
 	}
-	return nil, record.Shape{}, nil
+	return word.None, nil, record.Shape{}, nil
 }
 
 // entry returns where the chain of h begins.

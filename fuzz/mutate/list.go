@@ -96,7 +96,7 @@ var mutations = []mutation{
 		name: "not-a-new-store", rule: "V13", file: "checkpoint/create.go",
 		what:   "refuse a directory with files of a store but without a manifest",
 		old:    "case d.none == noneYet && d.head == (head{}):",
-		new:    "case true:",
+		new:    "case rec == nil || a != word.None:",
 		caught: []string{"./checkpoint", "-run", "TestOpenDir_WhatIsLeftOfAStore"},
 	},
 	{
@@ -608,5 +608,33 @@ var mutations = []mutation{
 		old:    "if s.changed() && !whole {",
 		new:    "if s.changed() && false {",
 		caught: []string{"./hlog", "-run", "TestUnit_Close"},
+	},
+	{
+		name: "changes-of-one-side", rule: "Z1", file: "hlog/changes.go",
+		what:   "look at the log that only the older version has, too",
+		old:    "if now := w.has(a, rec); now != old.has(a, rec) &&",
+		new:    "if now := w.has(a, rec); now && !old.has(a, rec) &&",
+		caught: []string{"./hlog", "-run", "TestChanges_DeletionWhoseTombstoneIsGone"},
+	},
+	{
+		name: "changes-in-a-fuzzy-end", rule: "C4", file: "hlog/changes.go",
+		what:   "look at the fuzzy ends of extents that two versions do not share",
+		old:    "\t\t\tboth.Add(e.Fuzzy, e.End)\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestChanges_OfAFuzzyEnd"},
+	},
+	{
+		name: "changes-once", rule: "Z2", file: "hlog/changes.go",
+		what:   "report a key of which each version has a record of its own only once",
+		old:    "case rec == nil || d.old.has(a, rec):",
+		new:    "case rec == nil || a != word.None:",
+		caught: []string{"./hlog", "-run", "TestChanges_AcrossBranches"},
+	},
+	{
+		name: "changes-of-values", rule: "Z2", file: "hlog/changes.go",
+		what:   "leave out a key that has been written, and has its old value",
+		old:    "case has && (!had || !bytes.Equal(value, old)):",
+		new:    "case has:",
+		caught: []string{"./hlog", "-run", "TestChanges_AcrossBranches"},
 	},
 }

@@ -1,0 +1,254 @@
+package hlog
+
+import (
+	"bytes"
+	"context"
+	"slices"
+	"sync"
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Change is what has become of a key from one version to another. Key and Value are valid until the function that they are
+// given to returns, and must not be changed.
+type Change struct {
+	Key     []byte
+	Value   []byte // in the later version; nil when Deleted
+	Deleted bool   // the key has no value there
+}
+
+// Changes calls fn for every key whose state in version to is another than in version from: once, in no particular order,
+// until fn returns false. A key that has been written and has its old value again has not changed. Version 0 as from is the
+// empty state, as to the current version. Neither need be an ancestor of the other: rollbacks between them are undone like
+// any change. Whoever holds the state of from and applies all changes holds the state of to.
+//
+// The time it takes follows the log that only one of the two versions has: what was written since, and what compaction has
+// moved. It needs about a MiB of memory, and what a View needs of each version. Writers, checkpoints, compaction and purges
+// go on meanwhile. fn may use the store, but must not close it.
+//
+// ErrVersionNotFound when there is no such version (one that only the remote has is fetched), before fn is called; ErrCorrupt
+// when log or index of one is damaged; ErrClosed when the store is closed meanwhile; the error of ctx.
+func (s *Store) Changes(ctx context.Context, from, to checkpoint.Version, fn func(Change) bool) error {
+	var old *View
+	if from != 0 {
+		w, err := s.OpenVersion(ctx, from)
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		old = w
+	}
+	w, err := s.OpenVersion(ctx, to)
+	if err != nil {
+		return err
+	}
+	defer w.Close()
+	return w.changes(ctx, old, fn)
+}
+
+// changes is Changes from old, nil for the empty state, to w.
+//
+// A key that has changed has a newest record in each version, or in one of them. They are not the same record, and at least
+// one is in the log of its version only:
+//
+//	Z1  If both versions had both records, the newer one would be the newest in both. If one version has none, it has not
+//	    got the other's either: a tombstone that would hide it is dropped by compaction only together with what it hides
+//	    (K3). So whoever looks at all records that only one version has comes upon every key that has changed, and
+//	    deletions need no tombstone to be found.
+//	Z2  Of each key that has changed one record answers for it: its newest in w, if only w has that; else its newest in
+//	    old, which w has not got then. So each key is reported once, and nobody has to remember which ones were.
+func (w *View) changes(ctx context.Context, old *View, fn func(Change) bool) error {
+	if err := w.start(); err != nil {
+		return err
+	}
+	defer w.end()
+	if old != nil {
+		if err := old.start(); err != nil {
+			return err
+		}
+		defer old.end()
+	}
+	d := differ{old: old, new: w, fn: fn}
+	for _, r := range unshared(old, w) {
+		err := w.s.segments.NewWalker().Walk(ctx, r.Start, r.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+			if w.isClosed() {
+				return false, ErrClosed
+			}
+			if now := w.has(a, rec); now != old.has(a, rec) && d.add(a, rec, sh, now) {
+				return d.flush(ctx)
+			}
+			return true, nil
+		})
+		if err != nil || d.ended {
+			return err
+		}
+	}
+	_, err := d.flush(ctx)
+	return err
+}
+
+// unshared returns the log that has every record which only one of two versions has, in ascending order: what only one has,
+// and the fuzzy ends of extents, in which one may have records that the other has not (C4).
+func unshared(old, new *View) []checkpoint.Range {
+	a, b := old.extents(), new.extents()
+	both, shared := checkpoint.Log(a), checkpoint.Log(a)
+	one := checkpoint.Log(b)
+	both.AddSet(one)
+	only := shared.Clone()
+	only.SubtractSet(one)
+	shared.SubtractSet(only)
+	both.SubtractSet(shared)
+	for _, e := range slices.Concat(a, b) {
+		if !slices.Contains(a, e) || !slices.Contains(b, e) {
+			both.Add(e.Fuzzy, e.End)
+		}
+	}
+	return both.Ranges()
+}
+
+// extents returns the log of the version, none of the empty state, which is nil.
+func (w *View) extents() []checkpoint.Extent {
+	if w == nil {
+		return nil
+	}
+	return w.m.Extents
+}
+
+// has reports whether the record at a belongs to the version. The empty state, which is nil, has none.
+func (w *View) has(a word.Address, rec record.Bytes) bool {
+	return slices.ContainsFunc(w.extents(), func(e checkpoint.Extent) bool {
+		return e.Start <= uint64(a) && uint64(a) < e.End && !recordSkip(e)(a, rec)
+	})
+}
+
+// differ compares the keys of records that only one of two versions has.
+type differ struct {
+	old, new *View // old may be nil
+	fn       func(Change) bool
+	batch    []candidate
+	bytes    int
+	ended    bool // fn has returned false
+}
+
+// candidate is such a record, and what has come of it.
+type candidate struct {
+	at      word.Address
+	new     bool   // the newer version has it; else the older
+	data    []byte // key, then value
+	keyLen  int
+	alive   bool // no tombstone
+	change  Change
+	changed bool
+	err     error
+}
+
+const (
+	differBatch   = 512
+	differBytes   = 1 << 20
+	differReaders = 32 // reads that are under way together
+)
+
+// add notes a record; full asks for a flush.
+func (d *differ) add(a word.Address, rec record.Bytes, sh record.Shape, new bool) (full bool) {
+	if len(d.batch) < cap(d.batch) {
+		d.batch = d.batch[:len(d.batch)+1]
+	} else {
+		d.batch = append(d.batch, candidate{})
+	}
+	c := &d.batch[len(d.batch)-1]
+	data := append(append(c.data[:0], rec.Key(sh)...), rec.Value(sh)...)
+	*c = candidate{at: a, new: new, data: data, keyLen: len(rec.Key(sh)), alive: !rec.State().Tombstone()}
+	d.bytes += len(data)
+	return len(d.batch) == differBatch || d.bytes >= differBytes
+}
+
+// flush compares what was added, many keys at a time since most of the time goes into waiting for the disk, and reports what
+// has changed. more is false when fn has had enough.
+func (d *differ) flush(ctx context.Context) (more bool, err error) {
+	var next atomic.Int64
+	var readers sync.WaitGroup
+	for range min(differReaders, len(d.batch)) {
+		readers.Go(func() {
+			for i := next.Add(1) - 1; int(i) < len(d.batch) && ctx.Err() == nil; i = next.Add(1) - 1 {
+				d.batch[i].err = d.compare(&d.batch[i])
+			}
+		})
+	}
+	readers.Wait()
+	if err := ctx.Err(); err != nil {
+		return false, err
+	}
+	for i := range d.batch {
+		c := &d.batch[i]
+		if c.err != nil {
+			return false, c.err
+		}
+		if c.changed && !d.fn(c.change) {
+			d.ended = true
+			break
+		}
+	}
+	for i := range d.batch {
+		if c := &d.batch[i]; cap(c.data) > 2*differBytes/differBatch {
+			c.data = nil // all that is kept stays within 2*differBytes
+		}
+	}
+	d.batch, d.bytes = d.batch[:0], 0
+	return !d.ended, nil
+}
+
+// compare finds out whether c answers for its key, and what has become of that (Z2).
+func (d *differ) compare(c *candidate) error {
+	key := c.data[:c.keyLen]
+	mine, others := d.new, d.old
+	if !c.new {
+		mine, others = d.old, d.new
+	}
+	newest, err := mine.newestIs(c.at, key)
+	if err != nil || !newest || others == nil {
+		c.settle(key, c.data[c.keyLen:], newest && c.alive, nil, false)
+		return err
+	}
+	r := others.readers.Get().(*viewReader)
+	defer others.readers.Put(r)
+	a, rec, sh, err := others.find(r, key)
+	if err != nil {
+		return err
+	}
+	var value []byte
+	alive := rec != nil && !rec.State().Tombstone()
+	if alive {
+		value = rec.Value(sh)
+	}
+	switch {
+	case c.new:
+		c.settle(key, c.data[c.keyLen:], c.alive, value, alive)
+	case rec == nil || d.old.has(a, rec): // else that record answers
+		c.settle(key, bytes.Clone(value), alive, c.data[c.keyLen:], c.alive)
+	}
+	return nil
+}
+
+// settle notes what has become of a key, from the value that it had to the one that it has, if it had and has one.
+func (c *candidate) settle(key, value []byte, has bool, old []byte, had bool) {
+	switch {
+	case has && (!had || !bytes.Equal(value, old)):
+		c.change, c.changed = Change{Key: key, Value: value}, true
+	case had && !has:
+		c.change, c.changed = Change{Key: key, Deleted: true}, true
+	}
+}
+
+// newestIs reports whether the record at a, which the version has, is the newest of key in it.
+func (w *View) newestIs(a word.Address, key []byte) (bool, error) {
+	r := w.readers.Get().(*viewReader)
+	defer w.readers.Put(r)
+	if e, err := w.entry(r, w.s.hash(key)); err != nil || e == a {
+		return e == a, err
+	}
+	at, _, _, err := w.find(r, key)
+	return at == a, err
+}
