@@ -6,6 +6,7 @@ import (
 	"context"
 	"fmt"
 	"io/fs"
+	"math/bits"
 	"os"
 	"path/filepath"
 	"strings"
@@ -51,9 +52,13 @@ func diskBytes(t *testing.T, dir string) (n int64) {
 func TestOpen_ManyIdleStores(t *testing.T) {
 	const stores = 100
 	dir := t.TempDir()
+	var o *Options
+	if bits.UintSize == 32 {
+		o = &Options{MemoryBytes: 8 << 20} // there are not enough addresses for more
+	}
 	before := residentBytes(t)
 	for i := range stores {
-		s, err := Open(filepath.Join(dir, fmt.Sprint(i)), nil)
+		s, err := Open(filepath.Join(dir, fmt.Sprint(i)), o)
 		if err != nil {
 			t.Fatal(err)
 		}

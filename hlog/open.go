@@ -216,6 +216,9 @@ func (s *Store) recover() error {
 	if int64(s.opts.PageBytes) > id.SegmentBytes {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))
 	}
+	if id.SegmentBytes > mostSegment() {
+		return optionError("SegmentBytes", id.SegmentBytes, fmt.Sprintf("at most %d on 32 bits, and is that of the directory", mostSegment()))
+	}
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
 		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
 		Writable: !s.readOnly, Created: s.events.segmentCreated, Life: s.life,

@@ -25,7 +25,7 @@ const (
 	MaxPageBytes = 1 << word.MaxPageBits
 	// DefaultSegmentBytes is the size of a segment file when none is given.
 	DefaultSegmentBytes = 16 << 20
-	// MaxSegmentBytes bounds a segment file.
+	// MaxSegmentBytes bounds a segment file; on 32 bits that is 1 GiB.
 	MaxSegmentBytes = 1 << 40
 	// DefaultKeepVersions is how many committed versions are retained when no number is given.
 	DefaultKeepVersions = 8
@@ -35,6 +35,10 @@ const (
 	sharedPageMax = 128 << 10
 	pagesInBudget = 64
 
+	// Where an address has 32 bits the frames are in the way of everything else, and so are the sizes of segments.
+	max32Bytes     = 1 << 30
+	default32Bytes = 128 << 20
+
 	containerShare = 4 // the part of a container's memory that a store takes by itself, at most: one in so many
 )
 
@@ -43,7 +47,7 @@ const (
 type Options struct {
 	// MemoryBytes is the budget for log frames, index, caches and I/O buffers together, in bytes. The state may be
 	// far larger. At least 4 MiB; default 1 GiB, or a quarter of the memory that the control groups of the process allow
-	// (Linux, versions 1 and 2), if that is less. Memory is taken as it is needed, never more than this, with one
+	// (Linux, versions 1 and 2), if that is less. On 32 bits the default is 128 MiB, and the most 1 GiB. Memory is taken as it is needed, never more than this, with one
 	// exception: a directory that is opened with less memory than its index had before keeps the index it has.
 	MemoryBytes int64
 
@@ -166,23 +170,42 @@ func (o *Options) withDefaults() (Options, error) {
 
 // defaultMemory returns the budget of a store that asks for none, in a process that may have limit bytes of memory.
 func defaultMemory(limit int64) int64 {
-	return max(min(DefaultMemoryBytes, limit/containerShare), MinMemoryBytes)
+	most := int64(DefaultMemoryBytes)
+	if bits.UintSize == 32 {
+		most = default32Bytes
+	}
+	return max(min(most, limit/containerShare), MinMemoryBytes)
+}
+
+// mostMemory and mostSegment bound Options.MemoryBytes and Options.SegmentBytes on this platform.
+func mostMemory() int64 {
+	if bits.UintSize == 32 {
+		return max32Bytes
+	}
+	return int64(word.MaxAddress) / 2
+}
+
+func mostSegment() int64 {
+	if bits.UintSize == 32 {
+		return max32Bytes
+	}
+	return MaxSegmentBytes
 }
 
 func (o *Options) validate() error {
 	switch {
 	case o.MemoryBytes < MinMemoryBytes:
 		return optionError("MemoryBytes", o.MemoryBytes, fmt.Sprintf("at least %d", MinMemoryBytes))
-	case o.MemoryBytes > int64(word.MaxAddress)/2:
-		return optionError("MemoryBytes", o.MemoryBytes, fmt.Sprintf("at most %d", int64(word.MaxAddress)/2))
+	case o.MemoryBytes > mostMemory():
+		return optionError("MemoryBytes", o.MemoryBytes, fmt.Sprintf("at most %d", mostMemory()))
 	case !(o.MutableFraction > 0 && o.MutableFraction <= 0.95):
 		return optionError("MutableFraction", o.MutableFraction, "above 0 and at most 0.95")
 	case o.PageBytes != 0 && (o.PageBytes < MinPageBytes || o.PageBytes > MaxPageBytes || o.PageBytes&(o.PageBytes-1) != 0):
 		return optionError("PageBytes", o.PageBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, MaxPageBytes))
 	case int64(o.PageBytes) > o.MemoryBytes/8:
 		return optionError("PageBytes", o.PageBytes, fmt.Sprintf("at most an eighth of MemoryBytes (%d)", o.MemoryBytes))
-	case o.SegmentBytes < MinPageBytes || o.SegmentBytes > MaxSegmentBytes || o.SegmentBytes&(o.SegmentBytes-1) != 0:
-		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, MaxSegmentBytes))
+	case o.SegmentBytes < MinPageBytes || o.SegmentBytes > mostSegment() || o.SegmentBytes&(o.SegmentBytes-1) != 0:
+		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, mostSegment()))
 	case o.SegmentBytes < int64(o.PageBytes):
 		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("at least PageBytes (%d)", o.PageBytes))
 	case o.KeepVersions < 0:

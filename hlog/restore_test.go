@@ -43,7 +43,7 @@ type heldVersion struct {
 	held    [][]uint64
 }
 
-func (r *rollbacks) key(i, k int) []byte { return key8(i<<32 | k) }
+func (r *rollbacks) key(i, k int) []byte { return key8(i<<16 | k) }
 
 // settled returns the generation once no restore goes on.
 func (r *rollbacks) settled() (g int64) {

@@ -81,7 +81,7 @@ func (g *staging) bytes(e *stagedRecord) record.Bytes {
 
 func (g *staging) group(n uint32) *stagedGroup { return &g.groups[n%stageRing] }
 
-func stageHash(a word.Address) int { return int(uint32(mix(uint64(a), 0) >> 20)) }
+func stageHash(a word.Address) int { return int(uint32(mix(uint64(a), 0)>>20) % stageTable) }
 
 // find returns the entry of address a, or nil.
 func (g *staging) find(a word.Address) *stagedRecord {

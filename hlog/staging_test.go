@@ -303,8 +303,8 @@ func TestMulti_SpilledAllocatesNothing(t *testing.T) {
 		must(t, table.Set(i, [100]byte{byte(i)}))
 	}
 	evict(t, s)
-	if g := s.stagings.take(s); !queuedByKernel(t, s, g) {
-		t.Skip("no direct I/O here: goroutines read, and are allocated")
+	if g := s.stagings.take(s); !queuedByKernel(t, s, g) || !s.log.AsyncReads() {
+		t.Skip("no asynchronous direct I/O here: goroutines read, and are allocated")
 	}
 	rnd := rand.New(rand.NewPCG(7, 8))
 	ks, vs, found := make([]uint64, batch), make([][100]byte, batch), make([]bool, batch)

@@ -84,7 +84,7 @@ func colliding(t testing.TB, s *Store, groups, n int) [][][]byte {
 	byEntry := map[uint64][][]byte{}
 	var found [][][]byte
 	for i := 0; len(found) < groups; i++ {
-		k := key8(1<<40 + i)
+		k := key8(1<<30 + i)
 		e := s.hash(k) & (1<<bits - 1)
 		byEntry[e] = append(byEntry[e], k)
 		if len(byEntry[e]) == n {

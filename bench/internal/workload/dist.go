@@ -65,7 +65,7 @@ func (d Dist) Picks(keys, count int, seed uint64) []uint32 {
 	if err := d.Validate(); err != nil {
 		panic(err)
 	}
-	if keys < 1 || keys > math.MaxUint32 {
+	if keys < 1 || int64(keys) > math.MaxUint32 {
 		panic(fmt.Sprintf("bench: %d keys", keys))
 	}
 	d = d.withDefaults()

@@ -327,7 +327,7 @@ func TestReader_WithoutAQueue(t *testing.T) {
 	if direct, _ := k.segments.Kinds(); direct == 0 {
 		t.Skip("the file system has no direct I/O")
 	}
-	if k.AsyncReads() || asked != 1 {
+	if k.AsyncReads() || asked > 1 {
 		t.Errorf("asynchronous: %v, the kernel was asked %d times", k.AsyncReads(), asked)
 	}
 	k.singles.reading.Add(2) // no read is alone
