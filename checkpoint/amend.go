@@ -3,6 +3,7 @@ package checkpoint
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -66,6 +67,15 @@ func (d *Dir) replace(v Version, e *entry, doubtful ...uint64) {
 	}
 	if e.pins = old.pins; e.pins > 0 {
 		e.read = old.images()
+	}
+	e.amended = old.amended
+	if e.m != nil && old.m != nil {
+		names := old.m.Index.files()
+		for _, f := range e.m.Index.files() {
+			if !slices.Contains(names, f) {
+				e.amended = append(e.amended, f.id)
+			}
+		}
 	}
 	if len(doubtful) > 0 {
 		e.doubt = append(old.images(), doubtful...)

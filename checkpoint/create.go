@@ -15,9 +15,10 @@ import (
 type noneState uint64
 
 const (
-	noNone    noneState = iota // the file is not there
-	noneYet                    // the store has not committed a version yet: it is empty
-	noneFetch                  // the store has versions, on a remote: the directory is being filled from there
+	noNone     noneState = iota // the file is not there
+	noneYet                     // the store has not committed a version yet: it is empty
+	noneFetch                   // the store has versions, on a remote: the directory is being filled from there
+	noneImport                  // a version is being imported
 )
 
 func encodeNone(s noneState) []byte { return seal(magicNone, 1, appendUint64s(nil, uint64(s))) }
@@ -29,7 +30,7 @@ func decodeNone(file string, b []byte) (noneState, error) {
 	}
 	r := newReader(file, payload)
 	s := noneState(r.uint64())
-	if s != noneYet && s != noneFetch {
+	if s < noneYet || s > noneImport {
 		r.fail("state %d does not exist", s)
 	}
 	return s, r.done()
@@ -60,6 +61,8 @@ func (d *Dir) checkNone(fill bool) error {
 	switch {
 	case fill:
 		return nil
+	case d.none == noneImport:
+		return corrupt(d.versionsPath(), 0, "no version is whole: an import into the directory was interrupted; import again")
 	case d.none == noneFetch:
 		return corrupt(d.versionsPath(), 0, "no version is whole yet: the directory was being filled from a remote; open it with that remote")
 	case len(d.versions) > 0:
@@ -148,8 +151,11 @@ func (d *Dir) withoutStore(o OpenOptions, missing error) error {
 		return fmt.Errorf("%w: %d", ErrNotFound, o.Version)
 	}
 	none := noneYet
-	if o.Fill {
+	switch {
+	case o.Fill:
 		none = noneFetch
+	case o.Import:
+		none = noneImport
 	}
 	return d.create(o.Identity, none)
 }

@@ -80,6 +80,8 @@ type OpenOptions struct {
 	// Fill says that the caller has a remote from which it will fill the directory (Mirror.Pull). A store that is made
 	// waits for that, and one without a current version is no error: Current returns nil then.
 	Fill bool
+	// Import is for a store that is made out of a stream, which brings its first version.
+	Import bool
 }
 
 // OpenDir opens the directory of a store, or makes one, and takes it over: OpenDirWith and TakeOver.
@@ -205,7 +207,7 @@ func (d *Dir) load(o OpenOptions) error {
 		_, err := d.lookup(o.Version)
 		return err
 	}
-	return d.checkCurrent(o.Fill)
+	return d.checkCurrent(o.Fill || o.Import && d.none == noneImport)
 }
 
 // readHead reads HEAD. That it is missing is damage.

@@ -47,7 +47,8 @@
 // ErrFormat. All else has format 1.
 //
 //	NONE
-//	0    8  1 = no version was ever committed; 2 = the versions are on a remote, which the directory is filled from
+//	0    8  1 = no version was ever committed; 2 = the versions are on a remote, which the directory is filled from;
+//	        3 = a version is being imported
 //
 //	STORE                          HEAD
 //	0   16  store id               0   8  target: the version rolled back to; 0 = none
@@ -123,6 +124,35 @@
 // A [Mirror] keeps copies of versions on a [Remote]: immutable objects named by their content, the version's own object
 // last, only what the remote lacks. pieces.go shows the objects and their formats, mirror.go the rules M1 to M5 that
 // make them safe, Mirror.Pull which side counts as the newer one.
+//
+// # Streams
+//
+// A version travels as one run of bytes: a frame with the magic "HLSTREA\n" and format 1, and the parts that the frame
+// names, one behind the other. A newer format has the same frame and is ErrFormat.
+//
+//	0    8  length of the stream, this frame included
+//	8   16  store id
+//	24   8  hash seed
+//	32   8  segment bytes
+//	40   8  base: the version that the stream continues; 0 = none, all of the version comes along
+//	48   8  nonce of the base's manifest; 0 = none
+//	56   8  length of the version's manifest file, followed by it
+//	...  8  number of stretches of log, ascending, followed by as many of
+//	         8  start   8  end
+//	...  8  number of index files, followed by as many of
+//	         8  id
+//
+// The parts are the stretches of log, cut where segments end, and then the index files, in the order in which the manifest
+// names them. A part comes in chunks of 1 MiB, the last one shorter, each followed by
+//
+//	8  xxh3 of the chunk, seeded with the checksum of the frame plus the number of chunks before it
+//
+// so that a chunk of another stream, or from another place, is no chunk of this one. What a chunk holds is moved as it
+// lies: damage that records and index files carry in the source is found where they are read, as it would be there. The
+// manifest says with which files its version is whole, so that a new kind of index file comes along by being named there.
+//
+// While a whole version is being imported, NONE is 3; a directory with that and without a manifest is not opened, and the
+// next import clears it away. A delta adds files to a store whose current version is its base, and the manifest last.
 //
 // # Invariants
 //

@@ -33,6 +33,9 @@ type entry struct {
 	pins  int
 	read  []uint64 // images of earlier manifests of this version, which somebody may have pinned it for
 	doubt []uint64 // images of manifests that a crash may bring back in the place of this one
+	// amended is the images that not all manifests name which this version has had since the directory was opened: a copy of
+	// it that was made in between need not have them.
+	amended []uint64
 	// unread tells that the file was written again and neither that nor reading it back has succeeded, so that m may not
 	// be what it holds.
 	unread bool

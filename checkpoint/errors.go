@@ -21,9 +21,33 @@ var (
 	// ErrReplaced: somebody has removed files of the directory, or put others in their place, while it was open. Nothing
 	// was written or removed.
 	ErrReplaced = fsx.ErrReplaced
+	// ErrNotEmpty: the directory that a whole version is to be imported into holds something.
+	ErrNotEmpty = errors.New("checkpoint: directory is not empty")
+	// ErrBase: a delta was to be imported into a directory that does not stand at its base. Always carried by a *BaseError.
+	ErrBase = errors.New("checkpoint: not at the base of the delta")
 	// ErrReadOnly: the directory was opened without the right to write.
 	ErrReadOnly = errors.New("checkpoint: directory is open read-only")
 )
+
+// BaseError says which version a delta continues, and which one the directory stands at, 0 for none. Other tells that this
+// has the same id, but other files: import the whole version. errors.Is(err, ErrBase) holds for it.
+type BaseError struct {
+	Base, Here Version
+	Other      bool
+}
+
+func (e *BaseError) Error() string {
+	switch {
+	case e.Here == 0:
+		return fmt.Sprintf("%v: it continues version %d, no version is here", ErrBase, e.Base)
+	case e.Other:
+		return fmt.Sprintf("%v: it continues version %d, of which the one here has other files", ErrBase, e.Base)
+	}
+	return fmt.Sprintf("%v: it continues version %d, the directory is at version %d", ErrBase, e.Base, e.Here)
+}
+
+// Unwrap returns ErrBase.
+func (e *BaseError) Unwrap() error { return ErrBase }
 
 // CorruptionError says which bytes are damaged: File is the path of the file or the name of the remote object, Offset where
 // the damage was noticed, in bytes from its start, and Reason what was found. errors.Is(err, ErrCorrupt) holds for it.

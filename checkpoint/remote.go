@@ -40,8 +40,8 @@ type Object struct {
 }
 
 var (
-	// ErrStoreMismatch: the remote holds another store. Nothing was touched.
-	ErrStoreMismatch = errors.New("checkpoint: remote belongs to another store")
+	// ErrStoreMismatch: the remote, or the directory that was to be imported into, holds another store. Nothing was touched.
+	ErrStoreMismatch = errors.New("checkpoint: it belongs to another store")
 	// ErrDiverged: local and remote hold different things under the same version or the same log addresses, because
 	// two machines went on from one version. Nothing was touched; one of them has to be given up.
 	ErrDiverged = errors.New("checkpoint: local and remote have diverged")

@@ -2,6 +2,7 @@ package hlog_test
 
 import (
 	"context"
+	"io"
 	"log/slog"
 	"time"
 
@@ -39,6 +40,10 @@ var (
 	_ func(*hlog.View, []byte, []byte) ([]byte, error)                                        = (*hlog.View).Get
 	_ func(*hlog.View, context.Context, func(key, value []byte) bool) error                   = (*hlog.View).Scan
 	_ func(*hlog.View) error                                                                  = (*hlog.View).Close
+	_ func(*hlog.View) int64                                                                  = (*hlog.View).Size
+	_ func(*hlog.View, io.Writer) (int64, error)                                              = (*hlog.View).WriteTo
+	_ func(*hlog.View, io.Writer, checkpoint.Version) (int64, error)                          = (*hlog.View).WriteDelta
+	_ func(context.Context, string, io.Reader) (checkpoint.Info, error)                       = hlog.Import
 	_ func(*hlog.Session, []byte, []byte) ([]byte, error)                                     = (*hlog.Session).Get
 	_ func(*hlog.Session, []byte, []byte) error                                               = (*hlog.Session).Set
 	_ func(*hlog.Session, []byte) error                                                       = (*hlog.Session).Delete

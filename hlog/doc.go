@@ -17,11 +17,11 @@
 // [Store.Close] commits a version. [Store.Restore] takes the running store back to any version that is kept, and
 // [Store.OpenVersion] reads one while the store goes on.
 //
-// A directory is copied while no store has it open. To copy a store that is running, open it at a version with
-// [Store.OpenVersion], which keeps all that the version needs for as long as the view is open, and write what [View.Scan]
-// visits into another store; or give the store a remote (Options.Remote) and open an empty directory with that. A copy made
-// file by file (cp, tar, rsync) beside a running store may lack files: Open refuses it with ErrCorrupt, or opens it at a
-// version that it has got, and never takes it for a new store.
+// A store that is running is copied by [View.WriteTo]: it writes a version, which stays whole for as long as the view is open,
+// as one stream, out of which [Import] makes a directory elsewhere; [View.WriteDelta] then brings it to a later version. Or
+// give the store a remote (Options.Remote) and open an empty directory with that. Package checkpoint has the format of
+// streams. A copy made file by file (cp, tar, rsync) beside a running store may lack files: Open refuses it with ErrCorrupt,
+// or opens it at a version that it has got, and never takes it for a new store.
 //
 // Errors are matched with [errors.Is] against the variables of this package; those of the file system and of a context
 // come through as they are. Damage is never returned as a value or as ErrNotFound: it is ErrCorrupt, for the keys it

@@ -80,6 +80,16 @@ var (
 	// ErrVersionInUse reports that a version cannot be purged: the directory opens at it, or a view reads it.
 	ErrVersionInUse = checkpoint.ErrInUse
 
+	// ErrNotEmpty reports an import of a whole version into a directory that holds something.
+	ErrNotEmpty = checkpoint.ErrNotEmpty
+
+	// ErrBase reports an import of a delta into a directory that does not stand at its base; a *BaseError, with errors.As,
+	// says which version that is.
+	ErrBase = checkpoint.ErrBase
+
+	// ErrOtherStore reports an import into the directory of another store, or a remote that has another store.
+	ErrOtherStore = checkpoint.ErrStoreMismatch
+
 	// ErrRemote reports that a version is durable in the directory, but not copied to the remote yet. It can be restored
 	// like any other, and the store goes on trying to copy it.
 	ErrRemote = errors.New("hlog: not copied to the remote")
@@ -87,6 +97,9 @@ var (
 
 // CorruptionError says where damage was found. errors.Is(err, ErrCorrupt) holds for it.
 type CorruptionError = checkpoint.CorruptionError
+
+// BaseError says which version a delta continues.
+type BaseError = checkpoint.BaseError
 
 func optionError(field string, value, bound any) error {
 	return fmt.Errorf("%w: %s is %v, must be %v", ErrOptions, field, value, bound)

@@ -1,6 +1,7 @@
 package hlog_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"expvar"
@@ -654,4 +655,37 @@ func ExampleCorruptionError() {
 	// 000000000000.seg 8192 record fails its checksum
 	// true
 	// sound <nil>
+}
+
+// A store that is running is copied as a stream; a delta brings the copy up to date.
+func ExampleView_WriteTo() {
+	ctx := context.Background()
+	store, done := openTemporary()
+	defer done()
+	dir, remove := temporary()
+	defer remove()
+
+	var sent checkpoint.Version
+	for day := range 2 {
+		check(store.Set([]byte("day"), []byte{byte('1' + day)}))
+		_, err := store.Checkpoint(ctx)
+		check(err)
+		view, err := store.OpenVersion(ctx, 0)
+		check(err)
+		var wire bytes.Buffer // a file, or a connection
+		_, err = view.WriteDelta(&wire, sent)
+		check(err)
+		check(view.Close())
+		copied, err := hlog.Import(ctx, dir, &wire)
+		check(err)
+		sent = copied.Version
+	}
+
+	copied, err := hlog.Open(dir, nil)
+	check(err)
+	defer copied.Close()
+	day, err := copied.Get(nil, []byte("day"))
+	check(err)
+	fmt.Printf("version %d, day %s\n", sent, day)
+	// Output: version 2, day 2
 }

@@ -61,6 +61,7 @@ var removers = []string{
 	"checkpoint/create.go",          // what an interrupted making of a store left, and NONE
 	"checkpoint/takeover.go",        // what an interrupted call left half-written
 	"checkpoint/fetch.go",           // what came down in part
+	"checkpoint/import.go",          // what came of a stream in part
 	"checkpoint/remote_dir.go",      // objects of a remote
 	"hlog/internal/ledger/claim.go", // what was made and not published
 	"hlog/open.go",                  // directories that could not be made durable

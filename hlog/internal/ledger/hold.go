@@ -48,5 +48,10 @@ func (l *Ledger) Pin(v checkpoint.Version) (*checkpoint.Manifest, error) {
 	return l.dir.Pin(v)
 }
 
+// Stream returns version m, or what it has and base has not, as a stream. Both are pinned until it was written.
+func (l *Ledger) Stream(m, base *checkpoint.Manifest) (*checkpoint.Outgoing, error) {
+	return l.dir.Stream(m, base)
+}
+
 // Unpin undoes one Pin, also that of a fetch.
 func (l *Ledger) Unpin(v checkpoint.Version) { l.dir.Unpin(v) }
