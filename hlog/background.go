@@ -16,6 +16,7 @@ import (
 //	              read-only, writes them                takes memory
 //	sizing        divides memory between frames and the     pages that have left memory; records  nothing
 //	              cache                                     that the cache had to refuse
+//	prefetch      reads ahead for Prefetch                  Prefetch                              nothing
 //	commit        makes checkpoints durable             a checkpoint that has begun           Flush, LedgerWriting
 //	runs          writes index runs                     the log has grown by a page           nothing
 //	housekeeping  frees index entries, writes an index  a commit; a view or a scan that has   Compacting while it
@@ -33,7 +34,7 @@ import (
 //	growth        moves a table of the index into one   the index                             nothing
 //	              that is twice as large
 //
-// Close stops interval, housekeeping, runs, pager and sizing, and waits only for the rounds that are under way: these look at the
+// Close stops interval, housekeeping, runs, pager, sizing and prefetch, and waits only for the rounds that are under way: these look at the
 // context of the store, which ends before. What belongs to Close it has finished: the commits of checkpoints that have
 // begun, the copies, the callbacks.
 //
@@ -43,7 +44,7 @@ import (
 type background struct {
 	jobs *step.Jobs
 
-	pager, sizing, commit, runs, housekeeping, interval, copy, events *step.Job
+	pager, sizing, prefetch, commit, runs, housekeeping, interval, copy, events *step.Job
 
 	pause time.Time // of the rounds of interval: none begins a checkpoint before
 }
@@ -53,6 +54,7 @@ func (b *background) init(s *Store, work *step.Work) {
 	b.jobs = step.NewJobs(work)
 	b.pager = b.jobs.Add("pager", step.Pager, func() { s.log.Turn() })
 	b.sizing = b.jobs.Add("sizing", step.Sizing, s.sizeCache)
+	b.prefetch = b.jobs.Add("prefetch", step.Apart, s.prefetcher.round)
 	b.commit = b.jobs.Add("commit", step.Commit, s.commitRound)
 	b.events = b.jobs.Add("events", step.Apart, s.events.callAll)
 	s.events.job = b.events
@@ -72,7 +74,7 @@ func (b *background) work() *step.Work { return b.jobs.Work() }
 // startJobs sets the background going.
 func (s *Store) startJobs() {
 	b := &s.background
-	for _, j := range []*step.Job{b.events, b.pager, b.sizing, b.commit, b.runs, b.housekeeping} {
+	for _, j := range []*step.Job{b.events, b.pager, b.sizing, b.prefetch, b.commit, b.runs, b.housekeeping} {
 		j.Start()
 	}
 	if s.copies.mirror != nil {

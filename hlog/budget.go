@@ -22,6 +22,7 @@ type budget struct {
 	readers int64
 	index   atomic.Int64 // held by the index
 	cache   atomic.Int64 // held by the cache of cold records
+	ahead   atomic.Int64 // held by the prefetcher
 
 	shared *Budget      // nil: the store has total for itself
 	kick   func()       // has the pager look at the regions again
@@ -74,7 +75,7 @@ type sharing struct {
 // sizeCache is a round of dividing memory between frames and cache.
 func (s *Store) sizeCache() {
 	b, l := s.memory, s.log
-	room := max(b.limit()-b.fixed-b.index.Load(), 0)
+	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load(), 0)
 	if s.cache == nil || l.Tail()-l.Begin() <= uint64(room) && b.sharing.share == 0 {
 		return
 	}
@@ -86,10 +87,14 @@ func (s *Store) sizeCache() {
 	}
 	b.cache.Store(max(want, have))
 	l.Kick() // the frames shrink first
-	s.cache.Resize(want, l.MeanRecord())
+	s.cache.Resize(want, min(l.MeanRecord(), slotRecord))
 	b.cache.Store(want)
 	l.Kick()
 }
+
+// slotRecord is the largest size that records are taken to have for the number that a cache can hold: where sizes differ
+// there may be many more than the mean size says.
+const slotRecord = 256
 
 // decideShare moves the share of the cache by one step when enough has happened since the last one.
 func (s *Store) decideShare(room int64) {
@@ -111,7 +116,7 @@ func (s *Store) decideShare(room int64) {
 
 // frames returns how many bytes of frames may be resident, of a log that has so many and would have as many as wanted.
 func (b *budget) frames(used, wanted int64) int64 {
-	others := b.fixed + b.index.Load() + b.cache.Load()
+	others := b.fixed + b.index.Load() + b.cache.Load() + b.ahead.Load()
 	if b.shared == nil {
 		return b.total - others
 	}

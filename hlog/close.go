@@ -30,6 +30,7 @@ func (s *Store) Close() error {
 	s.copies.finish()
 	s.background.pager.Stop()
 	s.background.sizing.Stop()
+	s.background.prefetch.Stop()
 	s.closeViews()
 	s.moveTo(life.Closed)
 	s.tableMu.Lock() // who uses the index outside the epoch has seen that the store closes, or is waited for here
@@ -38,7 +39,7 @@ func (s *Store) Close() error {
 	s.background.jobs.End()
 	s.epochs.Close()
 	s.cache.Resize(0, 0)
-	err = errors.Join(err, s.closeCompactor(), s.stagings.close())
+	err = errors.Join(err, s.closeCompactor(), s.stagings.close(), s.prefetcher.close())
 	s.log.CloseQueues()
 	s.images.patient.queue.Close()
 	all := err == nil

@@ -180,6 +180,14 @@ func (s *Session) readCold(a word.Address, does access) (record.Bytes, record.Sh
 		sh, _ := record.Bytes(rec).Shape()
 		return rec, sh, nil
 	}
+	if rec, ok := st.prefetcher.claim(a, s.cached[:0], does); ok {
+		s.cached = rec
+		if does == reading {
+			st.cache.Put(a, rec)
+		}
+		sh, _ := record.Bytes(rec).Shape()
+		return rec, sh, nil
+	}
 	rec, sh, err := s.cold.Read(a)
 	st.counters.coldReads.Inc()
 	if err == nil && does == reading {

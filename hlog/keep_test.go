@@ -22,6 +22,9 @@ func keepStore(t *testing.T) (*Store, *Session) {
 	for s.memory.cache.Load() == 0 {
 		spill(t, x, MinPageBytes)
 	}
+	for i := range 4000 { // the cache is full of what has no heat
+		s.cache.Keep(word.MaxAddress/2+word.Address(i)*4096, make([]byte, 256), 0)
+	}
 	_, err := x.Get(nil, []byte("cold"))
 	must(t, err)
 	return s, x

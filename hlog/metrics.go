@@ -46,6 +46,9 @@ type Metrics struct {
 	FlushedBytes         uint64        // end of what is on disk, as an address
 	ColdReadCount        uint64        // records read from disk
 	CacheHitCount        uint64        // cold records that were found in the cache
+	PrefetchCount        uint64        // records read because of Prefetch, of ColdReadCount
+	PrefetchDropCount    uint64        // of those: dropped before an operation asked for them
+	PrefetchIgnoreCount  uint64        // keys given to Prefetch that it had no room for
 	StallCount           uint64        // times that an operation had to wait for a log page
 	StallTime            time.Duration // total: how long they waited
 	CheckpointCount      uint64        // committed versions
@@ -115,6 +118,8 @@ func (s *Store) Metrics() Metrics {
 	ops := s.epochs.Totals()
 	m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount = ops[opGet], ops[opSet], ops[opDelete], ops[opUpdate]
 	m.StallCount, m.StallTime = l.Stalls()
+	p := &s.prefetcher
+	m.PrefetchCount, m.PrefetchDropCount, m.PrefetchIgnoreCount = p.fetched.Load(), p.dropped(), p.ignored.Load()
 	m.FrameBytes = l.FrameBytes()
 	m.DirectFiles, m.BufferedFiles = s.segments.Kinds()
 	m.AsyncReads = l.AsyncReads() && m.BufferedFiles == 0
@@ -205,6 +210,9 @@ func (m Metrics) Sub(earlier Metrics) Metrics {
 	m.AppendedBytes -= earlier.AppendedBytes
 	m.ColdReadCount -= earlier.ColdReadCount
 	m.CacheHitCount -= earlier.CacheHitCount
+	m.PrefetchCount -= earlier.PrefetchCount
+	m.PrefetchDropCount -= earlier.PrefetchDropCount
+	m.PrefetchIgnoreCount -= earlier.PrefetchIgnoreCount
 	m.StallCount -= earlier.StallCount
 	m.StallTime -= earlier.StallTime
 	m.CheckpointCount -= earlier.CheckpointCount
@@ -232,7 +240,8 @@ func (m Metrics) String() string {
 	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d, %d doublings", m.IndexEntries, m.IndexBuckets,
 		m.IndexLoad, m.IndexOverflow, m.IndexChainMax, m.IndexGrowthCount)
 	row("operations", "%d gets, %d sets, %d deletes, %d updates", m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount)
-	row("cold reads", "%d from disk, %d from the cache", m.ColdReadCount, m.CacheHitCount)
+	row("cold reads", "%d from disk, %d from the cache; read ahead %d, dropped %d, ignored %d", m.ColdReadCount, m.CacheHitCount,
+		m.PrefetchCount, m.PrefetchDropCount, m.PrefetchIgnoreCount)
 	reads, files := "asynchronous", "direct"
 	if !m.AsyncReads {
 		reads = "by goroutines"

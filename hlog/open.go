@@ -189,6 +189,7 @@ func (s *Store) queueRefused(err error) {
 func (s *Store) start() {
 	s.pool.init(s)
 	s.stagings.init(s.memory)
+	s.prefetcher.init(s)
 	s.moveTo(life.Open)
 	s.startJobs()
 }

@@ -184,6 +184,15 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 			g.peek, rec = b, b
 		}
 		if rec == nil {
+			b, there, under := g.store.prefetcher.has(a, g.peek[:0])
+			if under {
+				break // the operation waits for it
+			}
+			if there {
+				g.peek, rec = b, b
+			}
+		}
+		if rec == nil {
 			g.insert(a, group)
 			g.fetch.Want(a, int(group%stageRing)*stageGroup+i)
 			return

@@ -36,7 +36,7 @@ type Store struct {
 	cache    *coldcache.Cache // nil when switched off
 	memory   *budget
 	pool     sessionPool
-	stagings stagings
+	readAhead
 	counters counters
 	units    unitGate
 
@@ -50,6 +50,12 @@ type Store struct {
 	views      *xsync.MapOf[*View, struct{}] // the open ones
 	background background
 	events     notifier
+}
+
+// readAhead is what reads before it is asked for.
+type readAhead struct {
+	stagings   stagings
+	prefetcher prefetcher
 }
 
 // settings do not change after Open.

@@ -37,6 +37,20 @@ var mutations = []mutation{
 		caught: []string{"./hlog/internal/reclog", "-run", "TestLeaving_OfferedBeforeItLeaves"},
 	},
 	{
+		name: "flight-for-ever", rule: "H14", file: "hlog/prefetch.go",
+		what:   "end the flights of what is not read any more when the store closes",
+		old:    "\tp.closed = true\n\tp.mu.Unlock()\n\tp.giveUp()\n",
+		new:    "\tp.closed = true\n\tp.mu.Unlock()\n",
+		caught: []string{"./hlog", "-run", "TestPrefetch_EndsFlights"},
+	},
+	{
+		name: "no-wait-for-flight", rule: "H14", file: "hlog/prefetch.go",
+		what:   "wait for a record that is under way",
+		old:    "\t\tp.change.Wait()\n",
+		new:    "\t\tbreak\n",
+		caught: []string{"./hlog", "-run", "TestPrefetch_OperationsFindWhatWasRead"},
+	},
+	{
 		name: "heat-on-disk", rule: "H13", file: "hlog/internal/record/disk.go",
 		what:   "leave the heat of a record out of what is written",
 		old:    "\tbinary.LittleEndian.PutUint64(b, uint64(b.Link().WithHeat(0)))\n",

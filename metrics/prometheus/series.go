@@ -68,6 +68,9 @@ var all = []series{
 
 	{"cold_reads_total", "", "", "Records read from disk.", counter, func(m *hlog.Metrics) float64 { return float64(m.ColdReadCount) }},
 	{"cold_cache_hits_total", "", "", "Records that are only on disk and were found in the cache.", counter, func(m *hlog.Metrics) float64 { return float64(m.CacheHitCount) }},
+	{"prefetched_total", "", "", "Records read from disk because of Prefetch.", counter, func(m *hlog.Metrics) float64 { return float64(m.PrefetchCount) }},
+	{"prefetch_dropped_total", "", "", "Of those, dropped before an operation asked for them.", counter, func(m *hlog.Metrics) float64 { return float64(m.PrefetchDropCount) }},
+	{"prefetch_ignored_total", "", "", "Keys given to Prefetch that it had no room for.", counter, func(m *hlog.Metrics) float64 { return float64(m.PrefetchIgnoreCount) }},
 	{"stalls_total", "", "", "Times that an operation had to wait for a page of the log.", counter, func(m *hlog.Metrics) float64 { return float64(m.StallCount) }},
 	{"stall_seconds_total", "", "", "How long operations have waited for pages of the log.", counter, func(m *hlog.Metrics) float64 { return seconds(m.StallTime) }},
 

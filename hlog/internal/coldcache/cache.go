@@ -53,6 +53,15 @@ func NewEmpty(maxBytes int64) *Cache {
 	return &Cache{shards: make([]shard, n), shift: uint(64 - bits.TrailingZeros(uint(n)))}
 }
 
+// NewQueue is NewEmpty for a cache that keeps what it is given in that order: no gap is used for what came later.
+func NewQueue(maxBytes int64) *Cache {
+	c := NewEmpty(maxBytes)
+	for i := range c.shards {
+		c.shards[i].inOrder = true
+	}
+	return c
+}
+
 func (c *Cache) shard(h hash) *shard { return &c.shards[h>>c.shift] }
 
 // Get appends the record at a to dst and reports whether the cache had it, which counts as a use of it.
@@ -185,6 +194,12 @@ func (c *Cache) Heat(a word.Address) (heat int, ok bool) {
 	return s.header(s.slotAt(i).position()).heat(), true
 }
 
+// Has reports whether the cache has the record at a. It does not count as a use.
+func (c *Cache) Has(a word.Address) bool {
+	_, ok := c.Heat(a)
+	return ok
+}
+
 // Take removes the record at a, which has been superseded, and returns its heat; ok is false if the cache does not have it.
 func (c *Cache) Take(a word.Address) (heat int, ok bool) {
 	if c == nil {
@@ -230,6 +245,20 @@ func (c *Cache) Resize(maxBytes int64, record int) {
 	for i := range c.shards {
 		c.shards[i].resize(int(each), record)
 	}
+}
+
+// Left returns how many records have left to make room.
+func (c *Cache) Left() (n uint64) {
+	if c == nil {
+		return 0
+	}
+	for i := range c.shards {
+		s := &c.shards[i]
+		s.mu.Lock()
+		n += s.left
+		s.mu.Unlock()
+	}
+	return n
 }
 
 // Hits returns how often Get has found what it was asked for.

@@ -56,7 +56,7 @@ func (s *shard) makeGap(pos, words int) {
 		}
 	}
 	s.setHeader(pos, makeHeader(word.None, words-1, 0))
-	g := &s.gaps
+	g := s.gaps
 	n := gapList(words)
 	first := int(g.lists[n]) - 1
 	s.setGapLinks(pos, -1, first)
@@ -70,7 +70,7 @@ func (s *shard) makeGap(pos, words int) {
 
 // unlinkGap takes the gap at pos out of its list.
 func (s *shard) unlinkGap(pos int) {
-	g := &s.gaps
+	g := s.gaps
 	n := gapList(s.gapWords(pos))
 	prev, next := s.gapLinks(pos)
 	if invariant.Enabled && prev < 0 && int(g.lists[n])-1 != pos {
@@ -106,7 +106,7 @@ func (s *shard) takeGap(words int) (pos int, ok bool) {
 
 // findGap returns the position of a gap of so many words, or of enough to be divided, -1 if there is none.
 func (s *shard) findGap(words int) int {
-	g := &s.gaps
+	g := s.gaps
 	if words < gapLists {
 		if first := g.lists[words]; first > 0 {
 			return int(first) - 1

@@ -34,12 +34,14 @@ type shard struct {
 	head     int // position of the oldest entry or gap
 	used     int // words from head on, gaps included
 	entries  int
-	maxSlots int // entries that the slots can bear
-	maxWords int // of a record
-	gaps     gaps
+	maxSlots int   // entries that the slots can bear
+	maxWords int   // of a record
+	gaps     *gaps // like region
 
 	hits    uint64   // of Get
 	refused uint64   // by Put
+	left    uint64   // entries, to make room
+	inOrder bool     // gaps are left alone until the ring comes round to them
 	_       [64]byte // keeps the neighbour's lock off this one's lines
 }
 
@@ -163,7 +165,7 @@ func (s *shard) hasRoom(words int) bool {
 // insert puts in a record that is not there and not too large: into a gap, or else behind the newest entry.
 func (s *shard) insert(a word.Address, rec []byte, heat int) {
 	words := 1 + len(rec)/word.Align
-	if s.entries < s.maxSlots {
+	if s.entries < s.maxSlots && !s.inOrder {
 		if pos, ok := s.takeGap(words); ok {
 			s.place(pos, a, heat, rec, nil)
 			return
@@ -190,6 +192,7 @@ func (s *shard) makeRoom(words int) {
 			h := hashOf(hd.address())
 			s.remove(s.mustFind(hd.address()))
 			s.entries--
+			s.left++
 			s.remember(h)
 		}
 		s.pop(1 + hd.words())
@@ -317,7 +320,7 @@ func (s *shard) lay(bytes, record int) {
 	entries := bytes / per
 	slots := max(entries*slotsOf/slotsFull, 2)
 	ghosts := max(entries/ghostWays/ghostShare, 1)
-	s.region = region
+	s.region, s.gaps = region, new(gaps)
 	s.size = bytes/word.Align - slots - ghosts
 	s.ring = region.Bytes(0, s.size*word.Align)
 	s.slots = region.Bytes(len(s.ring), slots*word.Align)

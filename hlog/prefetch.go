@@ -1,0 +1,306 @@
+package hlog
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/internal/lock"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Prefetch begins to read from disk what operations on keys will need, and returns at once: a worker that knows its next
+// batch has the disk busy while it works on this one. Operations that follow, of any session, find what was read or wait
+// for it. The keys are copied.
+//
+// It is a hint: there is no error, nothing is held, and what operations return does not depend on it. A store reads ahead
+// for at most 4,096 keys at a time, in a 16th of its memory; keys beyond that are ignored, and records that nobody has asked
+// for are dropped, the oldest first. Metrics count both. It does nothing for keys that are in memory.
+func (s *Session) Prefetch(keys [][]byte) {
+	prefetchKeys(s, byteKeys(keys))
+}
+
+// Prefetch is Session.Prefetch for keys of the table.
+func (t *Table[K, V]) Prefetch(keys []K) {
+	prefetchKeys(t.s, tableKeys[K, V]{t, keys})
+}
+
+func prefetchKeys[K keyed](s *Session, keys K) {
+	if s.closed || s.log.Head() <= s.log.Begin() || keys.len() == 0 {
+		return
+	}
+	n := min(keys.len(), prefetchKeysMax)
+	p := &s.store.prefetcher
+	p.ignored.Add(uint64(keys.len() - n))
+	var wants []aheadWant
+	var arena []byte
+	for from := 0; from < n; from += prefetchGroup {
+		var ok bool
+		to := min(from+prefetchGroup, n)
+		if wants, arena, ok = coldOf(s, keys, from, to, wants, arena); !ok {
+			return
+		}
+	}
+	p.add(wants)
+}
+
+// prefetchGroup is how many keys are looked up in one stay in the epoch.
+const prefetchGroup = 64
+
+// coldOf adds to wants where the chains of keys [from, to) leave memory. ok is false when the store is not open.
+func coldOf[K keyed](s *Session, keys K, from, to int, wants []aheadWant, arena []byte) ([]aheadWant, []byte, bool) {
+	var hashes [prefetchGroup]uint64
+	for i := from; i < to; i++ {
+		hashes[i-from] = s.store.hash(keys.at(i))
+	}
+	if _, err := s.enter(); err != nil {
+		return nil, nil, false
+	}
+	x := s.store.index() // inside the epoch: a restore replaces it
+	prefetch(s.log, x, hashes[:to-from])
+	begin, head := s.log.Begin(), s.log.Head()
+	for i := from; i < to; i++ {
+		_, e, _ := x.Find(hashes[i-from])
+		if uint64(e.Address()) < begin {
+			continue
+		}
+		key := keys.at(i)
+		if a, _, found := s.log.Find(e.Address(), key, head); !found && uint64(a) >= begin {
+			start := len(arena)
+			arena = append(arena, key...) // keys.at may use one buffer for all
+			wants = append(wants, aheadWant{a: a, begin: begin, key: arena[start:len(arena):len(arena)]})
+		}
+	}
+	s.guard.Exit()
+	return wants, arena, true
+}
+
+// prefetcher reads ahead for Prefetch. What it has read is in a cache of its own until an operation claims it.
+//
+//	Prefetch ---> queue ---> flights: the job reads ---> read: not yet claimed ---> an operation
+//	                |                                      |
+//	                +-> full: ignored                      +-> full: the oldest is dropped
+//
+//	H14  A record is in flights from when it is queued until it is in read, or was given up; who finds it in flights waits
+//	     for no more than that. What is in read is what the disk has at its address (H12). Nobody depends on either: who
+//	     finds nothing reads for himself.
+type prefetcher struct {
+	store *Store
+	depth int
+	bytes int64 // that fetch and read may take
+
+	used  atomic.Bool      // Prefetch has found something to read: there are read and fetch
+	read  *coldcache.Cache // what was read and not claimed
+	fetch *reclog.Fetcher  // of the job
+
+	mu      lock.Mutex[lock.Leaf]
+	change  sync.Cond                 // of mu: flights has less
+	queue   []aheadWant               // of mu
+	flights map[word.Address]struct{} // of mu
+	closed  bool                      // of mu
+
+	under map[int]aheadWant // of the job, by tag
+	tag   int               // of the job: the last one
+
+	fetched, ignored atomic.Uint64
+}
+
+// aheadWant is a key whose chain is followed on disk from a to begin.
+type aheadWant struct {
+	a     word.Address
+	begin uint64
+	key   []byte
+}
+
+const (
+	prefetchKeysMax     = 4096
+	prefetchMemoryShare = 16
+	minPrefetchDepth    = 8
+	maxPrefetchDepth    = 256
+)
+
+// init prepares the prefetcher, which takes no memory before it is used.
+func (p *prefetcher) init(s *Store) {
+	p.store = s
+	p.change.L = &p.mu
+	p.bytes = s.opts.MemoryBytes / prefetchMemoryShare
+	p.depth = int(min(max(p.bytes/2/reclog.FetchBytes, minPrefetchDepth), maxPrefetchDepth))
+}
+
+// add queues what is not under way and not at hand, as far as there is room.
+func (p *prefetcher) add(wants []aheadWant) {
+	s := p.store
+	if len(wants) == 0 || !p.begin() {
+		return
+	}
+	p.mu.Lock()
+	for i, w := range wants {
+		if len(p.flights) >= prefetchKeysMax || p.closed {
+			p.ignored.Add(uint64(len(wants) - i))
+			break
+		}
+		if _, ok := p.flights[w.a]; ok || s.cache.Has(w.a) || p.read.Has(w.a) {
+			continue
+		}
+		p.flights[w.a] = struct{}{}
+		p.queue = append(p.queue, w)
+	}
+	p.mu.Unlock()
+	s.background.prefetch.Wake()
+}
+
+// begin takes the memory when the prefetcher is used for the first time; ok is false where nothing is done in the background.
+func (p *prefetcher) begin() (ok bool) {
+	s := p.store
+	if p.used.Load() {
+		return true
+	}
+	if s.background.work() != nil {
+		return false
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed || p.used.Load() {
+		return !p.closed
+	}
+	p.flights, p.under = map[word.Address]struct{}{}, map[int]aheadWant{}
+	p.fetch = s.log.NewFetcher(p.depth)
+	s.memory.ahead.Store(p.bytes)
+	p.read = coldcache.NewQueue(p.bytes)
+	mean := int64(max(s.log.MeanRecord(), word.Align))
+	p.read.Resize(min(p.bytes-int64(p.depth*reclog.FetchBytes), prefetchKeysMax*(mean+unclaimedOverhead)), min(int(mean), slotRecord))
+	p.used.Store(true)
+	s.log.Kick() // there are fewer frames
+	return true
+}
+
+// unclaimedOverhead is what a record in read costs beside its bytes.
+const unclaimedOverhead = 32
+
+// round is the job: it reads what is queued.
+func (p *prefetcher) round() {
+	if !p.used.Load() || p.fetch.Open() != nil {
+		p.giveUp()
+		return
+	}
+	var batch []aheadWant
+	for p.store.check() == nil {
+		p.mu.Lock()
+		batch, p.queue = append(batch[:0], p.queue...), p.queue[:0]
+		p.mu.Unlock()
+		for _, w := range batch {
+			p.want(w)
+		}
+		p.fetch.Flush(p)
+		if !p.fetch.Waiting() {
+			if len(batch) == 0 {
+				return
+			}
+			continue
+		}
+		p.fetch.Wait(p, 1)
+	}
+	p.fetch.Drain()
+	clear(p.under)
+	p.giveUp()
+}
+
+func (p *prefetcher) want(w aheadWant) {
+	p.tag++
+	p.under[p.tag] = w
+	p.fetch.Want(w.a, p.tag)
+}
+
+// Fetched takes a record that was read, and goes on to the next of its chain if it is of another key. An error is left to
+// the operation, which reads again and reports it.
+func (p *prefetcher) Fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error) {
+	w := p.under[tag]
+	delete(p.under, tag)
+	if err == nil {
+		p.store.counters.coldReads.Inc()
+		p.fetched.Add(1)
+		p.read.Keep(a, rec, 0)
+		next := rec.Link().Prev()
+		if string(rec.Key(sh)) != string(w.key) && next < a && uint64(next) >= w.begin && !p.store.cache.Has(next) {
+			w.a = next
+			p.mu.Lock()
+			if _, ok := p.flights[next]; !ok {
+				p.flights[next] = struct{}{}
+				p.queue = append(p.queue, w)
+			}
+			p.mu.Unlock()
+		}
+	}
+	p.mu.Lock()
+	delete(p.flights, a)
+	p.mu.Unlock()
+	p.change.Broadcast()
+}
+
+// giveUp ends all flights.
+func (p *prefetcher) giveUp() {
+	p.mu.Lock()
+	p.queue = p.queue[:0]
+	clear(p.flights)
+	p.mu.Unlock()
+	p.change.Broadcast()
+}
+
+// claim appends the record at a to dst and lets it go, if it was read ahead; it waits while it is under way. The caller is
+// outside the epoch (H6).
+func (p *prefetcher) claim(a word.Address, dst []byte, does access) ([]byte, bool) {
+	if does == passing || !p.used.Load() {
+		return dst, false
+	}
+	p.mu.Lock()
+	for {
+		if _, ok := p.flights[a]; !ok {
+			break
+		}
+		p.change.Wait()
+	}
+	p.mu.Unlock()
+	dst, ok := p.read.Get(a, dst)
+	if ok {
+		p.read.Take(a)
+	}
+	return dst, ok
+}
+
+// has reports whether the record at a is under way, or appends it to dst if it was read ahead.
+func (p *prefetcher) has(a word.Address, dst []byte) (rec []byte, there, under bool) {
+	if !p.used.Load() {
+		return dst, false, false
+	}
+	p.mu.Lock()
+	_, under = p.flights[a]
+	p.mu.Unlock()
+	if under {
+		return dst, false, true
+	}
+	rec, there = p.read.Peek(a, dst)
+	return rec, there, false
+}
+
+// dropped returns how many records were read and dropped before somebody asked for them.
+func (p *prefetcher) dropped() uint64 {
+	if !p.used.Load() {
+		return 0
+	}
+	return p.read.Left()
+}
+
+// close gives everything back, when the life of the store is over and the job has stopped.
+func (p *prefetcher) close() error {
+	p.mu.Lock()
+	p.closed = true
+	p.mu.Unlock()
+	p.giveUp()
+	if !p.used.Load() {
+		return nil
+	}
+	p.read.Resize(0, 0)
+	return p.fetch.Rest()
+}
