@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/x509"
+	"encoding/xml"
 	"errors"
 	"fmt"
 	"io"
@@ -106,6 +107,8 @@ func status(err error) int {
 // a proxy. minio-go makes NoSuchKey of it, which would read as an object that is not there (N4).
 type strict struct{ next http.RoundTripper }
 
+var errForeign = errors.New("404, but not from an S3 server: something in between has answered, or the endpoint is another one")
+
 // maxError is the most of a body that is looked at for an error of S3, in bytes.
 const maxError = 64 << 10
 
@@ -119,8 +122,12 @@ func (s strict) RoundTrip(req *http.Request) (*http.Response, error) {
 	if err := errors.Join(err, res.Body.Close()); err != nil {
 		return nil, err
 	}
-	if !bytes.Contains(text, []byte("<Code>")) {
-		return nil, fmt.Errorf("the answer is 404 and not one of S3: something between here and the server does not know it")
+	var fault struct {
+		XMLName xml.Name `xml:"Error"`
+		Code    string
+	}
+	if xml.Unmarshal(text, &fault) != nil || fault.Code == "" {
+		return nil, errForeign
 	}
 	res.Body = io.NopCloser(bytes.NewReader(text))
 	return res, nil

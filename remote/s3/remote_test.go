@@ -208,9 +208,15 @@ func TestGet_BucketThatWentAway(t *testing.T) {
 	o.ReadOnly = true
 	r, err = New(soon(t), o)
 	must(t, err)
-	d.answer = func(int64, *http.Request) (int, string) { return 404, "<html>no such page</html>" }
-	if _, err := r.Get(soon(t), "a", 0, -1); err == nil || errors.Is(err, fs.ErrNotExist) {
-		t.Errorf("a 404 of somebody else: %v", err)
+	for _, page := range []string{"", "<html>no such page</html>", "<html><p><Code>NoSuchKey</Code></html>", "<Error></Error>"} {
+		d.answer = func(int64, *http.Request) (int, string) { return 404, page }
+		if _, err := r.Get(soon(t), "a", 0, -1); err == nil || errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("a 404 of somebody else, %q: %v", page, err)
+		}
+	}
+	d.answer = func(int64, *http.Request) (int, string) { return 404, fault("NoSuchKey") }
+	if _, err := r.Get(soon(t), "a", 0, -1); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an object that is not there: %v", err)
 	}
 }
 
