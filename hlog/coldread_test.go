@@ -1,18 +1,23 @@
 package hlog
 
 import (
+	"bytes"
 	"context"
+	"runtime"
 	"sync/atomic"
 	"testing"
 )
 
-// pausedRead lets the first read of the log that read causes wait while meanwhile runs.
+// pausedRead lets the first read of the log that read causes wait while meanwhile runs. Reads of the background, which may
+// hold what meanwhile needs, go on.
 func pausedRead(t *testing.T, hooks *readHookFS, read, meanwhile func()) {
 	t.Helper()
 	reached, goOn := make(chan struct{}), make(chan struct{})
 	var paused atomic.Bool
 	hooks.set(func(string) {
-		if paused.CompareAndSwap(false, true) {
+		stack := make([]byte, 64<<10) // ends with who has created the goroutine
+		stack = stack[:runtime.Stack(stack, false)]
+		if bytes.Contains(stack, []byte("hlog.pausedRead in goroutine")) && paused.CompareAndSwap(false, true) {
 			close(reached)
 			<-goOn
 		}
