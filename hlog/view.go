@@ -236,6 +236,16 @@ func (w *View) excluded(a word.Address, rec record.Bytes) bool {
 	return i < len(w.m.Extents) && recordSkip(w.m.Extents[i])(a, rec)
 }
 
+// prefetch has the buckets that a scan is about to look into on their way to the cache: they lie in no order that the log
+// would know, so that each would be waited for otherwise.
+func (w *View) prefetch(r *viewReader, group []reclog.Found) {
+	r.guard.Enter()
+	for i := range group {
+		w.index.Prefetch(w.s.hash(group[i].Rec.Key(group[i].Shape)))
+	}
+	r.guard.Exit()
+}
+
 // Scan calls fn once for every key that had a value in the version, in no particular order, until fn returns false. key
 // and value are valid until fn returns and must not be changed. fn may use the view and the store, but must not close
 // the view. The error is that of ctx, ErrCorrupt, ErrClosed when the store was closed meanwhile, or one of the disk.
@@ -263,9 +273,13 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 		}
 		return err
 	}
+	walk := w.s.segments.NewWalker()
+	walk.Prepare = func(group []reclog.Found) error {
+		w.prefetch(r, group)
+		return nil
+	}
 	for _, e := range w.m.Extents {
 		skip := recordSkip(e)
-		walk := w.s.segments.NewWalker()
 		err := walk.Walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if w.isClosed() {
 				return false, ErrClosed
