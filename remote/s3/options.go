@@ -19,7 +19,8 @@ type Options struct {
 	// Bucket must exist.
 	Bucket string
 	// Prefix is put in front of the names of all objects, with a '/' in between: elements of letters, digits, '-', '_' and
-	// '.', as checkpoint.ValidName has them. A bucket can hold many stores, each under a prefix of its own. Empty: none.
+	// '.', as checkpoint.ValidName has them. A bucket can hold many stores, each under a prefix of its own, none of which lies below
+	// another. Empty: none.
 	Prefix string
 	// Endpoint is the URL of the server, such as https://s3.example.com:9000; without a scheme https. Empty: the one in
 	// AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL, and else that of AWS.
