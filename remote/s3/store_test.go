@@ -72,8 +72,16 @@ func (m *model) checkpoint() bool {
 // a version as it was.
 func (m *model) wantOnEmptyMachine(r checkpoint.Remote) {
 	m.t.Helper()
-	s, err := hlog.Open(m.t.TempDir(), &hlog.Options{MemoryBytes: 8 << 20, Remote: r})
-	must(m.t, err)
+	must(m.t, m.openedFrom(r, m.t.TempDir()))
+}
+
+// openedFrom does the work of wantOnEmptyMachine in a directory, and returns the error of Open.
+func (m *model) openedFrom(r checkpoint.Remote, dir string) error {
+	m.t.Helper()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: 8 << 20, Remote: r})
+	if err != nil {
+		return err
+	}
 	defer s.Close()
 	info, _ := s.Current()
 	v := info.Version
@@ -95,6 +103,7 @@ func (m *model) wantOnEmptyMachine(r checkpoint.Remote) {
 	if n != len(want) {
 		m.t.Errorf("version %d: %d keys, want %d", v, n, len(want))
 	}
+	return nil
 }
 
 // Every verb fails in every way on its way to the real server: no checkpoint says what is not so, and the next one that
@@ -187,6 +196,43 @@ func TestStore_ServerIsKilled(t *testing.T) {
 		t.Error("the server is up, and a checkpoint is not acknowledged")
 	}
 	m.wantOnEmptyMachine(r)
+}
+
+// The server is killed while an empty machine fetches: Open brings all, or an error after which the same directory does.
+func TestStore_ServerIsKilledDuringFetch(t *testing.T) {
+	g := startGateway(t)
+	o := g.options()
+	k := &killer{next: &http.Transport{}, server: g}
+	o.Transport = k
+	r, err := New(t.Context(), o)
+	must(t, err)
+	m := openModel(t, r)
+	for range 4 {
+		m.change()
+		if !m.checkpoint() {
+			t.Fatal("nothing fails, and a checkpoint is not acknowledged")
+		}
+	}
+	rounds, failed := 6, 0
+	if os.Getenv("HLOG_FUZZ") == "long" {
+		rounds = 200
+	}
+	for range rounds {
+		dir := t.TempDir()
+		k.left.Store(int64(1 + rand.IntN(6)))
+		if err := m.openedFrom(r, dir); err != nil {
+			failed++
+			k.wg.Wait()
+			must(t, m.openedFrom(r, dir))
+		}
+		k.left.Store(0)
+		k.wg.Wait()
+		must(t, k.err)
+	}
+	if k.killed.Load() < int64(rounds)/2 {
+		t.Errorf("the server was killed %d times in %d rounds", k.killed.Load(), rounds)
+	}
+	t.Logf("killed %d times; %d of %d openings failed at first", k.killed.Load(), failed, rounds)
 }
 
 // full is a bucket that takes no more objects, while it is on.
