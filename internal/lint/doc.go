@@ -1,6 +1,6 @@
 // Package lint holds the rules of the house as a test, so that `go test ./...` keeps them:
 //
-//	imports    bench, fuzz, compare -> hlog -> index, epoch, checkpoint -> internal; the library depends on four
+//	imports    bench, fuzz, compare, cmd -> hlog -> index, epoch, checkpoint -> internal; the library depends on four
 //	           modules and no more
 //	unsafe     only in internal/mem, assembly and linkname nowhere else either
 //	atomics    typed ones only

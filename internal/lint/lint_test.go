@@ -36,6 +36,7 @@ var arrows = map[string][]string{
 	"compare":    {"hlog", "checkpoint"},
 	"fuzz":       {"compare", "hlog", "index", "epoch", "checkpoint"},
 	"bench":      {"compare", "hlog", "index", "epoch", "checkpoint"},
+	"cmd":        {"hlog", "checkpoint"},
 	"examples":   {"hlog", "checkpoint"},
 	"metrics":    {"hlog"},
 	"remote":     {"checkpoint", "hlog"},

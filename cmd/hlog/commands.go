@@ -1,0 +1,426 @@
+package main
+
+import (
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+)
+
+// attempts is how often a directory is opened: a store that is in use may replace the files of a version meanwhile.
+const attempts = 5
+
+// open opens the store for reading, at x.version or the current one.
+func (x *call) open() (s *hlog.Store, err error) {
+	for range attempts {
+		if x.before, err = x.manifests(); err != nil {
+			return nil, err
+		}
+		s, err = hlog.Open(x.args[0], &hlog.Options{
+			ReadOnly: true, FS: looking{fsx.OS()}, MemoryBytes: 64 << 20, Version: checkpoint.Version(x.version),
+		})
+		if err == nil || !errors.Is(err, hlog.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
+			return s, err
+		}
+	}
+	return nil, err
+}
+
+// view opens the store and the version that is asked for.
+func (x *call) view(do func(*hlog.View) error) error {
+	s, err := x.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	v, err := s.OpenVersion(x.ctx, checkpoint.Version(x.version))
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	return x.explain(v.Info().Version, do(v))
+}
+
+// explain tells damage from a version that a store in use has purged while it was read.
+func (x *call) explain(v checkpoint.Version, err error) error {
+	if !errors.Is(err, hlog.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	name := x.manifest(fmt.Sprintf("%016x", uint64(v)))
+	now, gone := os.ReadFile(name)
+	switch {
+	case errors.Is(gone, fs.ErrNotExist):
+		return fmt.Errorf("%w: %d was purged while it was read", hlog.ErrVersionNotFound, v)
+	case gone == nil && x.before[name] != string(now):
+		return fmt.Errorf("%w of version %d", errReplaced, v)
+	}
+	return err
+}
+
+// errReplaced says that what looked like damage was none: a store in use has merged index files and removed the old ones.
+var errReplaced = errors.New("the store has replaced files while they were read; try again")
+
+// manifests returns what the manifest files hold, by name.
+func (x *call) manifests() (map[string]string, error) {
+	files, err := filepath.Glob(x.manifest("*"))
+	all := map[string]string{}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		all[f] = string(b)
+	}
+	return all, err
+}
+
+// say writes v as JSON, or the line.
+func (x *call) say(v any, format string, args ...any) error {
+	if x.json {
+		return json.NewEncoder(x.out).Encode(v)
+	}
+	_, err := fmt.Fprintf(x.out, format, args...)
+	return err
+}
+
+// versionLine is how a version is shown.
+type versionLine struct {
+	Version, Parent                                  uint64
+	Created                                          time.Time
+	Current                                          bool
+	Cookie                                           []byte
+	DeltaBytes, LogBytes, ImageBytes, ExclusiveBytes int64
+}
+
+func lineOf(i checkpoint.Info) versionLine {
+	return versionLine{uint64(i.Version), uint64(i.Parent), i.Created, i.Current, i.Cookie, i.DeltaBytes, i.LogBytes, i.ImageBytes, i.ExclusiveBytes}
+}
+
+func (x *call) info() error {
+	s, err := x.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	all, err := s.Versions()
+	if err != nil {
+		return err
+	}
+	line := struct {
+		Directory       string
+		Versions        int
+		Current         uint64
+		LogBytes, Bytes int64 // of the current version; of all files that versions need
+	}{Directory: x.args[0], Versions: len(all)}
+	if c, ok := s.Current(); ok {
+		line.Current, line.LogBytes = uint64(c.Version), c.LogBytes
+		line.Bytes = c.LogBytes + c.ImageBytes
+		for _, i := range all {
+			if i.Version != c.Version {
+				line.Bytes += i.ExclusiveBytes
+			}
+		}
+	}
+	return x.say(line, "directory  %s\nversions   %d\ncurrent    %d\nlog        %d bytes\nin all     %d bytes at least\n",
+		line.Directory, line.Versions, line.Current, line.LogBytes, line.Bytes)
+}
+
+func (x *call) versions() error {
+	s, err := x.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	all, err := s.Versions()
+	if err != nil {
+		return err
+	}
+	for _, i := range all {
+		mark := " "
+		if i.Current {
+			mark = "*"
+		}
+		err := x.say(lineOf(i), "%s %d  parent %d  %s  delta %d  log %d  index %d  alone %d  cookie %q\n", mark, i.Version, i.Parent,
+			i.Created.UTC().Format(time.RFC3339), i.DeltaBytes, i.LogBytes, i.ImageBytes, i.ExclusiveBytes, i.Cookie)
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// verify opens every version, and reads all of it with -deep.
+func (x *call) verify() error {
+	var c *hlog.CorruptionError
+	if s, err := x.open(); err == nil {
+		s.Close()
+	} else if !errors.As(err, &c) {
+		return err
+	} else if name := filepath.Base(c.File); name == "STORE" || name == "HEAD" { // else the version has it
+		if err := x.name(0, c, "the directory does not open without Options.Version"); err != nil {
+			return err
+		}
+	}
+	ids, err := x.ids()
+	for _, v := range ids {
+		if err == nil && (x.version == 0 || v == checkpoint.Version(x.version)) {
+			err = x.verifyVersion(v)
+		}
+	}
+	return err
+}
+
+// ids returns the versions that the directory has manifests of, damaged ones included.
+func (x *call) ids() (ids []checkpoint.Version, err error) {
+	files, err := filepath.Glob(x.manifest("*"))
+	for _, f := range files {
+		name := filepath.Base(f)
+		if n, err := strconv.ParseUint(name[:len(name)-len(".manifest")], 16, 64); err == nil {
+			ids = append(ids, checkpoint.Version(n))
+		}
+	}
+	return ids, err
+}
+
+func (x *call) manifest(id string) string {
+	return filepath.Join(x.args[0], "versions", id+".manifest")
+}
+
+// damageLine is how a damage is shown.
+type damageLine struct {
+	Version uint64
+	File    string
+	Offset  int64
+	Reason  string
+	Costs   string
+}
+
+func (x *call) name(v checkpoint.Version, c *hlog.CorruptionError, costs string) error {
+	x.damaged = true
+	d := damageLine{uint64(v), c.File, c.Offset, c.Reason, costs}
+	return x.say(d, "version %d: damaged: %s at %d: %s; %s\n", v, d.File, d.Offset, d.Reason, d.Costs)
+}
+
+func (x *call) verifyVersion(v checkpoint.Version) error {
+	at := *x
+	at.version = uint64(v)
+	s, err := at.open()
+	var w *hlog.View
+	if err == nil {
+		defer s.Close()
+		w, err = s.OpenVersion(x.ctx, v)
+	}
+	var c *hlog.CorruptionError
+	switch err = at.explain(v, err); {
+	case errors.As(err, &c):
+		return x.name(v, c, "the version cannot be opened")
+	case errors.Is(err, hlog.ErrVersionNotFound):
+		return nil // purged meanwhile
+	case err != nil:
+		return err
+	}
+	defer w.Close()
+	done := struct {
+		Version  uint64
+		Whole    bool
+		LogBytes int64 // that were read and found whole
+	}{Version: uint64(v), Whole: true}
+	if x.deep {
+		var failed error
+		fmt.Fprintf(x.errOut, "version %d: reading %d bytes …\n", v, w.Size())
+		done.LogBytes, err = w.Verify(x.ctx, func(d hlog.Damage) {
+			costs := "keys of that part of the index cannot be read"
+			if d.LogBytes > 0 {
+				costs = fmt.Sprintf("records in up to %d bytes of log cannot be read, nor what chains lead to through them", d.LogBytes)
+			}
+			if err := at.explain(v, d.CorruptionError); !errors.Is(err, hlog.ErrCorrupt) {
+				failed = err
+				return
+			}
+			done.Whole = false
+			failed = errors.Join(failed, x.name(v, d.CorruptionError, costs))
+		})
+		if errors.Is(failed, hlog.ErrVersionNotFound) {
+			return nil
+		}
+		if err = errors.Join(err, failed); err != nil {
+			return err
+		}
+	}
+	if !done.Whole {
+		return nil
+	}
+	if x.deep {
+		return x.say(done, "version %d: whole, %d bytes of log\n", v, done.LogBytes)
+	}
+	return x.say(done, "version %d: opens\n", v)
+}
+
+// text shows a key or a value.
+func (x *call) text(b []byte) string {
+	if x.hex {
+		return hex.EncodeToString(b)
+	}
+	return strconv.Quote(string(b))
+}
+
+func (x *call) get() error {
+	key := []byte(x.args[1])
+	if x.hex {
+		var err error
+		if key, err = hex.DecodeString(x.args[1]); err != nil {
+			return fmt.Errorf("key %q: %w; %w", x.args[1], err, errUsage)
+		}
+	}
+	return x.view(func(v *hlog.View) error {
+		value, err := v.Get(nil, key)
+		if err != nil {
+			return err
+		}
+		return x.say(pair{key, value}, "%s\n", x.text(value))
+	})
+}
+
+type pair struct{ Key, Value []byte }
+
+func (x *call) scan() error {
+	return x.view(func(v *hlog.View) error {
+		var failed error
+		err := v.Scan(x.ctx, func(key, value []byte) bool {
+			failed = x.say(pair{key, value}, "%s %s\n", x.text(key), x.text(value))
+			return failed == nil
+		})
+		return errors.Join(err, failed)
+	})
+}
+
+func (x *call) diff() error {
+	var ids [2]checkpoint.Version
+	for i := range ids {
+		n, err := strconv.ParseUint(x.args[1+i], 10, 64)
+		if err != nil {
+			return fmt.Errorf("version %q: %w; %w", x.args[1+i], err, errUsage)
+		}
+		ids[i] = checkpoint.Version(n)
+	}
+	s, err := x.open()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	var failed error
+	err = s.Changes(x.ctx, ids[0], ids[1], func(c hlog.Change) bool {
+		if c.Deleted {
+			failed = x.say(c, "- %s\n", x.text(c.Key))
+		} else {
+			failed = x.say(c, "+ %s %s\n", x.text(c.Key), x.text(c.Value))
+		}
+		return failed == nil
+	})
+	return x.explain(ids[1], errors.Join(err, failed))
+}
+
+// progress tells every few seconds how much has passed.
+type progress struct {
+	x    *call
+	what string
+	all  int64 // 0: not known
+	done int64
+	told time.Time
+}
+
+func (p *progress) passed(n int) {
+	if p.done += int64(n); time.Since(p.told) < 2*time.Second {
+		return
+	}
+	p.told = time.Now()
+	if p.all > 0 {
+		fmt.Fprintf(p.x.errOut, "%s: %d of %d MiB\n", p.what, p.done>>20, p.all>>20)
+	} else {
+		fmt.Fprintf(p.x.errOut, "%s: %d MiB\n", p.what, p.done>>20)
+	}
+}
+
+type progressWriter struct {
+	io.Writer
+	progress
+}
+
+func (w *progressWriter) Write(p []byte) (int, error) {
+	n, err := w.Writer.Write(p)
+	w.passed(n)
+	return n, err
+}
+
+type progressReader struct {
+	io.Reader
+	progress
+}
+
+func (r *progressReader) Read(p []byte) (int, error) {
+	n, err := r.Reader.Read(p)
+	r.passed(n)
+	return n, err
+}
+
+// moved is how an export or import is shown.
+type moved struct {
+	Version, Since uint64
+	Bytes          int64
+}
+
+func (x *call) export() error {
+	return x.view(func(v *hlog.View) (err error) {
+		to, report := x.out, x.errOut
+		if len(x.args) > 1 {
+			f, err := os.OpenFile(x.args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if err != nil {
+				return err
+			}
+			defer func() { err = errors.Join(err, f.Sync(), f.Close()) }()
+			to, report = f, x.out
+		}
+		w := &progressWriter{to, progress{x: x, what: "written", told: time.Now()}}
+		if x.since == 0 {
+			w.all = v.Size()
+		}
+		n, err := v.WriteDelta(w, checkpoint.Version(x.since))
+		if err != nil {
+			return err
+		}
+		m := moved{uint64(v.Info().Version), x.since, n}
+		if x.json {
+			return json.NewEncoder(report).Encode(m)
+		}
+		_, err = fmt.Fprintf(report, "version %d: %d bytes\n", m.Version, m.Bytes)
+		return err
+	})
+}
+
+func (x *call) import_() error {
+	from := x.in
+	if len(x.args) > 1 {
+		f, err := os.Open(x.args[1])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		from = f
+	}
+	r := &progressReader{from, progress{x: x, what: "read", told: time.Now()}}
+	info, err := hlog.Import(x.ctx, x.args[0], r)
+	if err != nil {
+		return err
+	}
+	return x.say(moved{uint64(info.Version), 0, r.done}, "version %d: %d bytes\n", info.Version, r.done)
+}

@@ -1,0 +1,315 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"flag"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/hlog"
+)
+
+var update = flag.Bool("update", false, "write the golden files anew")
+
+func must(t *testing.T, err error) {
+	t.Helper()
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// filled makes a store with two versions of a few keys, and leaves it open.
+func filled(t *testing.T, dir string) *hlog.Store {
+	t.Helper()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes})
+	must(t, err)
+	t.Cleanup(func() { s.Close() })
+	for v := 1; v <= 2; v++ {
+		must(t, s.Set([]byte("version"), []byte{byte('0' + v)}))
+		must(t, s.Set(fmt.Appendf(nil, "key %d", v), []byte("a \"value\"")))
+		if v == 2 {
+			must(t, s.Delete([]byte("key 1")))
+		}
+		_, err = s.Checkpoint(context.Background(), hlog.WithCookie(fmt.Appendf(nil, "offset %d", v)))
+		must(t, err)
+	}
+	return s
+}
+
+// command runs the program and returns what it has written, and its exit code. What differs from run to run is replaced.
+func hlogCommand(in []byte, dirs map[string]string, args ...string) (out, errOut string, code int) {
+	var o, e bytes.Buffer
+	for i, a := range args {
+		if d, ok := dirs[a]; ok {
+			args[i] = d
+		}
+	}
+	code = run(context.Background(), args, bytes.NewReader(in), &o, &e)
+	clean := func(s string) string {
+		for name, d := range dirs {
+			s = strings.ReplaceAll(s, d, name)
+		}
+		s = regexp.MustCompile(`\d{4}-\d\d-\d\dT[0-9:.]+Z`).ReplaceAllString(s, "TIME")
+		s = regexp.MustCompile(`(index|alone|all|ImageBytes":|ExclusiveBytes":|"Bytes":) *\d+`).ReplaceAllString(s, "$1 N")
+		return regexp.MustCompile(`(reading|version \d:) \d+ bytes`).ReplaceAllString(s, "$1 N bytes")
+	}
+	return clean(o.String()), clean(e.String()), code
+}
+
+// What the program says, beside a store that is in use, is in testdata/golden.
+func TestGolden(t *testing.T) {
+	dirs := map[string]string{"STORE": t.TempDir(), "COPY": filepath.Join(t.TempDir(), "copy"), "STREAM": filepath.Join(t.TempDir(), "stream"),
+		"DELTA": filepath.Join(t.TempDir(), "delta"), "NOWHERE": filepath.Join(t.TempDir(), "nowhere")}
+	filled(t, dirs["STORE"])
+	var got strings.Builder
+	for _, line := range []string{
+		"help", "info STORE", "info -json STORE", "versions STORE", "versions -json STORE", "verify STORE", "verify -deep STORE",
+		"verify -deep -json -version 2 STORE", "get STORE version", "get -version 1 STORE version", "get -hex STORE 76657273696f6e",
+		"get -json STORE version", "get STORE absent", "get -version 9 STORE version", "get -hex STORE x", "diff STORE 1 2", "diff -json STORE 1 2",
+		"diff STORE 2 1", "diff STORE one 2", "export -version 1 STORE STREAM", "export -since 1 -json STORE DELTA", "import COPY STREAM",
+		"import COPY STREAM", "import COPY DELTA", "import -json COPY DELTA", "get COPY version", "info NOWHERE", "info", "fly STORE", "scan -fast STORE",
+	} {
+		out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...)
+		fmt.Fprintf(&got, "$ hlog %s\n%s", line, out)
+		for l := range strings.Lines(errOut) {
+			fmt.Fprintf(&got, "! %s", l)
+		}
+		if code != 0 {
+			fmt.Fprintf(&got, "exit code %d\n", code)
+		}
+	}
+	name := filepath.Join("testdata", "golden")
+	if *update {
+		must(t, os.WriteFile(name, []byte(got.String()), 0o644))
+	}
+	want, err := os.ReadFile(name)
+	must(t, err)
+	if got.String() != string(want) {
+		a, b := strings.Split(got.String(), "\n"), strings.Split(string(want), "\n")
+		for i := range min(len(a), len(b)) {
+			if a[i] != b[i] {
+				t.Fatalf("line %d of testdata/golden (go test ./cmd/hlog -update):\n got %q\nwant %q", i+1, a[i], b[i])
+			}
+		}
+		t.Fatalf("%d lines, testdata/golden has %d (go test ./cmd/hlog -update)", len(a), len(b))
+	}
+}
+
+// tree returns all files of a directory, with what they hold and when they were changed.
+func tree(t *testing.T, dir string) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	must(t, filepath.WalkDir(dir, func(name string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		i, err := d.Info()
+		if err != nil || d.IsDir() {
+			all[name] = fmt.Sprint(i.ModTime())
+			return err
+		}
+		b, err := os.ReadFile(name)
+		all[name] = fmt.Sprint(i.ModTime(), string(b))
+		return err
+	}))
+	return all
+}
+
+// Whatever is looked at, nothing is written, not even a lock.
+func TestCommands_ChangeNothing(t *testing.T) {
+	dir := t.TempDir()
+	must(t, filled(t, dir).Close())
+	must(t, os.Remove(filepath.Join(dir, "LOCK")))
+	before := tree(t, dir)
+	for _, line := range []string{"info D", "versions D", "verify -deep D", "get D version", "scan D", "diff D 1 2", "export D", "export -since 1 D"} {
+		if _, errOut, code := hlogCommand(nil, map[string]string{"D": dir}, strings.Fields(line)...); code != 0 {
+			t.Errorf("%s: exit code %d: %s", line, code, errOut)
+		}
+	}
+	if !maps.Equal(before, tree(t, dir)) {
+		t.Error("something was changed")
+	}
+}
+
+// What is exported to standard output is imported from standard input.
+func TestExport_ThroughAPipe(t *testing.T) {
+	dirs := map[string]string{"STORE": t.TempDir(), "COPY": filepath.Join(t.TempDir(), "copy")}
+	filled(t, dirs["STORE"])
+	var stream, e bytes.Buffer
+	if code := run(context.Background(), []string{"export", dirs["STORE"]}, nil, &stream, &e); code != 0 {
+		t.Fatal(code, e.String())
+	}
+	if _, errOut, code := hlogCommand(stream.Bytes()[:stream.Len()-1], dirs, "import", "COPY"); code != exitDamaged {
+		t.Fatalf("a stream that ends too early: exit code %d, %s", code, errOut)
+	}
+	if _, errOut, code := hlogCommand(stream.Bytes(), dirs, "import", "COPY"); code != 0 {
+		t.Fatal(code, errOut)
+	}
+	want, _, _ := hlogCommand(nil, dirs, "scan", "STORE")
+	if got, _, _ := hlogCommand(nil, dirs, "scan", "COPY"); got != want || want == "" {
+		t.Fatalf("the copy has\n%swant\n%s", got, want)
+	}
+}
+
+// flip changes a bit of the file where it first holds find.
+func flip(t *testing.T, name string, find []byte) {
+	t.Helper()
+	b, err := os.ReadFile(name)
+	must(t, err)
+	i := bytes.Index(b, find)
+	if i < 0 {
+		t.Fatalf("%s does not hold %q", name, find)
+	}
+	b[i] ^= 1
+	must(t, os.WriteFile(name, b, 0o600))
+}
+
+func says(t *testing.T, dirs map[string]string, line string, wantCode int, wants ...string) {
+	t.Helper()
+	out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...)
+	for _, want := range wants {
+		if !strings.Contains(out, want) {
+			t.Errorf("%s does not say %q, but\n%s%s", line, want, out, errOut)
+		}
+	}
+	if code != wantCode {
+		t.Errorf("%s: exit code %d\n%s%s", line, code, out, errOut)
+	}
+}
+
+// verify names each damage that keeps a version from being opened.
+func TestVerify_NamesDamage(t *testing.T) {
+	dir := t.TempDir()
+	must(t, filled(t, dir).Close())
+	dirs := map[string]string{"D": dir}
+	flip(t, filepath.Join(dir, "log", "000000000000.seg"), []byte("key 2"))
+	says(t, dirs, "verify D", exitDamaged, "version 1: opens", "version 2: damaged: D/log/000000000000.seg at ", "record fails its checksum")
+	says(t, dirs, "get -version 1 D version", exitFine, "1")
+	flip(t, filepath.Join(dir, "versions", "0000000000000001.manifest"), []byte("offset 1"))
+	says(t, dirs, "verify D", exitDamaged, "version 1: damaged: D/versions/0000000000000001.manifest", "version 2: damaged")
+	flip(t, filepath.Join(dir, "HEAD"), []byte("HLHEAD"))
+	says(t, dirs, "verify D", exitDamaged, "version 0: damaged: D/HEAD")
+}
+
+// In a version that opens, verify -deep reads what nobody else has read yet, goes on behind a damage, and says what it costs.
+func TestVerify_Deep(t *testing.T) {
+	dir := t.TempDir()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, NoCompaction: true})
+	must(t, err)
+	for i := range 40_000 {
+		must(t, s.Set(fmt.Appendf(nil, "key %05d", i), make([]byte, 100)))
+		if i%10_000 == 0 {
+			_, err := s.Checkpoint(context.Background())
+			must(t, err)
+		}
+	}
+	must(t, s.Close())
+	dirs := map[string]string{"D": dir}
+	says(t, dirs, "verify -deep D", exitFine, "version 5: whole")
+	for _, key := range []string{"key 00100", "key 05000"} {
+		flip(t, filepath.Join(dir, "log", "000000000000.seg"), []byte(key))
+	}
+	says(t, dirs, "verify -version 5 D", exitFine, "version 5: opens")
+	says(t, dirs, "verify -deep -version 5 D", exitDamaged, "version 5: damaged: D/log/000000000000.seg at ", "bytes of log cannot be read")
+	out, _, _ := hlogCommand(nil, dirs, "verify", "-deep", "-version", "5", "-json", "D")
+	if n := strings.Count(out, "record fails its checksum"); n != 2 {
+		t.Errorf("%d damages are named:\n%s", n, out)
+	}
+	if _, errOut, code := hlogCommand(nil, dirs, "get", "D", "key 20000"); code != 0 {
+		t.Errorf("a key that is whole: exit code %d, %s", code, errOut)
+	}
+	if _, _, code := hlogCommand(nil, dirs, "get", "D", "key 00100"); code != exitDamaged {
+		t.Errorf("a key that is damaged: exit code %d", code)
+	}
+}
+
+// Every part of the index files is read by verify -deep.
+func TestVerify_DeepReadsTheIndex(t *testing.T) {
+	dir := t.TempDir()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, NoCompaction: true})
+	must(t, err)
+	for i := range 40_000 {
+		must(t, s.Set(fmt.Appendf(nil, "key %05d", i), make([]byte, 100)))
+		if i%20_000 == 0 {
+			_, err := s.Checkpoint(context.Background())
+			must(t, err)
+		}
+	}
+	must(t, s.Close())
+	dirs := map[string]string{"D": dir}
+	files, err := filepath.Glob(filepath.Join(dir, "images", "*.img"))
+	must(t, err)
+	if len(files) == 0 {
+		t.Fatal("there are no index files")
+	}
+	for _, name := range files {
+		whole, err := os.ReadFile(name)
+		must(t, err)
+		for i := range 12 {
+			b := bytes.Clone(whole)
+			at := len(b) * i / 12
+			if i == 11 {
+				at = len(b) - 1
+			}
+			b[at] ^= 4
+			must(t, os.WriteFile(name, b, 0o600))
+			if out, errOut, code := hlogCommand(nil, dirs, "verify", "-deep", "D"); code != exitDamaged || !strings.Contains(out, filepath.Base(name)) {
+				t.Fatalf("byte %d of %d of %s: exit code %d\n%s%s", at, len(b), filepath.Base(name), code, out, errOut)
+			}
+		}
+		must(t, os.WriteFile(name, whole, 0o600))
+	}
+}
+
+// Beside a store that commits, purges and compacts, everything that is read is whole, or the version has been purged.
+func TestCommands_BesideAWriter(t *testing.T) {
+	dir := t.TempDir()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, KeepVersions: 1, SegmentBytes: 256 << 10})
+	must(t, err)
+	write := func() {
+		for i := range 2000 {
+			must(t, s.Set(fmt.Appendf(nil, "key %d", i), make([]byte, 100)))
+		}
+		_, err := s.Checkpoint(context.Background())
+		must(t, err)
+	}
+	write()
+	var stop atomic.Bool
+	var writing sync.WaitGroup
+	writing.Go(func() {
+		for !stop.Load() {
+			write()
+		}
+	})
+	dirs := map[string]string{"D": dir}
+	fine := 0
+	for range 3 {
+		for _, line := range []string{"info D", "versions D", "verify -deep D", "scan D", "export D"} {
+			out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...)
+			if code != exitFine && code != exitNotFound && !strings.Contains(errOut, errReplaced.Error()) {
+				t.Errorf("%s: exit code %d\n%s", line, code, errOut)
+			}
+			if code == exitFine {
+				fine++
+			}
+			if n := strings.Count(out, "\n"); line == "scan D" && code == exitFine && n != 2000 {
+				t.Errorf("a scan has found %d keys", n)
+			}
+		}
+	}
+	stop.Store(true)
+	writing.Wait()
+	must(t, s.Close())
+	if fine < 3 {
+		t.Errorf("only %d commands have found a version that stayed", fine)
+	}
+}
