@@ -18,10 +18,11 @@ import (
 //	              cache                                     that the cache had to refuse
 //	prefetch      reads ahead for Prefetch                  Prefetch                              nothing
 //	commit        makes checkpoints durable             a checkpoint that has begun           Flush, LedgerWriting
-//	runs          writes index runs                     the log has grown by a page           nothing
-//	housekeeping  frees index entries, writes an index  a commit; a view or a scan that has   Compacting while it
-//	              image, purges versions, compacts,     ended                                 compacts; DirCollecting
-//	              removes files                                                               while it removes
+//	runs          writes index runs                     the flusher                           nothing
+//	merges        merges index shares                   a run; the log has grown by a page    nothing
+//	housekeeping  frees index entries, purges           a commit; a view or a scan that has   Compacting while it
+//	              versions, compacts, removes files     ended                                 compacts; DirCollecting
+//	                                                                                          while it removes
 //	interval      begins a checkpoint                   Options.CheckpointEvery               Cut
 //	copy          copies versions to the remote         a commit; every catchUp               nothing
 //	events        calls the callbacks of Events         what they tell of                     nothing
@@ -34,8 +35,8 @@ import (
 //	growth        moves a table of the index into one   the index                             nothing
 //	              that is twice as large
 //
-// Close stops interval, housekeeping, runs, pager, sizing and prefetch, and waits only for the rounds that are under way: these look at the
-// context of the store, which ends before. What belongs to Close it has finished: the commits of checkpoints that have
+// Close stops interval, housekeeping, runs, merges, pager, sizing and prefetch, and waits only for the rounds that are under way:
+// these look at the context of the store, which ends before. What belongs to Close it has finished: the commits of checkpoints that have
 // begun, the copies, the callbacks.
 //
 // Some goroutines belong to one call, which waits for them: the reader of a replay and of a read-ahead, those that close
@@ -44,7 +45,7 @@ import (
 type background struct {
 	jobs *step.Jobs
 
-	pager, sizing, prefetch, commit, runs, housekeeping, interval, copy, events *step.Job
+	pager, sizing, prefetch, commit, runs, merges, housekeeping, interval, copy, events *step.Job
 
 	pause time.Time // of the rounds of interval: none begins a checkpoint before
 }
@@ -61,7 +62,8 @@ func (b *background) init(s *Store, work *step.Work) {
 	if s.readOnly {
 		return
 	}
-	b.runs = b.jobs.Add("runs", step.Runs, s.writeRunsIfDue)
+	b.runs = b.jobs.Add("runs", step.Runs, s.writeRuns)
+	b.merges = b.jobs.Add("merges", step.Merges, s.mergeShares)
 	b.housekeeping = b.jobs.Add("housekeeping", step.Chores, s.maintain)
 	b.interval = b.jobs.Add("interval", step.Apart, s.checkpointIfChanged)
 	b.copy = b.jobs.Add("copy", step.Apart, func() { s.copies.round(s) })
@@ -74,7 +76,7 @@ func (b *background) work() *step.Work { return b.jobs.Work() }
 // startJobs sets the background going.
 func (s *Store) startJobs() {
 	b := &s.background
-	for _, j := range []*step.Job{b.events, b.pager, b.sizing, b.prefetch, b.commit, b.runs, b.housekeeping} {
+	for _, j := range []*step.Job{b.events, b.pager, b.sizing, b.prefetch, b.commit, b.runs, b.merges, b.housekeeping} {
 		j.Start()
 	}
 	if s.copies.mirror != nil {
@@ -93,17 +95,7 @@ func (s *Store) startJobs() {
 }
 
 // kickMaintenance asks for a round of housekeeping.
-func (s *Store) kickMaintenance() {
-	s.background.housekeeping.Wake()
-	s.kickRuns()
-}
-
-// kickRuns asks for runs, if they are due.
-func (s *Store) kickRuns() {
-	if !s.readOnly && s.images.mayRun(s.ledger.Index(), s.log.Tail(), s.log.MeanRecord()) {
-		s.background.runs.Wake()
-	}
-}
+func (s *Store) kickMaintenance() { s.background.housekeeping.Wake() }
 
 // checkpointIfChanged commits a version if anything has changed.
 func (s *Store) checkpointIfChanged() {

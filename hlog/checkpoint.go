@@ -280,14 +280,19 @@ func (s *Store) commitNext(p *ledger.Pending) {
 	} else {
 		s.ledger.Finish(p, nil)
 	}
+	s.background.merges.Wake() // they may write more, and there may be runs that only this version had
 	s.kickMaintenance()
 }
 
-// commit flushes the version's log and writes its manifest, last.
+// commit flushes the version's log, waits for runs if they do not stand for enough of it, and writes its manifest, last.
 func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
+	defer s.disk.Committed(p.LogVersion) // or never will be
 	s.log.ShiftReadOnly(p.Cut)
 	err := s.log.SyncTo(p.Cut)
 	unchanged := s.compactor.onlyMoved(s.log, p)
+	if err == nil {
+		err = s.writeRunsUpTo(p.Cut - min(p.Cut, s.mayReplay()))
+	}
 	if err != nil {
 		s.compactor.dealt(err)
 		s.ledger.Fail(p, err)
@@ -297,8 +302,17 @@ func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	s.compactor.dealt(err)
 	if err == nil {
 		s.log.RaiseBegin(p.Emptied)
+		s.disk.Begin(s.log.Begin())
 	}
 	return info, err
+}
+
+// mayReplay returns how much log a version may leave to be replayed when it is opened. The last version leaves little.
+func (s *Store) mayReplay() uint64 {
+	if s.life.Phase().Ends() {
+		return s.disk.cut / 16
+	}
+	return maxUncovered * s.disk.cut
 }
 
 // Versions lists the versions that can be restored, oldest first, each with its cookie and where it lies (Info.Place): in

@@ -1,7 +1,6 @@
 package hlog
 
 import (
-	"context"
 	"errors"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
@@ -34,14 +33,14 @@ func (s *Store) Close() error {
 	s.closeViews()
 	s.moveTo(life.Closed)
 	s.tableMu.Lock() // who uses the index outside the epoch has seen that the store closes, or is waited for here
-	openedIndex{s.index(), s.indexFiles}.Close()
+	openedIndex{Index: s.index(), files: s.indexFiles}.Close()
 	s.tableMu.Unlock()
 	s.background.jobs.End()
 	s.epochs.Close()
 	s.cache.Resize(0, 0)
 	err = errors.Join(err, s.closeCompactor(), s.stagings.close(), s.prefetcher.close())
 	s.log.CloseQueues()
-	s.images.patient.queue.Close()
+	s.disk.patient.queue.Close()
 	all := err == nil
 	err = errors.Join(err, s.log.Free(), s.segments.Close())
 	s.trimLog(all)
@@ -88,6 +87,7 @@ func (s *Store) lastVersion(whole bool) error {
 	b.interval.Stop()
 	b.housekeeping.Stop()
 	b.runs.Stop()
+	b.merges.Stop()
 	b.commit.Finish()
 	if s.readOnly {
 		return nil
@@ -105,11 +105,8 @@ func (s *Store) lastVersion(whole bool) error {
 			return err
 		}
 	}
-	if s.ledger.Amends() { // there are no descendants that could refer to an image or a run
-		s.writeLastRuns(context.Background())
-		if err := s.ledger.Amend(); err != nil {
-			s.logger.Warn("the last version does not name the newest index image", "err", err)
-		}
+	if err := s.ledger.Amend(); err != nil { // there are no descendants that could name what was merged since
+		s.logger.Warn("the last version does not name the newest index shares", "err", err)
 	}
 	return nil
 }
@@ -119,14 +116,4 @@ func (s *Store) beginLast() (*ledger.Pending, error) {
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
 	return s.beginLocked(checkpointOptions{ask: true})
-}
-
-// writeLastRuns spares the next opening most of the replay, for as much of it as has come since the last run. Runs need an
-// image: the first is written here, if it is due. Later ones, and the merging of runs, are left to the next opening, since
-// they take time that follows the state.
-func (s *Store) writeLastRuns(ctx context.Context) {
-	if s.ledger.Index().Image == nil {
-		s.writeImageWithin(ctx)
-	}
-	s.writeRuns(ctx)
 }

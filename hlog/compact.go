@@ -27,11 +27,7 @@ import (
 type compactState struct {
 	running lock.Mutex[lock.Compacting] // one compaction, restore or clearing of entries at a time
 
-	live atomic.Int64 // estimate of the log's live bytes, from what the last compaction found
-
-	mostlyAlive atomic.Bool  // the last compaction moved more than two thirds of what it looked at
-	logBytes    atomic.Int64 // size of the log then
-	stuckTold   atomic.Bool  // the log has it that a record is larger than the pages
+	stuckTold atomic.Bool // the log has it that a record is larger than the pages
 
 	copies copies // how many records were copied in each version
 
@@ -174,33 +170,10 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	if target <= max(begin, s.ledger.EmptyBelow()) {
 		return nil // done, and the next version will say so
 	}
-	x, ok := s.survey(nil)
-	if !ok || logBytes <= (1+spaceBudget)*s.liveEstimate(x, logBytes) {
+	if logBytes <= (1+spaceBudget)*s.liveBytes(m) {
 		return nil
 	}
-	if c := &s.compactor; c.mostlyAlive.Load() && logBytes < c.logBytes.Load()/8*9 {
-		return nil // the estimate was wrong: the last round found little that was dead
-	}
 	return s.compactTo(ctx, target)
-}
-
-// liveEstimate estimates the bytes of the newest records of all keys: the entries of the index x, without those of
-// tombstones, times the mean size of the records that were flushed. Where memory is short and keys share entries, what
-// the last compaction found alive counts too. Blocks of the image that have not been loaded yet are taken to be like the
-// others; while there is none, all of the log, logBytes, counts as live.
-func (s *Store) liveEstimate(x index.Stats, logBytes int64) int64 {
-	entries := x.Entries
-	if x.Blocks > 0 {
-		if x.BlocksLoaded == 0 {
-			return logBytes
-		}
-		entries = int64(float64(entries) * float64(x.Blocks) / float64(x.BlocksLoaded))
-	}
-	t := s.log.Totals()
-	if x.CatchAlls > 0 {
-		return max(entries*(t.Bytes+1)/(t.Records+1), s.compactor.live.Load())
-	}
-	return max(entries-t.Tombstones, 0) * (t.Bytes + 1) / (t.Records + 1)
 }
 
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
@@ -267,9 +240,6 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	}
 	s.compactor.drop(c.dropped)
 	s.ledger.Emptied(target)
-	s.compactor.mostlyAlive.Store(c.moved > c.seen/3*2)
-	s.compactor.logBytes.Store(m.LogBytes())
-	s.compactor.live.Store(int64(float64(m.LogBytes()) * float64(c.moved+1) / float64(c.seen+1)))
 	s.events.compacted(target, c.moved, time.Since(began))
 	return stuck
 }

@@ -36,7 +36,7 @@ func withClearedEntry(t *testing.T) *clearedEntry {
 	}
 	eventually(t, "the index to grow", func() bool { return c.index().Bits() >= 10 })
 	commit(t, c.Store)
-	eventually(t, "an image", func() bool { return newestImage(c.Store) != nil })
+	must(t, c.writeRunsUpTo(c.current().Cut))
 	c.then = commit(t, c.Store)
 	must(t, c.Compact(context.Background()))
 	return c
@@ -83,6 +83,5 @@ func TestCompact_DroppedEntryDoesNotComeBack(t *testing.T) {
 	c := withClearedEntry(t)
 	commit(t, c.Store)
 	c.reopen()
-	pace(c.Store, never)
 	c.writeAfterRestore()
 }

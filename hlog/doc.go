@@ -71,26 +71,33 @@
 //	C4  When the last operation of the old version has left, the tail is the cut: log below it belongs to the version,
 //	    except for records of the next version at or above the tail of C1 (the fuzzy end). Recovery, views and restores
 //	    skip those; by C3 and H1 they are at the head of their chains, so that following links finds what they hide.
-//	C5  The manifest is written last, after the log and the image it names are durable. A sync that has failed is never
+//	C5  The manifest is written last, after the log and the index files it names are durable. A sync that has failed is never
 //	    made good by a later one: what it covered is written again, or no version is committed any more.
 //
-// Recovery opens the newest manifest, its index image and the runs behind it (if any; blocks, and what the runs hold of
-// them, are read and verified as they are needed) and replays the log behind the last run. Package checkpoint has the formats of manifests and the rules of lineage.
+// Recovery opens the newest manifest and the shares of the index that it names (blocks of the index are filled when they are
+// asked for, from all shares that stand for them; what is read is verified then) and replays the log that the shares do not
+// stand for. Package checkpoint has the formats of manifests and the rules of lineage, package index those of shares, with
+// the invariants that make a list of them an index (I12 to I20).
 //
 //	R1  An index that is replayed into is never coarser than the one the log was written under: hashes that had a chain
 //	    each do not meet in one entry, which would keep only the newer chain.
-//	R2  An image is the index of exactly one version: addresses that lie beyond the version are followed down their
-//	    chains to where they were. Its descendants may use it too, with the log from that version's fuzzy end on
-//	    replayed over it.
-//	R3  A run holds what a replay of its stretch of log would tell the index: the hash and the newest address of each
-//	    record there that belongs to the version (C4). Image, the runs behind it in any order, and a replay of the log
-//	    behind the last of them make the same index as the image and a replay of all that log, since a replay only
-//	    raises addresses; for the same reason a run may begin below the end of its image. Descendants use a run like
-//	    an image.
-//	R4  A run is written of log that every version to come will have, whether it is committed yet or not: below the
-//	    tail, or below where the tail was (C1) when the oldest checkpoint began that is not committed; and after every
-//	    operation that was inside the epoch then has left, so that all of it is written. A version names the runs that
-//	    end at or below its fuzzy end. A restore gives up those that its version does not name.
+//	R2  The index on disk is made of what the flusher tells: hash, address and size of each record that it writes, which
+//	    was published, or else is left out. By then all operations that might have been writing below have left (H2), so
+//	    that what is told is what stands on disk for ever; what is written again, because a write or a sync has failed, is
+//	    told again (I19). No chain is followed and the table is not looked at.
+//	R3  A version names, when it is committed, the shares of records that belong to it (I18), and where the replay over them
+//	    begins. A run may stand for log beyond the cut of the version that names it: the version names it as being of the
+//	    log up to the cut, and of a stretch with records of two versions there is a share for each. Descendants go on from
+//	    the shares of their parent; a restore goes back to those of its version, and nothing that was handed out before it,
+//	    be it a run or a merge, is of any use after it (I20, B9).
+//	R4  When a version is committed, no more than maxUncovered of its log is left to be replayed: the commit waits for a run
+//	    if need be, or writes it. What an opening or a restore replays is told like what the flusher writes, and so is in
+//	    the next run. The flusher waits for a run when there are too many triples in memory.
+//	R5  Nobody waits for a merge. It replaces shares by others that stand for the same (I17); versions to come name those,
+//	    and so does the current one when the store is closed. A merge ends with the context of the store.
+//
+// Image and runs of a directory that was written before there were shares are read, and named by the versions to come along
+// with the shares of the log behind them, until the log that they stand for has been compacted away.
 //
 // Restore stops the store for as long as it takes to rewind what has changed: the entries of all records written since
 // the version follow their links back to the first record that belongs to it. A version on another branch is opened

@@ -31,7 +31,8 @@ type Events struct {
 	SegmentsFreed func(files int, bytes int64)
 	// IndexGrown tells that the index has doubled to so many buckets of 64 bytes.
 	IndexGrown func(buckets int)
-	// ImageWritten tells that an index image was written: from then on recovery replays only the log behind it.
+	// ImageWritten tells that so many bytes of the index on disk were written: a run, so that recovery replays only the
+	// log behind it, or what older ones were merged into.
 	ImageWritten func(bytes int64, elapsed time.Duration)
 	// Compacted tells that the log below the address begin has been emptied, for which movedBytes of live records were
 	// copied. Its files go after the next commit, once nothing else needs them.

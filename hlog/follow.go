@@ -5,7 +5,6 @@ import (
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
-	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -43,23 +42,6 @@ type older struct {
 
 func (s *Store) newFollower(m *checkpoint.Manifest) *follower {
 	return &follower{log: s.log, of: members(m), guard: s.epochs.Register(), cold: s.log.NewReader()}
-}
-
-// targets has the entries point to where target finds that their chains were.
-func (f *follower) targets(entries []word.Entry) error {
-	for _, e := range entries {
-		if uint64(e.Address()) >= f.of.fuzzy {
-			mem.Prefetch(f.log.At(e.Address()))
-		}
-	}
-	for i, e := range entries {
-		a, err := f.target(e.Address())
-		if err != nil {
-			return err
-		}
-		entries[i] = e.WithAddress(a)
-	}
-	return nil
 }
 
 // target follows a chain from a down to the first record that belongs to the version.

@@ -16,7 +16,7 @@ func TestRestore_VersionInBetweenIsPurgedMeanwhile(t *testing.T) {
 	o.FS = files
 	s := mustOpen(t, "/store", o)
 	ctx := context.Background()
-	check := fillImages(t, s, 500)
+	check := fillKeys(t, s, 500)
 	first := commit(t, s)
 	x := s.NewSession()
 	defer x.Close()

@@ -10,10 +10,6 @@ func (s *Store) maintain() {
 		return
 	}
 	s.clearEntries()
-	s.writeImageIfDue()
-	if err := s.ledger.Amend(); err != nil { // a commit that was under way when an image was finished does not name it
-		s.logger.Warn("the current version does not name the newest index image", "err", err)
-	}
 	if err := s.ledger.Retain(s.opts.KeepVersions); err != nil {
 		s.logger.Error("retention", "err", err)
 	}
@@ -34,7 +30,7 @@ func (s *Store) collectOrLog() {
 // collect removes the files that no version and nobody else needs.
 func (s *Store) collect() error {
 	gone, err := s.ledger.Collect(s.segments.Forget)
-	var files int // segments; the others are images and runs
+	var files int // segments; the others are of the index
 	var bytes int64
 	for _, o := range gone {
 		s.counters.reclaimedBytes.Add(o.Bytes)

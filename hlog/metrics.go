@@ -2,7 +2,6 @@ package hlog
 
 import (
 	"fmt"
-	"math/bits"
 	"strings"
 	"time"
 
@@ -27,7 +26,7 @@ type Metrics struct {
 	CacheBytes       int64 // memory for cold records
 	PageBytes        int   // size of a log page
 	DiskBytes        int64 // size of the segment files, those that only older versions need included
-	DeadBytes        int64 // estimate: the sum of DeadBytes over Segments
+	DeadBytes        int64 // the sum of DeadBytes over Segments
 	IndexBuckets     int64 // of 64 bytes, with room for 7 entries each
 	IndexOverflow    int64 // buckets that others have overflowed into
 	IndexEntries     int64 // entries in use, about one per key; sampled when there are many
@@ -87,9 +86,8 @@ type VersionMetrics struct {
 type SegmentMetrics struct {
 	Segment  uint64 // number of the file: it begins at log address Segment * Options.SegmentBytes
 	LogBytes int64  // log of the current version in it
-	// DeadBytes estimates how much of that is superseded or deleted records, which only compaction frees: what is left
-	// of LogBytes without as many records of mean size as the index has entries that lead here. Where keys share
-	// entries, for lack of memory or by chance, or differ much in size, it is rough.
+	// DeadBytes is how much of that is superseded or deleted records, which only compaction frees, as far as merges of the
+	// index on disk have come upon them.
 	DeadBytes int64
 }
 
@@ -132,9 +130,15 @@ func (s *Store) Metrics() Metrics {
 			m.DiskBytes += e.Size
 		}
 	}
-	x, ok := s.surveySegments(&m)
+	x, ok := s.survey(nil)
 	if !ok {
 		return m
+	}
+	if current := s.current(); current != nil {
+		m.Segments = s.segmentsOf(current)
+	}
+	for _, g := range m.Segments {
+		m.DeadBytes += g.DeadBytes
 	}
 	m.IndexBuckets, m.IndexOverflow, m.IndexEntries = x.Buckets, x.OverflowBuckets, x.Entries
 	m.IndexLoad, m.IndexChainMax, m.IndexGrowthCount = x.Load, x.LongestChain, uint64(x.Growths)
@@ -150,54 +154,6 @@ func (s *Store) survey(visit func([]word.Address)) (x index.Stats, ok bool) {
 		return index.Stats{}, false
 	}
 	return s.index().Survey(visit), true
-}
-
-// surveySegments fills in what the segments hold of the current version, and how much of it is dead. Nobody tracks that
-// record by record, which would cost every update that supersedes one: the index knows where the living are.
-func (s *Store) surveySegments(m *Metrics) (x index.Stats, ok bool) {
-	current := s.current()
-	if current == nil || len(current.Extents) == 0 {
-		return s.survey(nil)
-	}
-	size := s.segments.Bytes() // a power of two (Options.SegmentBytes)
-	shift := bits.TrailingZeros64(size)
-	first := current.Extents[0].Start / size
-	last := (current.Extents[len(current.Extents)-1].End - 1) / size
-	found := make([]uint32, last-first+1) // entries, by segment
-	all := 0
-	x, ok = s.survey(func(batch []word.Address) {
-		all += len(batch)
-		for _, a := range batch {
-			if n := uint64(a)>>shift - first; n < uint64(len(found)) { // below first, n wraps around
-				found[n]++
-			}
-		}
-	})
-	if !ok {
-		return x, false
-	}
-	live := float64(s.liveEstimate(x, current.LogBytes()))
-	for _, e := range current.Extents {
-		for at := e.Start; at < e.End; {
-			n := at / size
-			end := min(e.End, (n+1)*size)
-			if k := len(m.Segments); k == 0 || m.Segments[k-1].Segment != n {
-				m.Segments = append(m.Segments, SegmentMetrics{Segment: n})
-			}
-			m.Segments[len(m.Segments)-1].LogBytes += int64(end - at)
-			at = end
-		}
-	}
-	for i := range m.Segments {
-		g := &m.Segments[i]
-		share := float64(g.LogBytes) / float64(current.LogBytes()) // what is known while no block of the image is loaded
-		if all > 0 {
-			share = float64(found[g.Segment-first]) / float64(all)
-		}
-		g.DeadBytes = max(g.LogBytes-int64(live*share), 0)
-		m.DeadBytes += g.DeadBytes
-	}
-	return x, true
 }
 
 // Sub returns m with the counts and totals of an earlier snapshot taken off: what happened in between.

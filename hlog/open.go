@@ -81,7 +81,6 @@ func open(path string, o Options) (_ *Store, err error) {
 		s.logger = slog.New(slog.DiscardHandler)
 	}
 	s.queues = fsx.Queues{AIO: fsx.AIOOf(o.FS), Refused: s.queueRefused}
-	s.images.patient.queue = s.queues.New(1)
 	s.events.Events = o.Events
 	s.gateCond.L = &s.gateMu
 	s.units.Init(ErrClosed)
@@ -158,7 +157,7 @@ func missing(fsys fsx.FS, path string) (dirs []string) {
 func (s *Store) abandon() error {
 	s.moveTo(life.Failed)
 	if x := s.index(); x != nil {
-		openedIndex{x, s.indexFiles}.Close()
+		openedIndex{Index: x, files: s.indexFiles}.Close()
 	}
 	s.background.jobs.End()
 	s.memory.leave()
@@ -285,8 +284,11 @@ func (s *Store) takeOver(m *checkpoint.Manifest) error {
 		return err
 	}
 	if cur := s.ledger.Current(); m != nil && (cur == nil || cur.Version != m.Version) {
-		return s.ledger.SetHead(m.Version)
+		if err := s.ledger.SetHead(m.Version); err != nil {
+			return err
+		}
 	}
+	s.catchUp(m)
 	return nil
 }
 
@@ -306,7 +308,9 @@ func (s *Store) openVersions() error {
 	for _, damage := range d.Damaged() {
 		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
 	}
-	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil})
+	s.disk = newDiskIndex(s.opts, func() uint64 { return control(s.control.Load()).logVersion() })
+	s.disk.patient.queue = s.queues.New(1)
+	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil, Standing: s.disk})
 	return err
 }
 

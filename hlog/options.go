@@ -124,7 +124,8 @@ type Options struct {
 	// tests of this module, which inject faults.
 	FS fsx.FS
 
-	pageChosen bool // PageBytes was 0
+	pageChosen bool      // PageBytes was 0
+	indexPace  indexPace // of the index on disk; 0 but in tests of this package
 }
 
 // withDefaults returns o with every zero field replaced, or the first field that is out of range.

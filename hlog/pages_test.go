@@ -199,7 +199,7 @@ func TestCompact_DirectoryWithoutNotesOfLargeRecords(t *testing.T) {
 	if got, err := s.Get(nil, large); err != nil || len(got) != len(value) {
 		t.Errorf("%d bytes, %v", len(got), err)
 	}
-	for range 5 { // compaction by itself
+	for range 10 { // compaction by itself
 		for i := range 1000 {
 			must(t, s.Set(key8(i), make([]byte, 1000)))
 		}

@@ -20,7 +20,7 @@ func (s *Store) syncAside(f fsx.File) error {
 	if s.life.Phase().Ends() {
 		return f.Sync() // there are no operations
 	}
-	p := &s.images.patient
+	p := &s.disk.patient
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	r := &fsx.Request{File: f, Sync: true}

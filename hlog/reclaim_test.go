@@ -41,6 +41,8 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 				t.Fatal(err)
 			}
 			logBytes = info.LogBytes
+			s.writeRuns()
+			eventually(t, "the merges", func() bool { return !mergeDue(s) }) // which find out what is dead
 			if manual {
 				err = s.Compact(ctx)
 			} else {

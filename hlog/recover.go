@@ -3,8 +3,6 @@ package hlog
 import (
 	"context"
 	"encoding/binary"
-	"errors"
-	"io/fs"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -26,8 +24,9 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		logVersion = m.LogVersion + 1
 		begin = uint64(logBegin(m))
 	}
-	s.images.init(s.opts.MemoryBytes)
-	x, err := s.openIndex(s.life.Context(), m, s.indexConfig())
+	s.control.Store(logVersion)
+	s.ledger.GoOn(m, tail, 0)
+	x, err := s.openIndex(s.life.Context(), m, s.indexConfig(), s.tellDisk(m))
 	if err != nil {
 		return err
 	}
@@ -37,14 +36,18 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.cache = coldcache.NewEmpty(s.opts.MemoryBytes) // it gets memory when the log spills
 		s.cache.Pressed = s.background.sizing.Wake
 	}
-	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.kickRuns}
+	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.background.merges.Wake}
 	if s.cache != nil {
 		hooks.Leaving = s.leaving
+	}
+	var sink reclog.Sink
+	if !s.readOnly {
+		sink = &flushSink{s: s}
 	}
 	s.log, err = reclog.New(reclog.Config{
 		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
 		Begin: begin, Tail: tail, Segments: s.segments, Queues: s.queues, Epochs: s.epochs, Pager: s.background.pager, Steps: s.background.work(),
-		Hooks: hooks,
+		Hooks: hooks, Sink: sink, Hash: s.hash,
 	})
 	if err != nil {
 		return err
@@ -54,10 +57,8 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.log.SetTotals(auxTotals(m.Aux))
 		s.log.AddLarge(largeRecords(m, tail))
 	}
-	s.ledger.GoOn(m, tail, 0)
-	s.images.opened(m)
+	s.opened.Store(&x.from)
 	s.compactor.reset(begin, true)
-	s.control.Store(logVersion)
 	return nil
 }
 
@@ -80,41 +81,56 @@ func (s *Store) reserveIndex(delta int64) bool {
 	return true
 }
 
-// openIndex returns the index of version m: its image and its runs, and the log behind those replayed over them (R3).
+// openIndex returns the index of version m: its shares, and the log behind those replayed over them (R3). tell, if it is
+// not nil, is told of that log.
 //
 // An index must never tell fewer keys apart than the one that the log was written under: two keys that had a chain
 // each there would meet in one entry here, and replay would keep only the newer chain (R1). So it is made to have at
 // least as many buckets from the start, and replay never merges hashes (index.Replay).
-func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config) (x openedIndex, err error) {
+func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config, tell func(from, to uint64, records []index.Logged)) (x openedIndex, err error) {
 	if m == nil {
 		x.Index, err = index.New(c)
 		return x, err
 	}
-	from := uint64(0)
+	if err := s.checkShares(m); err != nil {
+		return x, err
+	}
 	c.InitialBits = auxBits(m.Aux)
+	x.from = m.Index
+	source := index.Source{
+		Shares: sharesOf(m.Index), Drop: logBegin(m), Open: func(r index.ShareRef) (index.ShareFile, error) { return s.openShare(r) },
+	}
 	if m.Image != nil {
-		from = m.Image.ReplayFrom
-		if n := len(m.Runs); n > 0 {
-			from = m.Runs[n-1].To
+		if x.files, err = s.openOld(m, &source); err != nil {
+			return openedIndex{}, err
 		}
-		x, err = s.openImage(m, c)
-	} else {
-		x.Index, err = index.New(c)
 	}
-	if err != nil {
-		return openedIndex{}, err
+	if x.Index, err = index.Open(c, source); err != nil {
+		closeAll(x.files)
+		return openedIndex{}, s.indexError(m.Index, err)
 	}
-	if err := s.replay(ctx, x.Index, m, from); err != nil {
+	if err := s.replay(ctx, x.Index, m, m.Index.Replay(), tell); err != nil {
 		x.Close()
 		return openedIndex{}, err
 	}
 	return x, nil
 }
 
+// tellDisk returns what a replay of version m, from which the store goes on, tells the index on disk.
+func (s *Store) tellDisk(m *checkpoint.Manifest) func(from, to uint64, records []index.Logged) {
+	if s.readOnly || m == nil || !s.disk.tells(m) {
+		return nil
+	}
+	return func(from, to uint64, records []index.Logged) {
+		s.disk.Log(word.Address(from), word.Address(to), records)
+	}
+}
+
 // openedIndex is an index with the files that it may still have to read from.
 type openedIndex struct {
 	*index.Index
-	files []fsx.File
+	files []fsx.File // of old
+	from  checkpoint.Index
 }
 
 // Close gives all up.
@@ -127,34 +143,6 @@ func closeAll(files []fsx.File) {
 	for _, f := range files {
 		f.Close()
 	}
-}
-
-// openImage opens the image and the runs of version m. The index reads from the files as it goes, and keeps them open.
-func (s *Store) openImage(m *checkpoint.Manifest, c index.Config) (openedIndex, error) {
-	name := s.ledger.ImagePath(m.Image.ID)
-	f, err := s.root.Open(name, fsx.Read)
-	if errors.Is(err, fs.ErrNotExist) {
-		return openedIndex{}, &CorruptionError{File: name, Reason: "index image is missing"}
-	}
-	if err != nil {
-		return openedIndex{}, err
-	}
-	files := []fsx.File{f}
-	var runs []*index.Run
-	for _, ref := range m.Runs {
-		run, f, err := s.openRun(ref)
-		if err != nil {
-			closeAll(files)
-			return openedIndex{}, err
-		}
-		runs, files = append(runs, run), append(files, f)
-	}
-	x, err := index.OpenImage(c, f, m.Image.Bytes, logBegin(m), runs...)
-	if err != nil {
-		closeAll(files)
-		return openedIndex{}, imageError(name, err)
-	}
-	return openedIndex{x, files}, nil
 }
 
 // logBegin returns where the log of version m begins, its end if it is empty.

@@ -4,6 +4,8 @@ import (
 	"context"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -17,27 +19,38 @@ const (
 	replayBatches = 3
 )
 
-// replay applies the log of version m from address from on to x. One goroutine reads, verifies and hashes; the caller's
-// hands what comes of it to the index, in the order of the log.
-func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manifest, from uint64) error {
+// replayed is records of a version, in the order of the log.
+type replayed struct {
+	records []index.Record
+	logged  []index.Logged // the same, if anybody wants to know
+	end     uint64         // the log up to here has been read
+}
+
+// replay applies the log of version m from address from on to x, and tells of it, unless tell is nil, as the flusher does.
+// One goroutine reads, verifies and hashes; the caller's hands what comes of it to the index, in the order of the log.
+func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manifest, from uint64, tell func(from, to uint64, records []index.Logged)) error {
 	ctx, stop := context.WithCancel(ctx)
-	full, free := make(chan []index.Record, replayBatches), make(chan []index.Record, replayBatches)
+	full, free := make(chan replayed, replayBatches), make(chan replayed, replayBatches)
 	for range replayBatches {
-		free <- nil // made when it is needed: most replays are short
+		free <- replayed{} // made when it is needed: most replays are short
 	}
 	var broken error // of reading; written before full is closed
 	go func() {
 		defer close(full)
-		broken = s.readRecords(ctx, m, from, free, full)
+		broken = s.readRecords(ctx, m, from, tell != nil, free, full)
 	}()
 	var failed error
 	for batch := range full {
 		if failed == nil {
-			if failed = x.Replay(batch...); failed != nil {
+			if failed = x.Replay(batch.records...); failed != nil {
 				stop()
 			}
 		}
-		free <- batch[:0]
+		if tell != nil {
+			tell(from, batch.end, batch.logged)
+			from = batch.end
+		}
+		free <- replayed{batch.records[:0], batch.logged[:0], 0}
 	}
 	stop()
 	if failed != nil {
@@ -48,20 +61,97 @@ func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manife
 
 // readRecords sends the records of version m from address from on to full, in batches for which it takes the memory
 // from free.
-func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, free <-chan []index.Record, full chan<- []index.Record) error {
+func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, all bool, free <-chan replayed, full chan<- replayed) error {
 	w := s.segments.NewWalker()
 	w.Chunk = replayChunk
 	batch := <-free
 	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
-		batch = append(batch, index.Record{Hash: s.hash(rec.Key(sh)), Address: a})
-		if len(batch) == replayBatch {
+		if len(batch.records) == replayBatch {
+			batch.end = uint64(a)
 			full <- batch
 			batch = <-free
 		}
+		h := s.hash(rec.Key(sh))
+		batch.records = append(batch.records, index.Record{Hash: h, Address: a})
+		if all {
+			batch.logged = append(batch.logged, loggedOf(h, a, rec, sh))
+		}
 		return true, nil
 	})
-	if err == nil && len(batch) > 0 {
+	if err == nil {
+		batch.end = m.Cut
 		full <- batch
 	}
 	return err
+}
+
+// loggedOf returns what the flusher tells of a record.
+func loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index.Logged {
+	return index.Logged{Triple: index.MakeTriple(h, a, sh.Size, rec.State().Tombstone()), Version: rec.Link().Version()}
+}
+
+// readLogged tells of the log of version m from address from on, as the flusher does, in pieces.
+func (s *Store) readLogged(ctx context.Context, m *checkpoint.Manifest, from uint64, tell func(from, to uint64, records []index.Logged) error) error {
+	w := s.segments.NewWalker()
+	w.Chunk = replayChunk
+	var logged []index.Logged
+	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+		if len(logged) == replayBatch {
+			if err := tell(from, uint64(a), logged); err != nil {
+				return false, err
+			}
+			from, logged = uint64(a), logged[:0]
+		}
+		logged = append(logged, loggedOf(s.hash(rec.Key(sh)), a, rec, sh))
+		return true, nil
+	})
+	if err != nil {
+		return err
+	}
+	return tell(from, m.Cut, logged)
+}
+
+// catchUp has runs written of the log of m, from which the store goes on, if an earlier release has left more of it behind
+// image and runs than can be told in one piece. No operation runs. If it cannot be done, all that log is replayed by the
+// next opening, too.
+func (s *Store) catchUp(m *checkpoint.Manifest) {
+	if m == nil || s.readOnly || s.disk.tells(m) {
+		return
+	}
+	err := s.readLogged(s.life.Context(), m, max(m.Index.Replay(), ledger.LogBegin(m)), func(from, to uint64, records []index.Logged) error {
+		s.disk.Log(word.Address(from), word.Address(to), records)
+		if to-uint64(s.disk.Written()) < s.disk.cut {
+			return nil
+		}
+		return s.writeRunsUpTo(to)
+	})
+	if err != nil {
+		s.logger.Warn("log behind the index of an earlier release has no runs yet; opening is slow until it has", "err", err)
+		return
+	}
+	s.disk.caughtUp()
+}
+
+// walkVersion calls fn for the records of a version, whose log the extents are, in [from, to), in ascending order, until
+// it returns false: those that do not belong to the version are left out (C4).
+func walkVersion(ctx context.Context, w *reclog.Walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error)) error {
+	more := true
+	for _, e := range extents {
+		if e.End <= from || e.Start >= to || !more {
+			continue
+		}
+		skip := recordSkip(e)
+		err := w.Walk(ctx, max(e.Start, from), min(e.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+			if skip(a, rec) {
+				return true, nil
+			}
+			var err error
+			more, err = fn(a, rec, sh)
+			return more, err
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }

@@ -88,11 +88,17 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version, lost in
 	s.log.ShiftReadOnly(tail)
 
 	var apply, discard func()
+	var logged []index.Logged                                                                 // the log of m that no run stands for
 	rebuild := !s.isAncestor(m) || s.compactor.forgotten(s.log.Begin()) > uint64(logBegin(m)) // K3
 	if rebuild {
-		apply, discard, err = s.planRebuild(ctx, m)
+		apply, discard, err = s.planRebuild(ctx, m, &logged)
 	} else {
-		apply, err = s.planRewind(ctx, m, tail)
+		if apply, err = s.planRewind(ctx, m, tail); err == nil && s.disk.tells(m) {
+			err = s.readLogged(ctx, m, m.Index.Replay(), func(_, _ uint64, records []index.Logged) error {
+				logged = append(logged, records...)
+				return nil
+			})
+		}
 		discard = func() {} // it is all on the heap
 	}
 	if err != nil {
@@ -108,7 +114,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version, lost in
 	}
 	s.counters.restores.Add(1) // before anything that a scan could trip over
 	apply()
-	s.goOnFrom(m, tail, rebuild)
+	s.goOnFrom(m, tail, rebuild, logged)
 	return info, nil
 }
 
@@ -126,17 +132,21 @@ func (s *Store) restoreTarget(ctx context.Context, v checkpoint.Version) (*check
 
 // goOnFrom makes m what the next version is made from. What was written after the last commit is abandoned: it never
 // has to reach the disk.
-func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool) {
+func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool, logged []index.Logged) {
 	s.log.Abandon()
 	s.log.ForgetTallies()
 	s.log.SetBegin(uint64(logBegin(m)))
 	s.log.AddLarge(largeRecords(m, tail))
+	s.control.Add(1) // an update that read before the restore does not write after it
 	s.ledger.GoOn(m, tail, s.counters.compactedBytes.Load())
+	if s.disk.tells(m) {
+		s.disk.Log(word.Address(m.Index.Replay()), word.Address(m.Cut), logged)
+	}
+	s.catchUp(m)
 	if rebuilt {
-		s.images.opened(m)
+		s.opened.Store(&m.Index)
 	}
 	s.compactor.reset(uint64(logBegin(m)), rebuilt)
-	s.control.Add(1) // an update that read before the restore does not write after it
 }
 
 // isAncestor reports whether the store has gone on from m, directly or by versions in between, without leaving it.
@@ -154,15 +164,19 @@ func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 
 // planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has
 // made the index forget, the way Open would. Until then there are two: one of apply and discard has to be called.
-func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest) (apply, discard func(), err error) {
-	x, err := s.openIndex(ctx, m, s.indexConfig())
+func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest, logged *[]index.Logged) (apply, discard func(), err error) {
+	var tell func(from, to uint64, records []index.Logged)
+	if s.disk.tells(m) {
+		tell = func(_, _ uint64, records []index.Logged) { *logged = append(*logged, records...) }
+	}
+	x, err := s.openIndex(ctx, m, s.indexConfig(), tell)
 	if err != nil {
 		return nil, nil, err
 	}
 	apply = func() {
 		s.interruptIndexWork()
 		s.tableMu.Lock()
-		old := openedIndex{s.table.Swap(x.Index), s.indexFiles}
+		old := openedIndex{Index: s.table.Swap(x.Index), files: s.indexFiles}
 		s.indexFiles = x.files
 		s.tableMu.Unlock()
 		old.Close()

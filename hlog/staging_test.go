@@ -294,6 +294,8 @@ func TestMulti_SpilledAllocatesNothing(t *testing.T) {
 	o.FS, o.NoCompaction = fsys, true
 	o.PageBytes, o.SegmentBytes = 16*o.PageBytes, DefaultSegmentBytes // each of which costs the pager an allocation or two
 	s := mustOpen(t, dir, o)
+	withoutRuns(s)
+	s.disk.cut = 1 << 40 // neither does the flusher write any
 	x := s.NewSession()
 	defer x.Close()
 	table, err := NewTable[uint64, [100]byte](x)

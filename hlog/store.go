@@ -44,7 +44,7 @@ type Store struct {
 
 	// Versions, and what is done for them.
 	ledger     *ledger.Ledger
-	images     imageWriter
+	disk       *diskIndex
 	compactor  compactState
 	copies     copier
 	views      *xsync.MapOf[*View, struct{}] // the open ones
@@ -91,6 +91,8 @@ type liveIndex struct {
 	_          [56]byte                    // every operation reads table; what follows changes
 	tableMu    lock.RWMutex[lock.Table]    // held by those who use the index outside the epoch
 	indexFiles []fsx.File                  // of tableMu: what the index may still have to read from
+
+	opened atomic.Pointer[checkpoint.Index] // the files that the index in memory was opened from
 
 	workMu       lock.Mutex[lock.Leaf]
 	indexWork    context.Context // of workMu: see longIndexWork
@@ -165,7 +167,7 @@ func (s *Store) imageFault(err error) error {
 	if err == nil {
 		return nil
 	}
-	return s.indexError(s.images.source(), err)
+	return s.indexError(*s.opened.Load(), err)
 }
 
 // counters are changed off the hot path only.

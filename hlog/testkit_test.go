@@ -3,14 +3,17 @@ package hlog
 import (
 	"context"
 	"encoding/binary"
+	"errors"
 	"fmt"
+	"math"
 	"sync/atomic"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
-	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // tiny returns the smallest store there is, in a file system in memory: it spills after some thousand records.
@@ -151,18 +154,59 @@ func (f *readHookFile) ReadAt(p []byte, off int64) (int, error) {
 	return f.File.ReadAt(p, off)
 }
 
-// waitClaims returns when no image and no run is being written.
-func waitClaims(t testing.TB, s *Store) {
-	t.Helper()
-	eventually(t, "the images and runs that are being written", func() (idle bool) {
-		s.ledger.Claim(ledger.Image, func(now ledger.Now) (ledger.Want, bool) {
-			idle = len(now.Claims) == 0
-			return ledger.Want{}, false
-		})
-		return idle
-	})
+// openHookFS calls a hook before a file is opened, once.
+type openHookFS struct {
+	fsx.FS
+	hook atomic.Pointer[func(name string)]
 }
 
-func newestImage(s *Store) *checkpoint.ImageRef {
-	return s.ledger.Index().Image
+func (h *openHookFS) Open(name string, f fsx.Flag) (fsx.File, error) { return h.open(h.FS, name, f) }
+
+func (h *openHookFS) OpenRoot(dir string) (fsx.Root, error) {
+	return fsx.OpenRootBy(h.FS, dir, h.open)
+}
+
+func (h *openHookFS) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
+	if hook := h.hook.Load(); hook != nil {
+		(*hook)(name)
+	}
+	return in.Open(name, f)
+}
+
+// fillKeys writes n keys and returns what checks that they are there.
+func fillKeys(t *testing.T, s *Store, n int) (check func(get func(dst, key []byte) ([]byte, error))) {
+	t.Helper()
+	for k := range n {
+		must(t, s.Set(key8(k), fmt.Appendf(nil, "value %d", k)))
+	}
+	return func(get func(dst, key []byte) ([]byte, error)) {
+		t.Helper()
+		for k := range n {
+			if v, err := get(nil, key8(k)); err != nil || string(v) != fmt.Sprintf("value %d", k) {
+				t.Fatalf("key %d: %q, %v", k, v, err)
+			}
+		}
+	}
+}
+
+// standing returns the shares that the next version would name.
+func standing(s *Store) index.Shares {
+	shares, _ := s.disk.Disk.Name(math.MaxUint64, word.MaxAddress)
+	return shares
+}
+
+// mergeDue reports whether a merge is under way, or is to be done and may be.
+func mergeDue(s *Store) bool {
+	m, ok := s.disk.TakeMerge()
+	if ok {
+		s.disk.FinishMerge(m, nil, errors.New("it was only looked at"))
+		s.background.merges.Wake()
+	}
+	return ok || s.disk.Merging()
+}
+
+// withoutRuns keeps the background from writing runs, and from merging them.
+func withoutRuns(s *Store) {
+	s.background.runs.Stop()
+	s.background.merges.Stop()
 }

@@ -7,7 +7,6 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
-	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
@@ -88,7 +87,7 @@ func (s *Store) openView(ctx context.Context, m *checkpoint.Manifest) (_ *View, 
 		Epoch:    w.epochs,
 		MaxBytes: func() int64 { return int64(word.MaxAddress) },
 		Reserve:  func(int64) bool { return true },
-	})
+	}, nil)
 	if err != nil {
 		s.ledger.Unpin(m.Version)
 		w.epochs.Close()
@@ -205,7 +204,7 @@ func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
 			return e.Address(), nil
 		}
 		if err := w.index.Load(h); err != nil {
-			return 0, w.s.indexError(ledger.IndexOf(w.m), err)
+			return 0, w.s.indexError(w.m.Index, err)
 		}
 	}
 }

@@ -19,11 +19,20 @@ type Logged struct {
 
 // DiskConfig says how the index on disk is made.
 type DiskConfig struct {
-	// CutBytes is how much log makes a run due, and MergeBytes about how long a share becomes by merging.
-	CutBytes, MergeBytes int64
-	// MergePace is how many bytes merges may write for each byte of log.
+	// CutBytes is how much log makes a run due. When there is little log, a 32nd of it does, but not less than
+	// LeastBytes; 0 is CutBytes.
+	CutBytes, LeastBytes int64
+	// MergeBytes is about how long a share becomes by merging.
+	MergeBytes int64
+	// MergePace is how many bytes merges may write for each byte of log. For each version they may write another
+	// 1/versionMerges of MergeBytes; what is not made use of adds up to MergeBytes.
 	MergePace int64
+	// Newest returns the newest log version that records may be of. nil: the versions of what is logged are those under way
+	// or older, by less than half of all that a record can tell apart.
+	Newest func() uint64
 }
+
+const versionMerges = 8
 
 // Disk is the index on disk of a store: its shares, the triples of what was logged since, and what is being made of
 // them. It touches no file: whoever uses it writes what [Disk.TakeRun] and [Disk.TakeMerge] hand out, and tells what came
@@ -32,14 +41,13 @@ type Disk struct {
 	cfg DiskConfig
 
 	mu      sync.Mutex
-	changed chan struct{} // of mu: closed when written or failed change, and replaced
+	changed chan struct{} // of mu: closed when a run has come back, and replaced
 	era     int           // of mu: counts Adopt: what was handed out before is of no use after it
 	oldest  uint64        // of mu: the oldest log version that may yet be committed
 
 	shares  Shares       // of mu: of records that every version to come will have
 	young   []*NewRun    // of mu: written, but later versions alone have some of it; oldest first
 	written word.Address // of mu: where the log ends that shares and young stand for
-	failed  error        // of mu: why the last run could not be written
 
 	writing  *NewRun // of mu: handed out, or to be handed out again
 	out      bool    // of mu: writing is handed out
@@ -53,6 +61,7 @@ type Disk struct {
 	next, planning *plan
 
 	counted map[uint64]counted // of mu, by id: what shares hold, as far as it is known
+	begin   word.Address       // of mu: where the log begins
 }
 
 type plan struct {
@@ -92,13 +101,12 @@ func (d *Disk) Adopt(shares Shares, end word.Address, oldest uint64) {
 	d.writing, d.out, d.from, d.to, d.groups = nil, false, end, end, nil
 	d.merging, d.credit, d.damaged = false, 0, map[uint64]bool{}
 	d.replan()
-	d.counted = map[uint64]counted{}
-	d.settle(nil)
+	d.counted, d.begin = map[uint64]counted{}, 0
+	d.settle()
 }
 
-// settle notes why the last run was not written, nil if it was, and wakes those who wait for it.
-func (d *Disk) settle(err error) {
-	d.failed = err
+// settle wakes those who wait for a run that was handed out.
+func (d *Disk) settle() {
 	close(d.changed)
 	d.changed = make(chan struct{})
 }
@@ -111,7 +119,7 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 	if from < d.to {
 		d.forget(from)
 	} else {
-		d.credit = min(d.credit+d.cfg.MergePace*int64(to-from), d.cfg.MergeBytes)
+		d.earn(d.cfg.MergePace * int64(to-from))
 	}
 	d.to = max(to, d.from)
 	for i := range records {
@@ -120,7 +128,15 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 			g.Triples = append(g.Triples, r.Triple)
 		}
 	}
-	return int64(d.to-d.from) >= d.cfg.CutBytes || d.writing != nil && !d.out
+	return int64(d.to-d.from) >= d.due() || d.writing != nil && !d.out
+}
+
+// due returns how much log makes a run due.
+func (d *Disk) due() int64 {
+	if d.cfg.LeastBytes == 0 {
+		return d.cfg.CutBytes
+	}
+	return min(d.cfg.CutBytes, max(d.cfg.LeastBytes, int64(d.from-min(d.begin, d.from))/32))
 }
 
 // forget drops what is known of log from a on.
@@ -131,11 +147,13 @@ func (d *Disk) forget(a word.Address) {
 	}
 }
 
-// group returns the group of records of a version, which is at most half of all there are older or newer than the oldest
-// under way.
+// group returns the group of records of a version, which is under way or older.
 func (d *Disk) group(v word.RecordVersion) *Group {
-	since := d.oldest
-	if after := (v - word.MakeRecordVersion(d.oldest)) & (1<<word.VersionBits - 1); after < 1<<(word.VersionBits-1) {
+	since, newest := d.oldest, d.oldest+1<<(word.VersionBits-1)-1
+	if d.cfg.Newest != nil {
+		newest = d.cfg.Newest() // records much older look like ones to come: a record's version wraps
+	}
+	if after := (v - word.MakeRecordVersion(d.oldest)) & (1<<word.VersionBits - 1); d.oldest+uint64(after) <= newest {
 		since += uint64(after)
 	}
 	for i := range d.groups {
@@ -152,8 +170,12 @@ func (d *Disk) Committed(n uint64) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.oldest = max(d.oldest, n+1)
+	d.earn(d.cfg.MergeBytes / versionMerges)
 	d.mature()
 }
+
+// earn allows merges to write more bytes.
+func (d *Disk) earn(bytes int64) { d.credit = min(d.credit+bytes, d.cfg.MergeBytes) }
 
 // mature makes runs shares whose records every version to come will have.
 func (d *Disk) mature() {
@@ -185,7 +207,7 @@ func (d *Disk) TakeRun(all bool) (r *NewRun, ok bool) {
 	case d.writing != nil:
 		d.out = true
 		return d.writing, true
-	case d.to == d.from || !all && int64(d.to-d.from) < d.cfg.CutBytes:
+	case d.to == d.from || !all && int64(d.to-d.from) < d.due():
 		return nil, false
 	}
 	r = &NewRun{From: d.from, To: d.to, era: d.era}
@@ -223,27 +245,25 @@ func (d *Disk) FinishRun(r *NewRun, err error) (used bool) {
 		}
 		d.mature()
 	}
-	d.settle(err)
+	d.settle()
 	return err == nil
 }
 
-// Await waits until the shares stand for the log up to a, a run that was to be written fails, or ctx ends. Somebody else
-// takes the runs.
-func (d *Disk) Await(ctx context.Context, a word.Address) error {
+// Await waits as long as a run is handed out and the shares do not stand for the log up to a, or until ctx ends. more
+// reports that they do not, and that there is something to take.
+func (d *Disk) Await(ctx context.Context, a word.Address) (more bool, err error) {
 	for {
 		d.mu.Lock()
-		reached, failed, changed := d.written >= a, d.failed, d.changed
+		out, changed := d.out, d.changed
+		more = d.written < a && (d.writing != nil || d.from != d.to)
 		d.mu.Unlock()
-		switch {
-		case reached:
-			return nil
-		case failed != nil:
-			return failed
+		if !more || !out {
+			return more, nil
 		}
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return ctx.Err()
+			return more, ctx.Err()
 		}
 	}
 }
@@ -301,10 +321,10 @@ func (d *Disk) TakeMerge() (m Merge, ok bool) {
 		return m, false
 	}
 	for d.next == nil { // what is flushed meanwhile must not wait for this
-		p, shares, damaged := &plan{}, d.shares, maps.Clone(d.damaged)
+		p, shares, damaged, stale := &plan{}, d.shares, maps.Clone(d.damaged), d.stale()
 		d.planning = p
 		d.mu.Unlock()
-		p.Merge, p.ok = shares.NextMerge(d.cfg.MergeBytes, damaged)
+		p.Merge, p.ok = shares.NextMerge(d.cfg.MergeBytes, damaged, stale)
 		d.mu.Lock()
 		if d.planning == p {
 			d.next, d.planning = p, nil
@@ -316,6 +336,13 @@ func (d *Disk) TakeMerge() (m Merge, ok bool) {
 	m.era = d.era
 	d.merging = true
 	return m, true
+}
+
+// Merging reports whether a merge is handed out.
+func (d *Disk) Merging() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.merging
 }
 
 // replan says that NextMerge has to be asked anew.

@@ -29,6 +29,7 @@ type Merge struct {
 type Written struct {
 	ShareRef
 	Segments []SegmentBytes
+	Shift    uint // of segments
 }
 
 // MergeConfig says how shares are written.
@@ -258,7 +259,7 @@ func (o *shareOutput) begin() error {
 
 func (o *shareOutput) end(last uint64) error {
 	ref, segments, err := o.w.finish(last)
-	o.done = append(o.done, Written{ref, segments})
+	o.done = append(o.done, Written{ref, segments, o.cfg.SegmentShift})
 	return err
 }
 

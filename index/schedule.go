@@ -18,6 +18,10 @@ const (
 	// them then are.
 	maxDepth = 16
 	mergeFan = 8
+	// smallMerge is when runs are merged with each other as soon as there are mergeFan of them: when that takes no more than
+	// this fraction of what a merge may take. Those of a few records that are updated all the time hide each other, and what
+	// they hide is known to be dead then.
+	smallMerge = 8
 )
 
 // NextMerge returns the merge that is most worth while, if one is: of about maxBytes at the most. All records that the
@@ -25,11 +29,14 @@ const (
 //
 // It is that of a range of hashes for which the runs hold most, compared with the image. When there are many runs, so that
 // whoever loads a block has to read much, it may be more worth while to merge a few of them with each other: what counts is
-// how many runs less there are for what is written. Nothing is merged with a share whose id is in avoid.
-func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool) (m Merge, ok bool) {
+// how many runs less there are for what is written.
+//
+// Nothing is merged with a share whose id is in avoid. stale is, by id, the part of a share of the image that leads to log
+// which is gone: a merge leaves it out, and it counts like what runs hold.
+func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool, stale map[uint64]float64) (m Merge, ok bool) {
 	maxTriples := float64(max(maxBytes/tripleBytes, 1))
 	bottom := l.bottom()
-	ranges := l.ranges(bottom, avoid)
+	ranges := l.ranges(bottom, avoid, stale)
 	best, depth, all := -1, 0, 0.0
 	for i, r := range ranges {
 		if r.avoided {
@@ -40,9 +47,10 @@ func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool) (m Merge, ok bo
 			best = i
 		}
 	}
-	if depth > maxDepth {
+	if depth >= mergeFan {
 		g, ok := l.fewerRuns(bottom)
-		if ok && (best < 0 || g.triples*float64(depth) < all*(mergeFan-1)) {
+		many := depth > maxDepth && (best < 0 || g.triples*float64(depth) < all*(mergeFan-1))
+		if ok && (many || smallMerge*g.triples <= maxTriples) {
 			if m := l.mergeRuns(g, maxTriples); !reads(m.Inputs, avoid) {
 				return m, true
 			}
@@ -92,7 +100,7 @@ func (r mergeRange) gain() float64 { return r.newer / (r.image + r.newer) }
 
 // ranges returns the ranges that the image, which begins at bottom, is divided into, in order. Where a share is to be
 // avoided a range takes no part in anything: what it holds, and how many runs lie over it, says nothing of the others.
-func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool) (ranges []mergeRange) {
+func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool, stale map[uint64]float64) (ranges []mergeRange) {
 	starts := []uint64{0}
 	for _, r := range l {
 		if r.From == bottom {
@@ -114,6 +122,7 @@ func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool) (ranges []mer
 		for _, o := range inputs {
 			if o.From == bottom {
 				image = append(image, o.in(r.span))
+				r.newer += o.in(r.span) * stale[o.ID]
 				continue
 			}
 			r.newer += o.in(r.span)

@@ -86,18 +86,39 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "run-of-another-version", rule: "R4", file: "hlog/internal/ledger/claim.go",
-		what:   "end an index run where a checkpoint that is not committed began",
-		old:    `return p.From`,
-		new:    `return tail`,
-		caught: []string{"./hlog", "-run", "TestRun_EndsWhereAVersionBegan"},
+		name: "share-of-another-version", rule: "I18", file: "index/disk.go",
+		what:   "leave out of a version what only the next one has of its fuzzy end",
+		old:    "\t\t\tif g.Since <= n {\n",
+		new:    "\t\t\tif n > 0 {\n",
+		caught: []string{"./hlog", "-run", "TestShares_FuzzyEnd"},
 	},
 	{
-		name: "run-of-the-unwritten", rule: "R4", file: "hlog/run.go",
-		what:   "wait for the operations that are writing records before an index run is made of them",
-		old:    `s.epochs.Synchronize() // what was`,
-		new:    `// what was`,
-		caught: []string{"./hlog", "-run", "TestRun_WaitsForWhatIsBeingWritten"},
+		name: "told-twice", rule: "I19", file: "index/disk.go",
+		what:   "forget what was told of log that is written again",
+		old:    "\t\td.forget(from)\n",
+		new:    "",
+		caught: []string{"./index", "-run", "TestDisk_CountsWhatIsLive|TestDisk_EveryVersionIsWhole"},
+	},
+	{
+		name: "replay-told", rule: "R4", file: "hlog/recover.go",
+		what:   "tell what an opening has replayed, so that it is in the next run",
+		old:    "\t\ts.disk.Log(word.Address(from), word.Address(to), records)\n",
+		new:    "\t\ts.disk.Log(word.Address(from), word.Address(to), nil)\n",
+		caught: []string{"./hlog", "-run", "TestShares_ManyCheckpoints"},
+	},
+	{
+		name: "restored-told", rule: "R4", file: "hlog/restore.go",
+		what:   "tell what a restore leaves to be replayed, so that it is in the next run",
+		old:    "\t\ts.disk.Log(word.Address(m.Index.Replay()), word.Address(m.Cut), logged)\n",
+		new:    "\t\ts.disk.Log(word.Address(m.Index.Replay()), word.Address(m.Cut), nil)\n",
+		caught: []string{"./hlog", "-run", "TestShares_ManyCheckpoints"},
+	},
+	{
+		name: "little-is-replayed", rule: "R4", file: "hlog/checkpoint.go",
+		what:   "wait, before a version is committed, for runs of all its log but little",
+		old:    "\t\terr = s.writeRunsUpTo(p.Cut - min(p.Cut, s.mayReplay()))\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestShares_"},
 	},
 	{
 		name: "name-that-was-lost", rule: "G8", file: "hlog/open.go",
@@ -136,26 +157,17 @@ var mutations = []mutation{
 	},
 	{
 		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
-		what: "make the log durable before the manifest that names it",
-		old: `	if err := s.log.SyncTo(p.Cut); err != nil {
-		s.ledger.Fail(p, err)
-		return checkpoint.Info{}, err
-	}
-	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes)
-`,
-		new: `	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals()), s.opts.PageBytes)
-	if err := s.log.SyncTo(p.Cut); err != nil {
-		return checkpoint.Info{}, err
-	}
-`,
+		what:   "make the log durable before the manifest that names it",
+		old:    "\terr := s.log.SyncTo(p.Cut)\n",
+		new:    "\tdefer s.log.SyncTo(p.Cut)\n\terr := error(nil)\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "image-first", rule: "C5", file: "hlog/image.go",
-		what:   "make an image durable before the manifest that names it",
-		old:    "\tif err == nil {\n\t\terr = s.syncAside(f)\n\t}\n",
+		name: "shares-first", rule: "C5", file: "hlog/shares.go",
+		what:   "make shares durable before the manifest that names them",
+		old:    "\t\terr = errors.Join(err, w.s.syncAside(f))\n",
 		new:    "",
-		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+		caught: []string{"./hlog", "-run", "TestShares_CrashAtEveryCall"},
 	},
 	{
 		name: "sync-segment-names", rule: "D5", file: "internal/fsx/names.go",
@@ -165,11 +177,11 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
 	},
 	{
-		name: "sync-image-names", rule: "C5", file: "hlog/image.go",
-		what:   "sync the directory of the images",
-		old:    "\t\terr = s.root.SyncDir(s.ledger.ImagesPath())\n",
+		name: "sync-share-names", rule: "C5", file: "hlog/shares.go",
+		what:   "sync the directory of the shares",
+		old:    "\t\terr = w.s.root.SyncDir(w.s.ledger.ImagesPath())\n",
 		new:    "",
-		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+		caught: []string{"./hlog", "-run", "TestShares_CrashAtEveryCall"},
 	},
 	{
 		name: "sync-manifest-names", rule: "V1", file: "internal/fsx/fs.go",
@@ -272,8 +284,8 @@ var mutations = []mutation{
 	{
 		name: "tombstone-replay", rule: "H1", file: "hlog/replay.go",
 		what:   "let a tombstone hide older values in recovery",
-		old:    "\t\tbatch = append(batch, ",
-		new:    "\t\tif rec.State().Tombstone() {\n\t\t\treturn true, nil\n\t\t}\n\t\tbatch = append(batch, ",
+		old:    "\t\th := s.hash(rec.Key(sh))\n",
+		new:    "\t\tif rec.State().Tombstone() {\n\t\t\treturn true, nil\n\t\t}\n\t\th := s.hash(rec.Key(sh))\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
 	},
 	{
@@ -406,8 +418,8 @@ var mutations = []mutation{
 	{
 		name: "durability-abandoned", rule: "D6", file: "hlog/checkpoint.go",
 		what:   "give up what a failed sync has covered only when the store goes back to a version",
-		old:    "\tif err := s.log.SyncTo(p.Cut); err != nil {\n",
-		new:    "\tif err := s.log.SyncTo(p.Cut); err != nil {\n\t\ts.log.Abandon()\n",
+		old:    "\terr := s.log.SyncTo(p.Cut)\n",
+		new:    "\terr := s.log.SyncTo(p.Cut)\n\tif err != nil {\n\t\ts.log.Abandon()\n\t}\n",
 		caught: []string{"./internal/lint", "-run", "TestDurability_MovesInOneFile"},
 	},
 	{
@@ -418,11 +430,11 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestOpen_IndexIsAsFineAsThen"},
 	},
 	{
-		name: "image-of-one-version", rule: "R2", file: "hlog/image.go",
-		what:   "follow chains down to where they were when an image is written",
-		old:    "\tdefer follow.guard.Release()\n",
-		new:    "\tdefer follow.guard.Release()\n\tfollow.of.fuzzy = 1 << 62\n",
-		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+		name: "merge-of-another-era", rule: "I20", file: "index/disk.go",
+		what:   "discard a merge that was handed out before a restore",
+		old:    "\tif m.era != d.era {\n",
+		new:    "\tif m.era > d.era {\n",
+		caught: []string{"./index", "-run", "TestDisk_EveryVersionIsWhole"},
 	},
 	{
 		name: "abandoned", rule: "W2", file: "hlog/internal/record/write.go",
@@ -542,8 +554,8 @@ var mutations = []mutation{
 	{
 		name: "claim-of-another-era", rule: "B9", file: "hlog/internal/ledger/claim.go",
 		what:   "drop what was claimed before a restore",
-		old:    "if c.era != l.era {",
-		new:    "if false {",
+		old:    "return c.era == l.era && take()",
+		new:    "return take()",
 		caught: []string{"./hlog/internal/ledger", "-run", "TestClaim_EndsWithItsEra"},
 	},
 	{
@@ -554,10 +566,10 @@ var mutations = []mutation{
 		caught: []string{"./hlog/internal/ledger", "-run", "TestHold_OutlivesVersionsAndRestores"},
 	},
 	{
-		name: "removed-elsewhere", rule: "B3", file: "hlog/image.go",
+		name: "removed-elsewhere", rule: "B3", file: "hlog/shares.go",
 		what:   "leave the removal of files to the ledger",
-		old:    "\treturn &checkpoint.ImageRef{ID: id",
-		new:    "\tif n == 0 {\n\t\treturn nil, s.root.Remove(name)\n\t}\n\treturn &checkpoint.ImageRef{ID: id",
+		old:    "func (w *shareWriter) drop() error { return errors.Join(w.close(), w.claim.Drop()) }\n",
+		new:    "func (w *shareWriter) drop() error { return errors.Join(w.close(), w.s.root.Remove(\"\"), w.claim.Drop()) }\n",
 		caught: []string{"./internal/lint", "-run", "TestFiles_AreRemovedInFewPlaces"},
 	},
 	{

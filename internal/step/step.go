@@ -25,6 +25,7 @@ const (
 	Chores             // a round of housekeeping
 	Runs               // index runs
 	Sizing             // a round of dividing memory
+	Merges             // merges of index shares
 	Drain              // what waited for the epoch
 	Other              // the rest: growth of the index, loading, warming
 	numKinds

@@ -12,39 +12,16 @@ import (
 type Kind uint8
 
 const (
-	Image Kind = iota
-	Run
+	Run Kind = iota
+	Merge
 )
 
-func (k Kind) String() string { return [...]string{"an image", "a run"}[k] }
+func (k Kind) String() string { return [...]string{"a run", "a merge"}[k] }
 
 // Now is what there is when somebody wants to make index files.
 type Now struct {
 	Lineage *Lineage
-	Index   Index    // standing
-	Claims  []*Claim // that have not ended
-	pending []*Pending
-}
-
-// Making returns the first claim of a kind that has not ended, nil if there is none.
-func (n Now) Making(k Kind) *Claim {
-	for _, c := range n.Claims {
-		if c.Kind == k {
-			return c
-		}
-	}
-	return nil
-}
-
-// CommonEnd returns the address below which all log is in every version that will be committed, unless the store is taken
-// back (B7); tail is where the log ends now.
-func (n Now) CommonEnd(tail uint64) uint64 {
-	for _, p := range n.pending {
-		if p.phase < Committed {
-			return p.From
-		}
-	}
-	return tail
+	Files   []uint64 // ids of the standing index files
 }
 
 // Want is what a claim keeps besides the files that it makes.
@@ -70,7 +47,7 @@ type Claim struct {
 func (l *Ledger) Claim(kind Kind, decide func(Now) (w Want, due bool)) *Claim {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	w, due := decide(Now{Lineage: l.lineage, Index: l.index, Claims: l.claims, pending: l.pending})
+	w, due := decide(Now{Lineage: l.lineage, Files: l.opts.Standing.IDs()})
 	if !due {
 		return nil
 	}
@@ -91,31 +68,22 @@ func (c *Claim) NewFile() (id uint64, path string) {
 	return id, l.ImagePath(id)
 }
 
-// Publish ends the claim, whose files are whole and durable. edit is told the standing index and returns the one that
-// takes its place, which the next version names, and the current one, too, if it may be amended. published is false when
-// edit returns false, or when the store was restored since the claim (B9): then what was made is dropped. An error says
-// that the current version could not be amended, or what was made not be dropped. edit is called under the lock.
-func (c *Claim) Publish(edit func(standing Index) (next Index, ok bool)) (published bool, err error) {
-	if !c.publish(edit) {
+// Publish ends the claim, whose files are whole and durable. take makes them a part of the standing index, and reports
+// whether they are of use. published is false when they are not, or when the store was restored since the claim (B9): then
+// what was made is dropped; an error says that it could not be. take is called under the lock.
+func (c *Claim) Publish(take func() bool) (published bool, err error) {
+	if !c.publish(take) {
 		return false, c.Drop()
 	}
-	err = c.ledger.Amend()
 	c.end()
-	return true, err
+	return true, nil
 }
 
-func (c *Claim) publish(edit func(standing Index) (next Index, ok bool)) bool {
+func (c *Claim) publish(take func() bool) bool {
 	l := c.ledger
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	if c.era != l.era {
-		return false
-	}
-	x, ok := edit(l.index)
-	if ok {
-		l.index = x
-	}
-	return ok
+	return c.era == l.era && take()
 }
 
 // Drop ends the claim and removes what it has made.
@@ -149,7 +117,7 @@ func (l *Ledger) live() checkpoint.Live {
 	for h := range l.holds {
 		live.Log.Add(h.from, live.LogFrom)
 	}
-	live.Images = slices.Concat(l.index.IDs(), l.naming)
+	live.Images = slices.Concat(l.opts.Standing.IDs(), l.naming)
 	for _, c := range l.claims {
 		live.Log.Add(c.From, live.LogFrom)
 		live.Images = slices.Concat(live.Images, c.makes, c.Reads)

@@ -7,7 +7,7 @@
 //	lineage         what the next version is made from: the version that the store has gone on from, and where the log
 //	                begins that no version has yet ([Lineage])
 //	pending version a version that has been begun and has not been answered for yet ([Pending])
-//	standing index  the image, and the runs behind it, that the next version will name ([Index])
+//	standing index  the index files that the next version will name ([Standing])
 //	keeper          whatever keeps a file from being removed
 //	hold            keeps log from an address on, for somebody who reads it ([Hold])
 //	claim           keeps index files that are being made, and all that they are made of ([Claim])

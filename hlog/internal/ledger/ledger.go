@@ -36,6 +36,8 @@ type Options struct {
 	// Amend allows the manifest of the current version to be replaced by one that names newer index files. Not with a
 	// remote: it knows a version's manifest by its checksum.
 	Amend bool
+	// Standing is what versions to come name.
+	Standing Standing
 }
 
 // Ledger keeps the books of one store. Its methods may be called from any goroutine.
@@ -56,7 +58,6 @@ type Ledger struct {
 	newest  *Pending           // the last one begun since the store was opened or restored; nil: none
 	pending []*Pending         // in the order in which they were begun, those that have been dealt with left out (B6)
 
-	index  Index    // standing
 	naming []uint64 // index files that a manifest names which is being written (B4)
 	holds  map[*Hold]struct{}
 	claims []*Claim
@@ -142,7 +143,7 @@ func (l *Ledger) GoOn(m *checkpoint.Manifest, tail uint64, moved int64) {
 	l.lineage = &Lineage{Parent: m, Start: tail, Moved: moved}
 	l.era++
 	l.emptied, l.newest = 0, nil
-	l.index = IndexOf(m)
+	l.opts.Standing.GoOn(m)
 }
 
 // Emptied says that compaction has emptied the log below address begin: the next version that is begun leaves it out.
@@ -175,6 +176,6 @@ func (l *Ledger) String() string {
 	for _, c := range l.claims {
 		fmt.Fprintf(&b, "claim of %v: makes %x, reads %x and log from %#x\n", c.Kind, c.makes, c.Reads, c.From)
 	}
-	fmt.Fprintf(&b, "standing index files: %x\n", l.index.IDs())
+	fmt.Fprintf(&b, "standing index files: %x\n", l.opts.Standing.IDs())
 	return b.String()
 }

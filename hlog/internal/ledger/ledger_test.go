@@ -29,7 +29,6 @@ func TestCommit_KeepsNobodyWaiting(t *testing.T) {
 			d.Lineage()
 			d.Changed(d.tail.Load())
 			d.Live()
-			d.Index()
 			if c, _ := d.image(); c.Drop() != nil {
 				t.Error("a claim cannot be dropped")
 			}
@@ -68,7 +67,7 @@ func TestManifest_IndexReplacedWhileItIsWritten(t *testing.T) {
 			must(t, d.restore(0)) // so that the version is not amended
 		}
 		claim, old := d.image()
-		if !claim.publish(func(Index) (Index, bool) { return Index{Image: &old}, true }) {
+		if !claim.publish(d.put(old)) {
 			t.Fatal("the image is of no use")
 		}
 		claim.end() // as if it could not have been named just then
@@ -76,7 +75,7 @@ func TestManifest_IndexReplacedWhileItIsWritten(t *testing.T) {
 		d.fs.once("list", "log", func() {
 			d.fs.once("open", ".manifest.tmp", func() {
 				claim, ref := d.image()
-				claim.publish(func(Index) (Index, bool) { return Index{Image: &ref}, true })
+				claim.publish(d.put(ref))
 				claim.end()
 				close(replaced)
 				<-collected
@@ -102,7 +101,7 @@ func TestManifest_IndexReplacedWhileItIsWritten(t *testing.T) {
 			t.Errorf("amend %v: the version names %+v", amend, IndexOf(m).Image)
 		}
 		d.collect()
-		if gone := d.missing(nil, append(IndexOf(d.Current()).IDs(), d.Index().IDs()...)); len(gone) > 0 {
+		if gone := d.missing(nil, append(IndexOf(d.Current()).IDs(), d.stands().IDs()...)); len(gone) > 0 {
 			t.Errorf("amend %v: gone: %v", amend, gone)
 		}
 	}
@@ -136,8 +135,8 @@ func TestClaim_EndsWithItsEra(t *testing.T) {
 	d.commit()
 	c, ref := d.image()
 	must(t, d.restore(0))
-	if d.stand(c, ref) || d.Index().Image != nil || d.there(d.ImagePath(ref.ID)) {
-		t.Errorf("an image of what was undone stands: %v, its file is there: %v", d.Index(), d.there(d.ImagePath(ref.ID)))
+	if d.stand(c, ref) || d.stands().Image != nil || d.there(d.ImagePath(ref.ID)) {
+		t.Errorf("an image of what was undone stands: %v, its file is there: %v", d.stands(), d.there(d.ImagePath(ref.ID)))
 	}
 	if again, next := d.image(); next.ID <= ref.ID {
 		t.Errorf("id %d after %d", next.ID, ref.ID)
@@ -178,7 +177,7 @@ func TestClaim_KeepsWhatItIsMadeOf(t *testing.T) {
 	first, second := d.twoVersions()
 	old, ref := d.image()
 	d.stand(old, ref) // the second version names it
-	c := d.Claim(Run, func(now Now) (Want, bool) { return Want{From: first.Cut, Reads: now.Index.IDs()}, true })
+	c := d.Claim(Run, func(now Now) (Want, bool) { return Want{From: first.Cut, Reads: now.Files}, true })
 	log := c.Lineage.Log(first.Cut, second.Cut)
 	d.forget(first, second)
 	if gone := d.missing(log, []uint64{ref.ID}); len(gone) > 0 {
@@ -307,7 +306,7 @@ func TestCollect_EverythingAtOnce(t *testing.T) {
 	})
 	loop("reruns", func(rng *rand.Rand) error {
 		c := d.Claim(Run, func(now Now) (Want, bool) {
-			return Want{From: now.Lineage.Begin(), Reads: now.Index.IDs()}, now.Index.Image != nil
+			return Want{From: now.Lineage.Begin(), Reads: now.Files}, len(now.Files) > 0
 		})
 		if c == nil {
 			return nil
@@ -315,9 +314,7 @@ func TestCollect_EverythingAtOnce(t *testing.T) {
 		id, name := c.NewFile()
 		d.make(name)
 		err := errors.Join(check(nil, c.Reads), check(nil, []uint64{id}))
-		_, e := c.Publish(func(x Index) (Index, bool) {
-			return Index{Image: &checkpoint.ImageRef{ID: id, ReplayFrom: x.Image.ReplayFrom}}, true
-		})
+		_, e := c.Publish(func() bool { return d.put(checkpoint.ImageRef{ID: id, ReplayFrom: d.shelf.Image.ReplayFrom})() })
 		return errors.Join(err, e)
 	})
 	rng := rand.New(rand.NewPCG(1, 2))

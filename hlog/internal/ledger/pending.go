@@ -286,17 +286,14 @@ func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int, unchanged bool)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	p.advance(Flushed)
-	c, x := l.lineage, l.index
+	c, x := l.lineage, l.opts.Standing.Name(p.LogVersion, p.Cut)
 	l.naming = x.IDs()
-	if n := len(x.Runs); invariant.Enabled && n > 0 {
-		invariant.Check(x.Runs[n-1].To <= p.fuzzy, "R4: a run ends at %#x, version %d has its fuzzy end at %#x", x.Runs[n-1].To, p.Version, p.fuzzy)
-	}
 	delta := checkpoint.Extent{Start: c.Start, End: p.Cut, Fuzzy: max(p.fuzzy, c.Start), LogVersion: p.LogVersion}
 	m := &checkpoint.Manifest{
 		Version: p.Version, Created: p.Began.UTC(), Cookie: p.Cookie,
 		Extents:    checkpoint.Trim(checkpoint.Extend(c.Parent, delta, c.Live), p.Emptied),
 		DeltaStart: c.Start, Cut: p.Cut, DeltaBytes: max(int64(p.Cut-c.Start)-(p.moved-c.Moved), 0), LogVersion: p.LogVersion,
-		PageBytes: pageBytes, Index: checkpoint.Index{Image: x.Image, Runs: x.Runs}, Aux: aux,
+		PageBytes: pageBytes, Index: x, Aux: aux,
 	}
 	if c.Parent != nil {
 		m.Parent = c.Parent.Version

@@ -59,6 +59,29 @@ type desk struct {
 	fs         *hookFS
 	tail       atomic.Uint64
 	logVersion uint64
+	shelf      shelf
+}
+
+// shelf is a standing index of which every version names all.
+type shelf struct{ Index }
+
+func (s *shelf) Name(_, cut uint64) Index { return s.Index }
+
+func (s *shelf) GoOn(m *checkpoint.Manifest) { s.Index = IndexOf(m) }
+
+// stands returns the standing index.
+func (d *desk) stands() Index {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.shelf.Index
+}
+
+// put returns what makes an image the standing index.
+func (d *desk) put(ref checkpoint.ImageRef) func() bool {
+	return func() bool {
+		d.shelf.Index = Index{Image: &ref}
+		return true
+	}
 }
 
 func newDesk(t *testing.T) *desk {
@@ -67,7 +90,7 @@ func newDesk(t *testing.T) *desk {
 	must(t, d.fs.MkdirAll("/store"))
 	dir, err := checkpoint.OpenDir(d.fs, "/store", checkpoint.Identity{StoreID: [16]byte{1}, HashSeed: 1, SegmentBytes: testSegment}, false)
 	must(t, err)
-	d.Ledger, err = New(dir, Options{FS: d.fs, Amend: true})
+	d.Ledger, err = New(dir, Options{FS: d.fs, Amend: true, Standing: &d.shelf})
 	must(t, err)
 	d.tail.Store(fsx.BlockSize)
 	d.GoOn(nil, fsx.BlockSize, 0)
@@ -143,7 +166,7 @@ func (d *desk) restore(v checkpoint.Version) error {
 
 // image claims an image of the current version and makes its file.
 func (d *desk) image() (*Claim, checkpoint.ImageRef) {
-	c := d.Claim(Image, func(now Now) (Want, bool) { return Want{From: now.Lineage.Parent.LiveFuzzy()}, true })
+	c := d.Claim(Merge, func(now Now) (Want, bool) { return Want{From: now.Lineage.Parent.LiveFuzzy()}, true })
 	id, name := c.NewFile()
 	d.make(name)
 	return c, checkpoint.ImageRef{ID: id, ReplayFrom: c.From}
@@ -151,8 +174,8 @@ func (d *desk) image() (*Claim, checkpoint.ImageRef) {
 
 // stand publishes an image.
 func (d *desk) stand(c *Claim, ref checkpoint.ImageRef) bool {
-	published, err := c.Publish(func(Index) (Index, bool) { return Index{Image: &ref}, true })
-	must(d.t, err)
+	published, err := c.Publish(d.put(ref))
+	must(d.t, errors.Join(err, d.Amend()))
 	return published
 }
 
