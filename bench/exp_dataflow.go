@@ -84,13 +84,49 @@ func runDataflow(ctx context.Context, e *env) (*report.Section, error) {
 		}
 	}
 	s.Tables = []*report.Table{tab}
+	if contains(e.pick(), "hybridlog") {
+		units, err := runTransfers(ctx, e, small, large)
+		if err != nil {
+			return nil, failed("transfers", err)
+		}
+		s.Tables = append(s.Tables, units)
+		s.Text = append(s.Text, "Transfers are transactions that touch several keys of one store and its offset record, each a unit (Session.Unit), with versions cut at any time. Workers died within their units, twice; in every version, before each death, after each recovery and in the end, there was as much money as in the beginning, and at the end every account was as in a serial run.")
+	}
 	for _, f := range []*report.Figure{p99, snap, rec} {
 		if len(f.Series) > 0 {
 			s.Figures = append(s.Figures, f)
 		}
 	}
-	_ = tab.Markdown(e.out)
+	for _, t := range s.Tables {
+		_ = t.Markdown(e.out)
+	}
 	return s, nil
+}
+
+// runTransfers is the job whose transactions touch several keys, in units.
+func runTransfers(ctx context.Context, e *env, sizes ...int) (*report.Table, error) {
+	tab := &report.Table{Name: "transfers", Title: "Transactions over several keys, as units",
+		Header: []string{"accounts", "workers", "txn/s", "p50", "p99", "p99.9", "cut, median", "versions checked", "recovery", "done again"}}
+	every := 200 * time.Millisecond
+	if e.short {
+		every = 50 * time.Millisecond
+	}
+	for i, accounts := range sizes {
+		f := contest.Transfers{Accounts: accounts, Workers: 8, Txns: or(e.ops, e.n(2_000_000)), Every: every, Deaths: 2,
+			Dist: e.distributions("zipf")[0], Dir: e.dir, Options: hlog.Options{MemoryBytes: e.engineMemory(64 << 20)},
+			At: func(done, total float64, _ string) {
+				e.progress.At(float64(i)+done/total, float64(len(sizes)), fmt.Sprintf("transfers, %d accounts", accounts))
+			}}
+		res, err := f.Run(ctx)
+		if err != nil {
+			return nil, err
+		}
+		cut, _, _ := report.Median(res.Cuts)
+		recovery, _, _ := report.Median(res.Recovery)
+		tab.Add(accounts, f.Workers, report.Rate(float64(res.Txns)/res.Elapsed.Seconds()), res.Latency.Quantile(.5), res.Latency.Quantile(.99),
+			res.Latency.Quantile(.999), millisText(cut), res.Versions, millisText(recovery), res.Replayed)
+	}
+	return tab, nil
 }
 
 func millis(d time.Duration) float64 { return float64(d) / float64(time.Millisecond) }

@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 	"github.com/hybridlog/hybridlog/bench/internal/workload"
+	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -226,6 +227,49 @@ func TestDataflow_SnapshotsThatNeedNotBeWaitedFor(t *testing.T) {
 	if res.Recovery == 0 || len(res.Blocked) < len(res.Snapshots) {
 		t.Errorf("%d snapshots, %d cuts, recovery %v", len(res.Snapshots), len(res.Blocked), res.Recovery)
 	}
+}
+
+func TestTransfers_KeepTheMoneyThroughDeaths(t *testing.T) {
+	res, err := transfersOf(t).Run(context.Background())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(res.Recovery) != 2 || res.Versions < 4 || len(res.Cuts) == 0 || res.Txns != 40_000+res.Replayed {
+		t.Errorf("nobody died, or no version was cut: %+v", res)
+	}
+}
+
+// Money that comes from nowhere must show in the next version.
+func TestTransfers_WrongSumIsNoticed(t *testing.T) {
+	f := transfersOf(t)
+	f.Deaths = 0
+	run := &transferring{Transfers: f, picks: f.Dist.Picks(f.Accounts, 3*f.Txns, 17), done: make([]int, f.Workers)}
+	var err error
+	if run.store, err = hlog.Open(t.TempDir(), &f.Options); err != nil {
+		t.Fatal(err)
+	}
+	defer run.store.Close()
+	if err := errors.Join(run.load(context.Background()), run.checkVersions(context.Background())); err != nil {
+		t.Fatal(err)
+	}
+	b, err := run.bank()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := run.do(b, 1, 0, true); err != errDies {
+		t.Fatal(err)
+	}
+	if _, err := run.store.Checkpoint(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if err := run.checkVersions(context.Background()); err == nil {
+		t.Error("half a transfer went unnoticed")
+	}
+}
+
+func transfersOf(t *testing.T) Transfers {
+	return Transfers{Accounts: 1000, Workers: 4, Txns: 40_000, Every: 3 * time.Millisecond, Deaths: 2,
+		Dist: workload.Dist{Kind: "zipf"}, Dir: t.TempDir(), Options: hlog.Options{MemoryBytes: 16 << 20}, At: nowhere}
 }
 
 // A worker that comes back with the wrong state must show in the comparison with the serial run.
