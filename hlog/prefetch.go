@@ -126,7 +126,7 @@ func (p *prefetcher) init(s *Store) {
 	p.store = s
 	p.change.L = &p.mu
 	p.bytes = s.opts.MemoryBytes / prefetchMemoryShare
-	p.depth = int(min(max(p.bytes/2/reclog.FetchBytes, minPrefetchDepth), maxPrefetchDepth))
+	p.depth = int(min(max(p.bytes/4*3/reclog.FetchBytes, minPrefetchDepth), maxPrefetchDepth))
 }
 
 // add queues what is not under way and not at hand, as far as there is room.
@@ -170,7 +170,7 @@ func (p *prefetcher) begin() (ok bool) {
 	s.memory.ahead.Store(p.bytes)
 	p.read = coldcache.NewQueue(p.bytes)
 	mean := int64(max(s.log.MeanRecord(), word.Align))
-	p.read.Resize(min(p.bytes-int64(p.depth*reclog.FetchBytes), prefetchKeysMax*(mean+unclaimedOverhead)), min(int(mean), slotRecord))
+	p.read.Resize(min(p.bytes-int64(p.depth*reclog.FetchBytes), prefetchKeysMax*(mean+unclaimedOverhead)), min(int(mean), slotRecord/4))
 	p.used.Store(true)
 	s.log.Kick() // there are fewer frames
 	return true

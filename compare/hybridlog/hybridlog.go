@@ -36,6 +36,9 @@ type Store struct {
 	store *hlog.Store
 	keep  int
 
+	aheadMu sync.Mutex    // of ahead
+	ahead   *hlog.Session // of Prefetch
+
 	mu      sync.Mutex // one snapshot or restore at a time
 	highest uint64     // no version up to it may be used again
 }
@@ -130,6 +133,19 @@ func (s *Store) Get(key []byte) ([]byte, error) {
 	}
 	return nil, translate(err)
 }
+
+// Prefetch says which keys will be asked for next; it begins to read them. The common interface has nothing like it.
+func (s *Store) Prefetch(keys [][]byte) {
+	s.aheadMu.Lock()
+	defer s.aheadMu.Unlock()
+	if s.ahead == nil {
+		s.ahead = s.store.NewSession()
+	}
+	s.ahead.Prefetch(keys)
+}
+
+// Reads returns how many records have been read from disk.
+func (s *Store) Reads() uint64 { return s.store.Metrics().ColdReadCount }
 
 // Set sets key's value; an empty one deletes it.
 func (s *Store) Set(key, value []byte) error {

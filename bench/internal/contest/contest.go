@@ -26,6 +26,26 @@ type Engine interface {
 	Close() error
 }
 
+// Reader is implemented by engines that say how many records they have read from disk.
+type Reader interface{ Reads() uint64 }
+
+// Prefetcher is implemented by engines that can be told which keys will be read next.
+type Prefetcher interface{ Prefetch(keys [][]byte) }
+
+// Untold hides from the harness that an engine can be told.
+func Untold(c Contestant, name string) Contestant {
+	return Contestant{Name: name, Open: func(dir string) (Engine, error) {
+		e, err := c.Open(dir)
+		if r, ok := e.(Reader); ok && err == nil {
+			return struct {
+				Engine
+				Reader
+			}{e, r}, nil
+		}
+		return e, err
+	}}
+}
+
 // Contestant is an engine that takes part.
 type Contestant struct {
 	Name string
@@ -53,6 +73,7 @@ type Driver struct {
 
 type buffers struct {
 	key, value []byte
+	ahead      [][]byte
 	_          [64]byte // neighbours in the slice must not share a cache line
 }
 
@@ -64,6 +85,32 @@ func NewDriver(e Engine, s Shape, goroutines int) *Driver {
 		d.bufs[i].value = make([]byte, s.ValueBytes)
 	}
 	return d
+}
+
+// Ahead is a workload.Config's Ahead, nil where the engine has no use for it.
+func (d *Driver) Ahead() func(worker int, keys []uint32) {
+	p, ok := d.engine.(Prefetcher)
+	if !ok {
+		return nil
+	}
+	return func(worker int, keys []uint32) {
+		b := &d.bufs[worker]
+		for len(b.ahead) < len(keys) {
+			b.ahead = append(b.ahead, make([]byte, d.shape.KeyBytes))
+		}
+		for i, k := range keys {
+			workload.Key(b.ahead[i], uint64(k))
+		}
+		p.Prefetch(b.ahead[:len(keys)])
+	}
+}
+
+// reads returns how many records the engine has read from disk; ok is false if it does not say.
+func (d *Driver) reads() (n uint64, ok bool) {
+	if r, says := d.engine.(Reader); says {
+		return r.Reads(), true
+	}
+	return 0, false
 }
 
 // Do is a workload.Do. An RMW is a Get and a Set, as the common interface has it; two of them on one key may lose one.

@@ -8,8 +8,10 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -340,4 +342,41 @@ func TestCopyDir_IsOfOneMoment(t *testing.T) {
 		}
 	}
 	<-done
+}
+
+// tellable is a toy that says what it reads, which is less and less, and can be told what will be read.
+type tellable struct {
+	*toy
+	told, got, reads atomic.Uint64
+}
+
+func (e *tellable) Get(key []byte) ([]byte, error) {
+	if n := e.got.Add(1); n < 1000 || n%100 == 0 {
+		e.reads.Add(1)
+	}
+	return e.toy.Get(key)
+}
+func (e *tellable) Reads() uint64          { return e.reads.Load() }
+func (e *tellable) Prefetch(keys [][]byte) { e.told.Add(uint64(len(keys))) }
+
+func TestThroughput_WarmAndTold(t *testing.T) {
+	var made []*tellable
+	c := Contestant{"hybridlog", func(dir string) (Engine, error) {
+		made = append(made, &tellable{toy: &toy{m: map[string]string{}, dir: dir}})
+		return made[len(made)-1], nil
+	}}
+	mix, _ := workload.MixByName("getrmw")
+	s, err := Throughput{Name: "t", Title: "T", Contestants: []Contestant{c, Untold(c, "untold")}, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(), Warm: 20,
+		Dists: []workload.Dist{{Kind: "zipf"}}, Mixes: []workload.Mix{mix}, Goroutines: 2, Rounds: 2,
+		Each: 20 * time.Millisecond, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
+	checkSection(t, s, err, 2)
+	if made[0].told.Load() == 0 || made[1].told.Load() != 0 {
+		t.Errorf("told %d and %d keys", made[0].told.Load(), made[1].told.Load())
+	}
+	for i, row := range s.Tables[0].Rows {
+		reads, err := strconv.ParseFloat(row[len(row)-2], 64)
+		if err != nil || reads > 0.05 {
+			t.Errorf("engine %d was measured while its reads were falling: %s per operation, %v", i, row[len(row)-2], err)
+		}
+	}
 }

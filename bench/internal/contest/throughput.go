@@ -23,6 +23,7 @@ type Throughput struct {
 	Goroutines  int
 	Rounds      int
 	Each        time.Duration // of a round
+	Warm        int           // rounds before the first at most, until the speed and the reads from disk stand still
 	NoPageCache bool          // drop the files' pages all the while, so that memory is what each was given
 	Dir         string
 	Out         io.Writer
@@ -37,6 +38,10 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 		t.Shape, report.Bytes(t.Memory), t.Goroutines, t.Rounds, t.Each)}
 	if t.NoPageCache {
 		s.Text = append(s.Text, pageCacheText)
+	}
+	if t.Warm > 0 {
+		s.Text = append(s.Text, fmt.Sprintf("Before the rounds of a row each engine does the same load until its speed and its reads from disk stand still, for %d rounds at most. "+
+			"The hybrid log is told the keys of each goroutine's next operations (Session.Prefetch), which the other engines have no way to be; the row with \"untold\" is without that.", t.Warm))
 	}
 	var entries []*Entry
 	defer func() {
@@ -60,7 +65,7 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 	}
 	t.Step("%s: measuring", t.Name)
 	tab := &report.Table{Name: t.Name, Title: "Operations per second: median, lowest and highest round; latencies of single operations",
-		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "CPU per operation", "hybridlog is"}}
+		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "CPU per operation", "reads per operation", "hybridlog is"}}
 	done, total := 0.0, float64(len(t.Mixes)*len(t.Dists)*t.Rounds)
 	for _, mix := range t.Mixes {
 		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", mix.Name, t.Shape, report.Bytes(t.Memory)),
@@ -99,6 +104,7 @@ var pageCacheText = func() string {
 type score struct {
 	name  string
 	rates []float64
+	reads []float64 // from disk for each operation, of engines that say
 	cpu   []float64 // ns of all threads for each operation: what neighbours on the machine change least
 	lat   *workload.Latencies
 }
@@ -109,30 +115,72 @@ func (t Throughput) compete(ctx context.Context, entries []*Entry, plan workload
 		scores[i] = &score{name: e.Name, lat: workload.NewLatencies()}
 	}
 	offset := make([]int, len(entries))
+	for i, e := range entries {
+		if err := t.warm(ctx, e, plan, &offset[i]); err != nil {
+			return nil, err
+		}
+	}
 	for r := range t.Rounds {
 		for k := range entries {
 			i := (k + r) % len(entries)
 			runtime.GC()
-			stop := func() {}
-			if t.NoPageCache {
-				stop = dropPages(entries[i].Dir)
+			res, cpu, reads, err := t.round(ctx, entries[i], plan, &offset[i])
+			if err != nil {
+				return nil, err
 			}
-			cpu := CPUTime()
-			res := workload.Run(ctx, workload.Config{Goroutines: t.Goroutines, Duration: t.Each, Sample: 8, Offset: offset[i]},
-				plan, entries[i].Driver.Do)
-			cpu = CPUTime() - cpu
-			stop()
-			if err := errors.Join(res.Err, ctx.Err()); err != nil {
-				return nil, fmt.Errorf("%s: %w", entries[i].Name, err)
-			}
-			offset[i] += res.Ops &^ 1
+			ops := float64(max(res.Ops, 1))
 			scores[i].rates = append(scores[i].rates, res.Rate())
-			scores[i].cpu = append(scores[i].cpu, float64(cpu)/float64(max(res.Ops, 1)))
+			scores[i].cpu = append(scores[i].cpu, float64(cpu)/ops)
+			if _, says := entries[i].Driver.reads(); says {
+				scores[i].reads = append(scores[i].reads, float64(reads)/ops)
+			}
 			scores[i].lat.Merge(res.All)
 		}
 		after()
 	}
 	return scores, nil
+}
+
+// round is one round of one engine, from *offset of the plan on.
+func (t Throughput) round(ctx context.Context, e *Entry, plan workload.Plan, offset *int) (res workload.Result, cpu time.Duration, reads uint64, err error) {
+	stop := func() {}
+	if t.NoPageCache {
+		stop = dropPages(e.Dir)
+	}
+	before, _ := e.Driver.reads()
+	cpu = CPUTime()
+	res = workload.Run(ctx, workload.Config{Goroutines: t.Goroutines, Duration: t.Each, Sample: 8, Offset: *offset, Ahead: e.Driver.Ahead()},
+		plan, e.Driver.Do)
+	cpu = CPUTime() - cpu
+	after, _ := e.Driver.reads()
+	stop()
+	if err = errors.Join(res.Err, ctx.Err()); err != nil {
+		return res, 0, 0, fmt.Errorf("%s: %w", e.Name, err)
+	}
+	*offset += res.Ops &^ 1
+	return res, cpu, after - before, nil
+}
+
+// warm has an engine do rounds until two in a row differ by less than a 20th in reads from disk, or by less than a tenth in
+// speed if it does not say how much it reads.
+func (t Throughput) warm(ctx context.Context, e *Entry, plan workload.Plan, offset *int) error {
+	last, still := 0.0, 0
+	for r := 0; r < t.Warm && still < 2; r++ {
+		res, _, reads, err := t.round(ctx, e, plan, offset)
+		if err != nil {
+			return err
+		}
+		now, within := res.Rate(), 0.1
+		if _, says := e.Driver.reads(); says {
+			now, within = float64(reads)/float64(max(res.Ops, 1)), 0.05
+		}
+		if now > last*(1+within) || now < last*(1-within) {
+			still = -1
+		}
+		last = now
+		still++
+	}
+	return nil
 }
 
 func (t Throughput) add(tab *report.Table, fig *report.Figure, mix workload.Mix, d workload.Dist, scores []*score) {
@@ -153,8 +201,13 @@ func (t Throughput) add(tab *report.Table, fig *report.Figure, mix workload.Mix,
 		if ours > 0 && sc.name != "hybridlog" {
 			factor = report.Float(ours/med) + " ×"
 		}
+		readText := "–"
+		if len(sc.reads) > 0 {
+			reads, _, _ := report.Median(sc.reads)
+			readText = report.Float(reads)
+		}
 		tab.Add(mix.Name, d.String(), sc.name, report.Rate(med), report.Rate(low), report.Rate(high),
-			sc.lat.Quantile(.5), sc.lat.Quantile(.99), sc.lat.Quantile(.999), cpuText, factor)
+			sc.lat.Quantile(.5), sc.lat.Quantile(.99), sc.lat.Quantile(.999), cpuText, readText, factor)
 		fig.Bar(d.String(), sc.name, sc.rates)
 	}
 }

@@ -15,7 +15,15 @@ type Config struct {
 	Rate       float64       // operations per second in all goroutines together; 0 = closed loop
 	Sample     int           // closed loop: time every so many-th operation; 0 = every one, < 0 = none
 	Offset     int           // where in the plan to begin
+
+	// Ahead, if it is not nil, is told by each worker of a closed loop, every aheadOps operations, the keys that it will read
+	// in the aheadOps after those that come next.
+	Ahead func(worker int, keys []uint32)
 }
+
+// aheadOps is how many operations a worker of a closed loop does between two looks at the clock, and between two calls of
+// Config.Ahead.
+const aheadOps = 64
 
 // Result is what a run measured.
 type Result struct {
@@ -123,7 +131,20 @@ func (w *worker) record(op Op, d time.Duration) {
 	w.byOp[op].Record(d)
 }
 
-// closed issues each operation when the one before has returned. It looks at the clock and the context every 64
+// tell tells Config.Ahead what the operations from the worker's j-th on will read.
+func (w *worker) tell(j, count int, keys []uint32) []uint32 {
+	keys = keys[:0]
+	for i := range count {
+		at := (w.cfg.Offset + w.index(j+i)) % w.plan.Len()
+		if op := w.plan.Ops[at]; op == Get || op == RMW {
+			keys = append(keys, w.plan.Picks[at])
+		}
+	}
+	w.cfg.Ahead(w.id, keys)
+	return keys
+}
+
+// closed issues each operation when the one before has returned. It looks at the clock and the context every aheadOps
 // operations only, and keeps what it counts in variables of its own: workers lie side by side in memory, and a count there
 // would send a cache line to and fro between the processors with every operation.
 func (w *worker) closed() {
@@ -134,9 +155,18 @@ func (w *worker) closed() {
 	limit, plan, do := w.share(), w.plan, w.do
 	done := 0
 	defer func() { w.ops = done }()
+	var told []uint32
+	if w.cfg.Ahead != nil {
+		told = w.tell(0, aheadOps, told)
+	}
 	for j := 0; j != limit; j++ {
-		if j%64 == 0 && w.stop() {
-			return
+		if j%aheadOps == 0 {
+			if w.stop() {
+				return
+			}
+			if w.cfg.Ahead != nil {
+				told = w.tell(j+aheadOps, aheadOps, told)
+			}
 		}
 		i := w.index(j)
 		at := (w.cfg.Offset + i) % plan.Len()

@@ -326,3 +326,26 @@ func BenchmarkZipfPick(b *testing.B) {
 		z.rank(u)
 	}
 }
+
+// A worker tells every key that it reads, in its order, before it reads it, and no key that it only writes.
+func TestRun_TellsAhead(t *testing.T) {
+	const goroutines, ops = 3, 3000
+	mix := Mix{Name: "half", Set: 50, RMW: 25}
+	plan := NewPlan(Dist{Kind: "uniform"}, mix, 1000, 700, 1)
+	told, read := make([][]uint32, goroutines), make([]int, goroutines)
+	res := Run(context.Background(), Config{Goroutines: goroutines, Ops: ops, Sample: -1, Offset: 5,
+		Ahead: func(w int, keys []uint32) { told[w] = append(told[w], keys...) }}, plan,
+		func(w int, op Op, key uint32, _ uint64) error {
+			if op == Set {
+				return nil
+			}
+			if read[w] >= len(told[w]) || told[w][read[w]] != key {
+				t.Errorf("goroutine %d reads key %d, its read number %d, of %d that it has told", w, key, read[w], len(told[w]))
+			}
+			read[w]++
+			return nil
+		})
+	if res.Err != nil || res.Ops != ops || read[0] < ops/goroutines/3 {
+		t.Errorf("%d operations, %d reads of the first goroutine, %v", res.Ops, read[0], res.Err)
+	}
+}
