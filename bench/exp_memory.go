@@ -137,7 +137,7 @@ func runMeasured(spec string, out io.Writer) error {
 				return errors.Join(err, engine.Close())
 			}
 			at = n
-			line := memoryLine{Keys: n, Resident: settledResident(), Size: engine.Size()}
+			line := memoryLine{Keys: n, Resident: leastResident(), Size: engine.Size()}
 			if err := enc.Encode(line); err != nil {
 				return errors.Join(err, engine.Close())
 			}
@@ -150,8 +150,8 @@ func runMeasured(spec string, out io.Writer) error {
 	return err
 }
 
-// settledResident is the resident set after what can be given back was; 0 where the system does not say.
-func settledResident() int64 {
+// leastResident is the resident set after what can be given back was; 0 where the system does not say.
+func leastResident() int64 {
 	debug.FreeOSMemory()
 	time.Sleep(20 * time.Millisecond)
 	b, err := os.ReadFile("/proc/self/status")

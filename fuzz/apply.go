@@ -455,14 +455,14 @@ func (r *Runner) begin(o Op) error {
 
 // wait waits for all checkpoints and compares the list of versions.
 func (r *Runner) wait() error {
-	if err := r.settle(); err != nil {
+	if err := r.awaitCheckpoints(); err != nil {
 		return err
 	}
 	return r.versions()
 }
 
-// settle waits for all checkpoints.
-func (r *Runner) settle() error {
+// awaitCheckpoints waits for all checkpoints.
+func (r *Runner) awaitCheckpoints() error {
 	m := r.model
 	for _, p := range r.pending {
 		e := m.pending[0]
@@ -533,7 +533,7 @@ func (r *Runner) restore(o Op) error {
 	r.publish()
 	info, err := r.store.Restore(context.Background(), ask)
 	// It has waited for all checkpoints; how they came out does not change where the store is.
-	if err := r.settle(); err != nil {
+	if err := r.awaitCheckpoints(); err != nil {
 		return err
 	}
 	switch {

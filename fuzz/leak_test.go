@@ -118,9 +118,9 @@ func holding() held {
 	return h
 }
 
-// settled returns what is held when it is no more than before, or what is held too long: goroutines that have nothing
+// atRest returns what is held when it is no more than before, or what is held too long: goroutines that have nothing
 // left to do take their time to end.
-func settled(before held) (now held) {
+func atRest(before held) (now held) {
 	testkit.Soon(func() bool {
 		now = holding()
 		return now.goroutines <= before.goroutines && now.descriptors <= before.descriptors && now.mappings <= now.mappingsAllowed(before)
@@ -198,7 +198,7 @@ func TestLeak_OpenAndClose(t *testing.T) {
 		round(int(i))
 	}
 	testkit.Counted(t, "%d stores opened, used in every way and closed", rounds)
-	if after := settled(before); after.goroutines > before.goroutines || after.descriptors > before.descriptors || after.mappings > after.mappingsAllowed(before) {
+	if after := atRest(before); after.goroutines > before.goroutines || after.descriptors > before.descriptors || after.mappings > after.mappingsAllowed(before) {
 		t.Errorf("after %d rounds: %v, before: %v\n%s", rounds, after, before, stacks())
 	}
 }
@@ -234,7 +234,7 @@ func TestLeak_FailedCalls(t *testing.T) {
 		}
 	}
 	testkit.Counted(t, "%d runs with a call that fails", runs)
-	if after := settled(before); after.goroutines > before.goroutines || after.mappings > after.mappingsAllowed(before) {
+	if after := atRest(before); after.goroutines > before.goroutines || after.mappings > after.mappingsAllowed(before) {
 		t.Errorf("after %d runs: %v, before: %v\n%s", runs, after, before, stacks())
 	}
 }

@@ -209,7 +209,7 @@ func (d *differ) compare(c *candidate) error {
 	}
 	newest, err := mine.newestIs(c.at, key)
 	if err != nil || !newest || others == nil {
-		c.settle(key, c.data[c.keyLen:], newest && c.alive, nil, false)
+		c.note(key, c.data[c.keyLen:], newest && c.alive, nil, false)
 		return err
 	}
 	r := others.readers.Get().(*viewReader)
@@ -225,15 +225,15 @@ func (d *differ) compare(c *candidate) error {
 	}
 	switch {
 	case c.new:
-		c.settle(key, c.data[c.keyLen:], c.alive, value, alive)
+		c.note(key, c.data[c.keyLen:], c.alive, value, alive)
 	case rec == nil || d.old.has(a, rec): // else that record answers
-		c.settle(key, bytes.Clone(value), alive, c.data[c.keyLen:], c.alive)
+		c.note(key, bytes.Clone(value), alive, c.data[c.keyLen:], c.alive)
 	}
 	return nil
 }
 
-// settle notes what has become of a key, from the value that it had to the one that it has, if it had and has one.
-func (c *candidate) settle(key, value []byte, has bool, old []byte, had bool) {
+// note keeps what has become of a key, from the value that it had to the one that it has, if it had and has one.
+func (c *candidate) note(key, value []byte, has bool, old []byte, had bool) {
 	switch {
 	case has && (!had || !bytes.Equal(value, old)):
 		c.change, c.changed = Change{Key: key, Value: value}, true

@@ -69,7 +69,7 @@ func (p *PendingCheckpoint) Wait(ctx context.Context) (checkpoint.Info, error) {
 func (p *PendingCheckpoint) View(ctx context.Context) (*View, error) {
 	p.version.Keep()
 	defer p.version.Unkeep()
-	if err := p.until(ctx, p.version.Settling()); err != nil {
+	if err := p.until(ctx, p.version.Decided()); err != nil {
 		return nil, err
 	}
 	if err := p.version.Failure(); err != nil {
@@ -151,7 +151,7 @@ func (s *Store) begin(ctx context.Context, o checkpointOptions) (*PendingCheckpo
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	s.settleCut() // before units have to wait
+	s.awaitCut() // before units have to wait
 	if err := s.shutUnits(ctx, lost); err != nil {
 		return nil, err
 	}
@@ -188,7 +188,7 @@ func (s *Store) askForCookie(o *checkpointOptions) error {
 
 // beginLocked moves the store to the next log version (C1). The caller holds cutMu, and no unit is under way (U2).
 func (s *Store) beginLocked(o checkpointOptions) (*ledger.Pending, error) {
-	s.settleCut()
+	s.awaitCut()
 	if o.ask {
 		if err := s.askForCookie(&o); err != nil {
 			return nil, err
@@ -212,9 +212,9 @@ func (s *Store) beginLocked(o checkpointOptions) (*ledger.Pending, error) {
 	return p, nil
 }
 
-// settleCut waits for the cut of the checkpoint before: operations of three versions at once would not know each
+// awaitCut waits for the cut of the checkpoint before: operations of three versions at once would not know each
 // other's records (C3). That is the time of the longest operation, without any I/O.
-func (s *Store) settleCut() {
+func (s *Store) awaitCut() {
 	if p := s.ledger.Newest(); p != nil {
 		s.waitCut(p)
 	}

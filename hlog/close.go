@@ -72,7 +72,7 @@ func (s *Store) beginClosing() (closing, whole bool) {
 	if s.check() != nil {
 		return false, false
 	}
-	s.settleCut()
+	s.awaitCut()
 	whole = s.shutUnitsToClose(lost) == nil
 	s.moveTo(life.Closing)
 	s.epochs.Synchronize() // no operation changes anything from here on

@@ -366,7 +366,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 			}
 			return nil
 		default:
-			if err := c.x.settle(o, h, tries); err != nil {
+			if err := c.x.provide(o, h, tries); err != nil {
 				return err
 			}
 		}

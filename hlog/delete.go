@@ -25,7 +25,7 @@ func (s *Session) remove(key []byte, h uint64) error {
 		if o == done {
 			return nil
 		}
-		if err := s.settle(o, h, tries); err != nil {
+		if err := s.provide(o, h, tries); err != nil {
 			return err
 		}
 	}

@@ -38,7 +38,7 @@ func (s *Session) insist(h uint64, before int) {
 func (s *Session) relent(h uint64) {
 	s.insisting = false
 	s.store.precedence.until[h%stripes].Store(0)
-	s.store.settlePrecedence()
+	s.store.endPrecedence()
 }
 
 // deferTo lets an update that takes precedence on the stripe of h go first. The caller is outside the epoch.
@@ -48,11 +48,11 @@ func (s *Session) deferTo(h uint64) {
 	for p.now() < until.Load() {
 		time.Sleep(deferenceTick)
 	}
-	s.store.settlePrecedence()
+	s.store.endPrecedence()
 }
 
-// settlePrecedence clears the contended bit when no update takes precedence any more.
-func (s *Store) settlePrecedence() {
+// endPrecedence clears the contended bit when no update takes precedence any more.
+func (s *Store) endPrecedence() {
 	p := &s.precedence
 	if p.any() {
 		return

@@ -54,7 +54,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 		return checkpoint.Info{}, err
 	}
 	began := time.Now()
-	s.settleCut()
+	s.awaitCut()
 	s.drainCommits()
 	info, err := s.restoreLocked(ctx, v, lost)
 	if err != nil {

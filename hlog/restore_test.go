@@ -45,8 +45,8 @@ type heldVersion struct {
 
 func (r *rollbacks) key(i, k int) []byte { return key8(i<<16 | k) }
 
-// settled returns the generation once no restore goes on.
-func (r *rollbacks) settled() (g int64) {
+// atRest returns the generation once no restore goes on.
+func (r *rollbacks) atRest() (g int64) {
 	eventually(r.t, "the end of a restore", func() bool {
 		g = r.generation.Load()
 		return g%2 == 0 || r.ended.Load()
@@ -66,7 +66,7 @@ func (r *rollbacks) session(i int) error {
 	own := make([]uint64, r.keys)
 	last := int64(0)
 	for n := 0; !r.ended.Load(); n++ {
-		g := r.settled()
+		g := r.atRest()
 		if between := r.since(last, g); len(between) > 0 {
 			own, last = slices.Clone(between[len(between)-1].held[i]), g
 		}
@@ -76,7 +76,7 @@ func (r *rollbacks) session(i int) error {
 			return err
 		}
 		r.counts.Add(1)
-		if r.settled() == g {
+		if r.atRest() == g {
 			if saw != own[k] {
 				return fmt.Errorf("session %d: key %d held %d, not the %d that were written", i, k, saw, own[k])
 			}
@@ -182,12 +182,12 @@ func linger(n int) {
 // reconcile judges a count that a restore raced with, and brings the session's account to what the store holds.
 func (r *rollbacks) reconcile(table *Table[[8]byte, [4]uint64], c count, own *[]uint64, last *int64) error {
 	for !r.ended.Load() {
-		g := r.settled()
+		g := r.atRest()
 		v, _, err := table.Get([8]byte(r.key(c.session, c.key)))
 		if err != nil {
 			return err
 		}
-		if r.settled() != g || g%2 != 0 {
+		if r.atRest() != g || g%2 != 0 {
 			continue
 		}
 		targets := r.since(*last, g)

@@ -35,7 +35,7 @@ func (s *Session) RMW(key []byte, fn func(old []byte) []byte) error {
 // rmwFast is RMW where glimpse finds the value and it fits the scratch. done false without an error means that the case is
 // another one, or that the record has changed meanwhile.
 func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (done bool, err error) {
-	old, x, c, settled := s.glimpse(key, h, s.scratch)
+	old, x, c, final := s.glimpse(key, h, s.scratch)
 	if old == nil {
 		return false, nil
 	}
@@ -43,14 +43,14 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 	if value != nil && s.replace(x, c, value) {
 		return true, nil
 	}
-	s.rmw = modification{c: c, seen: x, settled: settled, existed: true}
+	s.rmw = modification{c: c, seen: x, final: final, existed: true}
 	return s.writeUpdate(&s.rmw, key, h, value, value == nil, 0)
 }
 
 // glimpse is readForUpdate where the key's record is small, in memory, the first of its chain, and its value fits into
 // buf, which the result shares; see getFast. The result is nil if the case is another one, else as long as the value and
-// with its room, and x, c and settled are what modification says.
-func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x record.Seen, c control, settled bool) {
+// with its room, and x, c and final are what modification says.
+func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x record.Seen, c control, final bool) {
 	if s.closed || buf == nil { // nil would mean absent
 		return nil, x, 0, false
 	}
@@ -59,7 +59,7 @@ func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x recor
 		l := s.log
 		a := s.store.index().Seek(h).Address()
 		if uint64(a) >= l.ReadOnly() || uint64(a) >= l.Head() && !s.store.readOnly {
-			settled = uint64(a) < l.SafeReadOnly() // before the value
+			final = uint64(a) < l.SafeReadOnly() // before the value
 			x = record.See(a, l.At(a))
 			if value, ok := x.AppendFor(key, buf[:0]); ok {
 				old = value[:len(value):min(cap(value), x.State().Capacity())]
@@ -68,7 +68,7 @@ func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x recor
 		}
 	}
 	s.guard.Exit()
-	return old, x, c, settled
+	return old, x, c, final
 }
 
 // replace makes value the value of a record that glimpse has found under c, if that takes no more than a change in place.
@@ -113,7 +113,7 @@ type modification struct {
 	c       control
 	seen    record.Seen  // the newest record of the key in memory, none if there is none
 	cold    word.Address // then: where its chain leaves memory, None if it ends
-	settled bool         // seen could no longer change when it was read
+	final   bool         // seen could no longer change when it was read
 	existed bool
 	use     coldUse // of the record, if it was read from disk or from the cache
 }
@@ -122,7 +122,7 @@ type modification struct {
 // while it could still change, and has been evicted since, may have changed in between.
 func (m *modification) unchangedOnDisk(a word.Address) bool {
 	if at := m.seen.Address(); at != word.None {
-		return a == at && m.settled
+		return a == at && m.final
 	}
 	return a == m.cold
 }
@@ -154,12 +154,12 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 			}
 			return old, err
 		}
-		settled := uint64(a) < s.log.SafeReadOnly() // before the value
+		final := uint64(a) < s.log.SafeReadOnly() // before the value
 		value, x := record.AppendValue(s.scratch[:0], a, p)
 		s.log.Used(x)
 		st, capacity := x.State(), x.Capacity()
-		*m = modification{c: c &^ contendedBit, seen: x, settled: settled, existed: !st.Tombstone()}
-		superseded := st.Sealed() && !settled
+		*m = modification{c: c &^ contendedBit, seen: x, final: final, existed: !st.Tombstone()}
+		superseded := st.Sealed() && !final
 		s.guard.Exit()
 		if superseded {
 			record.BackOff(tries)
@@ -228,7 +228,7 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 		}
 		return true, nil
 	}
-	return false, s.settle(o, h, tries)
+	return false, s.provide(o, h, tries)
 }
 
 // attempt enters the epoch for one attempt, which fails if a checkpoint has begun since readForUpdate.

@@ -24,7 +24,7 @@ func counter(t testing.TB, s *Store, key []byte) uint64 {
 // The record is updated in place by somebody else between the read and the write of an update, and then becomes
 // immutable, or leaves memory, without a copy: its address says nothing about its value.
 func TestRMW_RecordChangedInPlaceThenBecameReadOnly(t *testing.T) {
-	for name, settled := range map[string]func(s *Store, a uint64) bool{
+	for name, final := range map[string]func(s *Store, a uint64) bool{
 		"read-only": func(s *Store, a uint64) bool { return s.log.SafeReadOnly() > a },
 		"evicted":   func(s *Store, a uint64) bool { return s.log.Head() > a },
 	} {
@@ -37,7 +37,7 @@ func TestRMW_RecordChangedInPlaceThenBecameReadOnly(t *testing.T) {
 				old = increment(old)
 				if calls++; calls == 1 {
 					must(t, other.RMW(key, increment))
-					for !settled(s, a) {
+					for !final(s, a) {
 						spill(t, other, 4000)
 					}
 				}

@@ -115,8 +115,8 @@ const (
 	needLoad          // the index block of the key is still on disk
 )
 
-// settle does, outside the epoch, what the next attempt needs. tries counts the attempts.
-func (s *Session) settle(o outcome, h uint64, tries int) error {
+// provide does, outside the epoch, what the next attempt needs. tries counts the attempts.
+func (s *Session) provide(o outcome, h uint64, tries int) error {
 	switch o {
 	case needSpace:
 		return s.log.WaitForSpace(s.needed)

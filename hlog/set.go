@@ -60,7 +60,7 @@ func (s *Session) set(key, value []byte, h uint64) error {
 			}
 			return nil
 		}
-		if err := s.settle(o, h, tries); err != nil {
+		if err := s.provide(o, h, tries); err != nil {
 			return err
 		}
 	}

@@ -113,7 +113,7 @@ func TestMulti_StagedAnswersAreSingleAnswers(t *testing.T) {
 					// A callback may run again: what it has made holds when the next key's runs.
 					var made []byte
 					last := -1
-					settle := func() {
+					answered := func() {
 						if last >= 0 && made == nil {
 							delete(held, string(batch[last]))
 						} else if last >= 0 {
@@ -122,7 +122,7 @@ func TestMulti_StagedAnswersAreSingleAnswers(t *testing.T) {
 					}
 					must(t, x.MultiRMW(batch, func(i int, old []byte) []byte {
 						if i != last {
-							settle()
+							answered()
 						}
 						last = i
 						err := error(nil)
@@ -142,7 +142,7 @@ func TestMulti_StagedAnswersAreSingleAnswers(t *testing.T) {
 						}
 						return made
 					}))
-					settle()
+					answered()
 					for _, k := range batch {
 						v, err := x.Get(nil, k)
 						check("get", k, v, err)

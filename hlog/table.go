@@ -153,12 +153,12 @@ func (f callback[V]) call(v *V, existed bool) {
 
 func (t *Table[K, V]) updateAny(key []byte, h uint64, fn callback[V]) error {
 	b, m := mem.AsBytes(&t.value), &t.s.rmw
-	if old, x, c, settled := t.s.glimpse(key, h, b); old != nil && len(old) == len(b) {
+	if old, x, c, final := t.s.glimpse(key, h, b); old != nil && len(old) == len(b) {
 		fn.call(&t.value, true)
 		if t.s.replace(x, c, b) {
 			return nil
 		}
-		*m = modification{c: c, seen: x, settled: settled, existed: true}
+		*m = modification{c: c, seen: x, final: final, existed: true}
 		if ok, err := t.s.writeUpdate(m, key, h, b, false, 0); ok || err != nil {
 			return err
 		}

@@ -19,11 +19,11 @@ import (
 )
 
 // Conformance tests a Remote. open returns an empty one, and is called once for each part of the test. Listings may
-// be late: what was put must be seen by Get at once, but by List only within a while, for which settle, unless it is
+// be late: what was put must be seen by Get at once, but by List only within a while, for which untilListed, unless it is
 // nil, waits.
-func Conformance(t *testing.T, open func(t *testing.T) checkpoint.Remote, settle func()) {
-	if settle == nil {
-		settle = func() {}
+func Conformance(t *testing.T, open func(t *testing.T) checkpoint.Remote, untilListed func()) {
+	if untilListed == nil {
+		untilListed = func() {}
 	}
 	for name, test := range map[string]func(*suite){
 		"PutAndGet":        (*suite).putAndGet,
@@ -37,15 +37,15 @@ func Conformance(t *testing.T, open func(t *testing.T) checkpoint.Remote, settle
 		"Context":          (*suite).context,
 		"Concurrent":       (*suite).concurrent,
 	} {
-		t.Run(name, func(t *testing.T) { test(&suite{t: t, r: open(t), settle: settle, ctx: t.Context()}) })
+		t.Run(name, func(t *testing.T) { test(&suite{t: t, r: open(t), untilListed: untilListed, ctx: t.Context()}) })
 	}
 }
 
 type suite struct {
-	t      *testing.T
-	ctx    context.Context
-	r      checkpoint.Remote
-	settle func()
+	t           *testing.T
+	ctx         context.Context
+	r           checkpoint.Remote
+	untilListed func()
 }
 
 func (s *suite) put(name string, data []byte) {
@@ -83,7 +83,7 @@ func (s *suite) wantMissing(name string) {
 // wantList compares a listing with "name:size" strings.
 func (s *suite) wantList(prefix string, want ...string) {
 	s.t.Helper()
-	s.settle()
+	s.untilListed()
 	objects, err := s.r.List(s.ctx, prefix)
 	if err != nil {
 		s.t.Fatalf("list %q: %v", prefix, err)
@@ -272,7 +272,7 @@ func (s *suite) concurrent() {
 		})
 	}
 	wg.Wait()
-	s.settle()
+	s.untilListed()
 	objects, err := s.r.List(s.ctx, "")
 	if err != nil || len(objects) != 6 || slices.ContainsFunc(objects, func(o checkpoint.Object) bool { return !strings.HasPrefix(o.Name, "d") }) {
 		s.t.Errorf("list: %v, %v", objects, err)

@@ -81,7 +81,7 @@ func (s Subject) faultScript(start, stop func(*fsx.ErrFS)) error {
 		return err
 	}
 	stop(faulty)
-	if err := tr.settle(); err != nil {
+	if err := tr.mend(); err != nil {
 		return fmt.Errorf("after the faults: %w", err)
 	}
 	disk.CrashNow()
@@ -218,8 +218,8 @@ func (tr *trial) compare() error {
 	return nil
 }
 
-// settle brings the engine back to work without faults.
-func (tr *trial) settle() error {
+// mend brings the engine back to work without faults.
+func (tr *trial) mend() error {
 	if tr.e == nil {
 		if !tr.open() {
 			_, err := compare.Open(tr.s.Kind, "/data/store", tr.o)

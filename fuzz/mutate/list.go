@@ -151,8 +151,8 @@ var mutations = []mutation{
 	{
 		name: "update-changed-since", rule: "H4", file: "hlog/rmw.go",
 		what:   "notice that a record changed in place between the read and the write of a Table's update, and left memory",
-		old:    "settled = uint64(a) < l.SafeReadOnly() // before the value",
-		new:    "settled = true",
+		old:    "final = uint64(a) < l.SafeReadOnly() // before the value",
+		new:    "final = true",
 		caught: []string{"./hlog", "-run", "TestTable_FirstUpdateAfterACut"},
 	},
 	{
@@ -444,9 +444,9 @@ var mutations = []mutation{
 		caught: []string{"./hlog", "-run", "TestSet_AbandonedRecordStaysDead"},
 	},
 	{
-		name: "settled", rule: "H10", file: "hlog/rmw.go",
+		name: "final", rule: "H10", file: "hlog/rmw.go",
 		what:   "start over if a record that could still change was evicted between an update's read and its write",
-		old:    "return a == at && m.settled",
+		old:    "return a == at && m.final",
 		new:    "return a == at",
 		caught: []string{"./hlog", "-run", "TestRMW_UpdatedInPlaceThenReadOnly"},
 	},
@@ -465,7 +465,7 @@ var mutations = []mutation{
 		caught: []string{"./epoch", "-run", "TestSynchronize_NobodyReadsWhatWasReclaimed"},
 	},
 	{
-		name: "restore-settles", rule: "G5", file: "hlog/restore.go",
+		name: "restore-commits", rule: "G5", file: "hlog/restore.go",
 		what:   "write HEAD when the store is restored",
 		old:    "\t\terr = s.ledger.SetHead(m.Version)\n",
 		new:    "",

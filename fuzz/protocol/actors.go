@@ -112,7 +112,7 @@ func (m *Model) stepCheckpoint(s *State, i int) (ok bool, bad string) {
 		if i >= int(m.cfg.Checkpoints) || s.restoring() {
 			return false, ""
 		}
-		if i > 0 && (s.cut[i-1].pc <= cutBump || s.cut[i-1].gate.passing() || s.cut[i-1].pc < cutShift && m.cfg.Plant != NoSettle) {
+		if i > 0 && (s.cut[i-1].pc <= cutBump || s.cut[i-1].gate.passing() || s.cut[i-1].pc < cutShift && m.cfg.Plant != NoAwaitCut) {
 			return false, ""
 		}
 		if c.gate.pc == gateAsk {

@@ -89,7 +89,7 @@ type session struct {
 	fresh   uint8 // record that was allocated
 	from    uint8 // modification.addr
 	cold    uint8 // modification.cold
-	settled uint8
+	final   uint8
 	existed uint8
 }
 

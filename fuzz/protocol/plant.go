@@ -11,7 +11,7 @@ const (
 	InPlaceAnyVersion       // an update in place does not look at the record's version
 	InPlaceToSafe           // an update in place looks at safeReadOnly instead of readOnly
 	NoCutWait               // the cut does not wait for operations of the old version
-	NoSettle                // a checkpoint begins before the cut of the one before
+	NoAwaitCut              // a checkpoint begins before the cut of the one before
 	NoFlushDrain            // nobody waits between raising readOnly and flushing
 	NoEvictDrain            // nobody waits between raising head and reusing frames
 	NoSkip                  // recovery keeps records of the next version in the fuzzy end

@@ -130,7 +130,7 @@ func TestProtocol_CatchesPlantedMistakes(t *testing.T) {
 		InPlaceAnyVersion: "two checkpoints",
 		InPlaceToSafe:     "values that outgrow their records",
 		NoCutWait:         "two checkpoints",
-		NoSettle:          "two checkpoints",
+		NoAwaitCut:        "two checkpoints",
 		NoFlushDrain:      "updates and a checkpoint, every access a step",
 		NoEvictDrain:      "eviction",
 		NoSkip:            "compaction",

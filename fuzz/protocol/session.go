@@ -257,15 +257,15 @@ func (m *Model) readForUpdate(s *State, i int, op Op, a uint8, found bool) (ok b
 	if w&lockedBit != 0 {
 		return false, ""
 	}
-	settled := a <= s.safe
-	if w&sealedBit != 0 && !settled {
+	final := a <= s.safe
+	if w&sealedBit != 0 && !final {
 		m.retry(s, i)
 		return true, ""
 	}
 	s.leave(i)
 	x.entry, x.slot, x.stop, x.safe, x.begin = 0, 0, 0, 0, 0
 	x.from, x.seen, x.pc = a, w, opReenter
-	x.settled, x.existed = bit(settled), bit(w&tombstoneBit == 0)
+	x.final, x.existed = bit(final), bit(w&tombstoneBit == 0)
 	s.old[i] = s.value[a]
 	return true, m.skipTake(s, i, op)
 }
@@ -329,7 +329,7 @@ func (m *Model) reenter(s *State, i int, op Op) (ok bool, bad string) {
 				return true, ""
 			}
 			x.at, x.pc = x.from, opLock
-			x.from, x.cold, x.settled, x.existed = 0, 0, 0, 0
+			x.from, x.cold, x.final, x.existed = 0, 0, 0, 0
 			return true, ""
 		}
 	}
@@ -352,7 +352,7 @@ func (m *Model) recheck(s *State, i int, op Op) (ok bool, bad string) {
 			a = none
 		}
 		if x.from != none {
-			same = a == x.from && (x.settled != 0 || m.cfg.Plant == StaleUpdate)
+			same = a == x.from && (x.final != 0 || m.cfg.Plant == StaleUpdate)
 		} else {
 			same = a == x.cold
 		}
@@ -367,7 +367,7 @@ func (m *Model) recheck(s *State, i int, op Op) (ok bool, bad string) {
 		m.retry(s, i)
 		return true, ""
 	}
-	x.from, x.cold, x.settled, x.existed = 0, 0, 0, 0
+	x.from, x.cold, x.final, x.existed = 0, 0, 0, 0
 	m.toCopy(s, i, source)
 	return true, ""
 }

@@ -120,7 +120,7 @@ func (c *CrashFS) Clone(k Crash) *CrashFS {
 		twins[n] = t
 	}
 	for i := range facts {
-		facts[i].settle(twins[facts[i].node])
+		facts[i].happen(twins[facts[i].node])
 	}
 	for _, t := range twins {
 		if !t.dir {
@@ -293,8 +293,8 @@ func someSectors(n int, r *rand.Rand) func(int) bool {
 	return keepNone
 }
 
-// settle makes what is left of the fact happen in t.
-func (p *pending) settle(t *node) {
+// happen makes what is left of the fact happen in t.
+func (p *pending) happen(t *node) {
 	switch {
 	case p.dir != nil:
 		if p.keep(0) {

@@ -279,10 +279,10 @@ func (d *descriptors) next(force bool) *osFile {
 }
 
 // leaving sees to it that those who have the files of these names open keep them until they close them, although the names
-// are just being removed or given away, which settled ends.
-func (d *descriptors) leaving(places ...place) (settled func(), err error) {
+// are just being removed or given away; left says that they have been.
+func (d *descriptors) leaving(places ...place) (left func(), err error) {
 	var ids []fileID
-	settled = func() {
+	left = func() {
 		d.mu.Lock()
 		defer d.mu.Unlock()
 		for _, id := range ids {
@@ -308,12 +308,12 @@ func (d *descriptors) leaving(places ...place) (settled func(), err error) {
 			if err := o.hold("open", true); err == nil {
 				o.unuse()
 			} else if !errors.Is(err, os.ErrClosed) && !errors.Is(err, ErrReplaced) {
-				settled()
+				left()
 				return nil, err
 			}
 		}
 	}
-	return settled, nil
+	return left, nil
 }
 
 // opening says for whom a descriptor is to be had.

@@ -99,21 +99,21 @@ func (s osFS) MkdirAll(dir string) error { return s.place(dir).mkdirAll() }
 // Remove gives the blocks of a large file back a moment later, where the kernel does that by itself.
 func (s osFS) Remove(name string) error {
 	p := s.place(name)
-	settled, err := shared().leaving(p)
+	left, err := shared().leaving(p)
 	if err != nil {
 		return err
 	}
-	defer settled()
+	defer left()
 	return p.remove()
 }
 
 func (s osFS) Rename(oldName, newName string) error {
 	from, to := s.place(oldName), s.place(newName)
-	settled, err := shared().leaving(from, to)
+	left, err := shared().leaving(from, to)
 	if err != nil {
 		return err
 	}
-	defer settled()
+	defer left()
 	return from.rename(to)
 }
 

@@ -369,7 +369,7 @@ func (q *Queue) reap(done []*Request, atLeast int) []*Request {
 		q.of.AIO.giveBack(idle)
 	}
 	for _, r := range done[from:] {
-		r.settle()
+		r.conclude()
 		q.letGo(r)
 	}
 	if waiting && n > 0 {

@@ -199,10 +199,10 @@ func (k *kernelQueue) event(i int) *Request {
 	return r
 }
 
-// settle turns the kernel's result into that of ReadAt, WriteAt or Sync. What is not plainly a success or a failure of the
+// conclude turns the kernel's result into that of ReadAt, WriteAt or Sync. What is not plainly a success or a failure of the
 // device is asked for again in the plain way: the end of the file, what stopped half-way, a device that refuses direct
 // I/O. A sync that the kernel has begun is not: a second one would not say what the first has found (F5).
-func (r *Request) settle() {
+func (r *Request) conclude() {
 	errno := syscall.Errno(-r.N)
 	if r.Write {
 		r.os.changed()

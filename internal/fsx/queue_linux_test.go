@@ -264,7 +264,7 @@ func TestQueue_ResultsOfTheKernel(t *testing.T) {
 	result := func(n int) *Request {
 		r := request(f, 0, 1, 0)
 		r.os, r.N = f, n
-		r.settle()
+		r.conclude()
 		return r
 	}
 	for _, n := range []int{0, 512, -int(unix.EINVAL), -int(unix.EAGAIN), -int(unix.EINTR), -int(unix.ENOMEM)} {
@@ -289,7 +289,7 @@ func TestQueue_ASyncThatFailed(t *testing.T) {
 		unix.EIO: unix.EIO, unix.ENOSPC: unix.ENOSPC, unix.ENOMEM: unix.ENOMEM, unix.EAGAIN: unix.EAGAIN, unix.EINVAL: nil, unix.EOPNOTSUPP: nil,
 	} {
 		r := &Request{File: f, Sync: true, os: f, N: -int(errno)}
-		if r.settle(); r.N != 0 || !errors.Is(r.Err, want) || (want == nil) != (r.Err == nil) {
+		if r.conclude(); r.N != 0 || !errors.Is(r.Err, want) || (want == nil) != (r.Err == nil) {
 			t.Errorf("errno %v: %d, %v, want %v", errno, r.N, r.Err, want)
 		}
 	}

@@ -17,4 +17,4 @@ func (k *kernelQueue) takeBack() *Request          { return nil }
 func (k *kernelQueue) wait(atLeast int) int        { return 0 }
 func (k *kernelQueue) event(i int) *Request        { return nil }
 
-func (r *Request) settle() {}
+func (r *Request) conclude() {}

@@ -138,7 +138,7 @@ func (s *Set) follow(newest Manifest) error {
 			s.versions[m.Version] = m
 		}
 	}
-	s.settle()
+	s.chooseNewest()
 	return nil
 }
 

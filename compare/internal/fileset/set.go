@@ -127,7 +127,7 @@ func (s *Set) load() error {
 	if orphan != "" && len(s.local) == 0 {
 		return &base.CorruptionError{File: orphan, Reason: "data without any manifest"}
 	}
-	s.settle()
+	s.chooseNewest()
 	return nil
 }
 
@@ -152,8 +152,8 @@ func (s *Set) note(m Manifest) {
 	}
 }
 
-// settle makes the local manifest with the highest sequence the newest.
-func (s *Set) settle() {
+// chooseNewest makes the local manifest with the highest sequence the newest.
+func (s *Set) chooseNewest() {
 	s.newest = Manifest{}
 	for _, m := range s.local {
 		if m.Sequence >= s.newest.Sequence {

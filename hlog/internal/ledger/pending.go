@@ -57,7 +57,7 @@ type Pending struct {
 	ledger   *Ledger
 	phase    Phase // of Ledger.mu; advance moves it
 	cut      chan struct{}
-	settled  chan struct{}
+	decided  chan struct{}
 	answered chan struct{}
 	keeping  int             // of Ledger.mu: how many want the version to be pinned from when it is committed
 	handle   bool            // of Ledger.mu: one of these is whoever has begun it
@@ -77,7 +77,7 @@ func (p *Pending) advance(to Phase) {
 	case CutTaken:
 		close(p.cut)
 	case Committed, Failed:
-		close(p.settled)
+		close(p.decided)
 	case Answered:
 		close(p.answered)
 	}
@@ -89,8 +89,8 @@ func (p *Pending) Cutting() <-chan struct{} { return p.cut }
 // Answering returns a channel that is closed when it is known what came of the version: Answer may be called then.
 func (p *Pending) Answering() <-chan struct{} { return p.answered }
 
-// Settling returns a channel that is closed when p is a version, or will never be one: Failure tells.
-func (p *Pending) Settling() <-chan struct{} { return p.settled }
+// Decided returns a channel that is closed when p is a version, or will never be one: Failure tells.
+func (p *Pending) Decided() <-chan struct{} { return p.decided }
 
 // Answer returns the version, and nil or why it is not all that it should be.
 func (p *Pending) Answer() (checkpoint.Info, error) { return p.info, p.answer }
@@ -133,7 +133,7 @@ func (l *Ledger) Begin(r Request) (*Pending, error) {
 	}
 	p := &Pending{
 		Version: r.Version, Cookie: r.Cookie, Inherits: r.Inherits, Began: time.Now(), Emptied: l.emptied, moved: r.Moved,
-		ledger: l, cut: make(chan struct{}), settled: make(chan struct{}), answered: make(chan struct{}),
+		ledger: l, cut: make(chan struct{}), decided: make(chan struct{}), answered: make(chan struct{}),
 	}
 	if r.Keep {
 		p.keeping, p.handle = 1, true
