@@ -49,7 +49,7 @@ func crashWith(t *testing.T, data []byte) (*CrashFS, File) {
 }
 
 // content returns what a file holds, "<none>" if there is none.
-func content(t *testing.T, fsys FS, name string) string {
+func contentOf(t *testing.T, fsys FS, name string) string {
 	t.Helper()
 	data, err := ReadFile(fsys, name, 1<<24)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -106,7 +106,7 @@ func TestCrash_NothingSynced(t *testing.T) {
 	if got, err := c.Clone(Crash{}).List("/"); err != nil || len(got) != 0 {
 		t.Fatal(got, err)
 	}
-	if got := content(t, c.Clone(Crash{Keep: KeepAll}), "/d/f"); got != "abc" {
+	if got := contentOf(t, c.Clone(Crash{Keep: KeepAll}), "/d/f"); got != "abc" {
 		t.Fatal(got)
 	}
 }
@@ -119,7 +119,7 @@ func TestCrash_NameSizeBytesApart(t *testing.T) {
 	if n := c.Unsynced(); n != 3 {
 		t.Fatalf("%d facts, want name, size, one sector", n)
 	}
-	pic := func(d *CrashFS) string { return content(t, d, "/f") }
+	pic := func(d *CrashFS) string { return contentOf(t, d, "/f") }
 	wantOutcomes(t, outcomes(c, false, pic), "<none>", "", "\x00\x00\x00", "abc")
 
 	must(t, f.Sync())
@@ -140,7 +140,7 @@ func TestCrash_PrefixCutsThroughWrite(t *testing.T) {
 	mustWrite(t, f, fill('b', 6), 0)
 	for n, want := range []string{"aaaa", "aaaa..", "baaa..", "bbaa..", "bbba..", "bbbb..", "bbbbb.", "bbbbbb", "bbbbbb"} {
 		k := Crash{Keep: KeepPrefix, N: n}
-		if got := sectorsOf(content(t, c.Clone(k), "/f")); got != want {
+		if got := sectorsOf(contentOf(t, c.Clone(k), "/f")); got != want {
 			t.Errorf("%v: %s, want %s", k, got, want)
 		}
 	}
@@ -161,7 +161,7 @@ func TestCrash_PrefixInOrderOfCalls(t *testing.T) {
 	pic := func(d *CrashFS) string {
 		names := ""
 		for _, name := range []string{"/f", "/g", "/h"} {
-			if data := content(t, d, name); data != "<none>" {
+			if data := contentOf(t, d, name); data != "<none>" {
 				names += name + sectorsOf(data)
 			}
 		}
@@ -182,7 +182,7 @@ func TestCrash_PrefixInOrderOfCalls(t *testing.T) {
 func TestCrash_SubsetTearsWriteAtSectors(t *testing.T) {
 	c, f := crashWith(t, fill('a', 3))
 	mustWrite(t, f, fill('b', 3), 0)
-	got := outcomes(c, false, func(d *CrashFS) string { return sectorsOf(content(t, d, "/f")) })
+	got := outcomes(c, false, func(d *CrashFS) string { return sectorsOf(contentOf(t, d, "/f")) })
 	wantOutcomes(t, got, "aaa", "aab", "aba", "abb", "baa", "bab", "bba", "bbb")
 }
 
@@ -192,7 +192,7 @@ func TestCrash_SectorWrittenTwice(t *testing.T) {
 	c, f := crashWith(t, fill('a', 1))
 	mustWrite(t, f, fill('b', 1), 0)
 	mustWrite(t, f, fill('c', 1), 0)
-	got := outcomes(c, false, func(d *CrashFS) string { return sectorsOf(content(t, d, "/f")) })
+	got := outcomes(c, false, func(d *CrashFS) string { return sectorsOf(contentOf(t, d, "/f")) })
 	wantOutcomes(t, got, "a", "b", "c")
 }
 
@@ -201,7 +201,7 @@ func TestCrash_PartOfSector(t *testing.T) {
 	c, f := crashWith(t, []byte("....."))
 	mustWrite(t, f, []byte("1"), 0)
 	mustWrite(t, f, []byte("2"), 2)
-	got := outcomes(c, false, func(d *CrashFS) string { return content(t, d, "/f") })
+	got := outcomes(c, false, func(d *CrashFS) string { return contentOf(t, d, "/f") })
 	wantOutcomes(t, got, ".....", "1....", "1.2..")
 }
 
@@ -210,7 +210,7 @@ func TestCrash_TornSector(t *testing.T) {
 	mustWrite(t, f, fill('b', 3), 0)
 	torn, heads, tails := 0, 0, 0
 	for seed := range uint64(200) {
-		data := content(t, c.Clone(Crash{Seed: seed, Torn: true}), "/f") // KeepNone, but for the torn one
+		data := contentOf(t, c.Clone(Crash{Seed: seed, Torn: true}), "/f") // KeepNone, but for the torn one
 		n := strings.Count(data, "b")
 		if n == 0 || n >= SectorSize || strings.Count(data, "a")+n != len(data) {
 			t.Fatalf("seed %d: %d new bytes", seed, n)
@@ -231,7 +231,7 @@ func TestCrash_TornSector(t *testing.T) {
 	}
 	for n, want := range []string{"?aa", "b?a", "bb?", "bbb"} {
 		k := Crash{Keep: KeepPrefix, N: n, Torn: true}
-		if got := sectorsOf(content(t, c.Clone(k), "/f")); got != want {
+		if got := sectorsOf(contentOf(t, c.Clone(k), "/f")); got != want {
 			t.Errorf("%v: %s, want %s", k, got, want)
 		}
 	}
@@ -241,7 +241,7 @@ func TestCrash_AllocatedSize(t *testing.T) {
 	c, f := crashWith(t, fill('a', 1))
 	must(t, f.Allocate(0, 4*SectorSize))
 	mustWrite(t, f, fill('b', 1), 2*SectorSize) // grows nothing any more
-	pic := func(d *CrashFS) string { return sectorsOf(content(t, d, "/f")) }
+	pic := func(d *CrashFS) string { return sectorsOf(contentOf(t, d, "/f")) }
 	wantOutcomes(t, outcomes(c, false, pic), "a", "a...", "a.b.")
 	must(t, f.Sync())
 	wantOutcomes(t, outcomes(c, false, pic), "a.b.")
@@ -253,7 +253,7 @@ func TestCrash_TruncateAndGrow(t *testing.T) {
 	c, f := crashWith(t, fill('a', 3))
 	must(t, f.Truncate(SectorSize))
 	must(t, f.Truncate(4*SectorSize))
-	pic := func(d *CrashFS) string { return sectorsOf(content(t, d, "/f")) }
+	pic := func(d *CrashFS) string { return sectorsOf(contentOf(t, d, "/f")) }
 	wantOutcomes(t, outcomes(c, false, pic), "aaa", "a", "a...")
 }
 
@@ -263,11 +263,11 @@ func TestCrash_BytesPastSizeAreGone(t *testing.T) {
 	mustWrite(t, f, fill('b', 2), SectorSize)
 	for seed := range uint64(100) {
 		d := c.Clone(Crash{Keep: KeepSubset, Seed: seed})
-		if len(content(t, d, "/f")) > SectorSize {
+		if len(contentOf(t, d, "/f")) > SectorSize {
 			continue
 		}
 		must(t, mustOpen(t, d, "/f", Write).Truncate(3*SectorSize))
-		if got := sectorsOf(content(t, d, "/f")); got != "a.." {
+		if got := sectorsOf(contentOf(t, d, "/f")); got != "a.." {
 			t.Fatalf("seed %d: %s", seed, got)
 		}
 	}
@@ -280,7 +280,7 @@ func TestCrash_RenameIsAtomic(t *testing.T) {
 	must(t, g.Sync())
 	must(t, c.SyncDir("/"))
 	must(t, c.Rename("/g", "/f"))
-	pic := func(d *CrashFS) string { return content(t, d, "/f") + "," + content(t, d, "/g") }
+	pic := func(d *CrashFS) string { return contentOf(t, d, "/f") + "," + contentOf(t, d, "/g") }
 	wantOutcomes(t, outcomes(c, false, pic), "old,new", "new,<none>")
 	must(t, c.SyncDir("/"))
 	wantOutcomes(t, outcomes(c, false, pic), "new,<none>")
@@ -292,7 +292,7 @@ func TestCrash_RenameAcrossDirectories(t *testing.T) {
 	must(t, c.MkdirAll("/d"))
 	must(t, c.SyncDir("/"))
 	must(t, c.Rename("/f", "/d/f"))
-	pic := func(d *CrashFS) string { return content(t, d, "/f") + "," + content(t, d, "/d/f") }
+	pic := func(d *CrashFS) string { return contentOf(t, d, "/f") + "," + contentOf(t, d, "/d/f") }
 	wantOutcomes(t, outcomes(c, false, pic), "x,<none>", "<none>,x", "x,x", "<none>,<none>")
 	must(t, c.SyncDir("/d"))
 	wantOutcomes(t, outcomes(c, false, pic), "x,x", "<none>,x")
@@ -311,7 +311,7 @@ func TestCrash_RemoveIsNotDurable(t *testing.T) {
 	c, f := crashWith(t, []byte("x"))
 	must(t, c.Remove("/f"))
 	mustWrite(t, f, []byte("y"), 0) // through the open file, still facts of what may come back
-	pic := func(d *CrashFS) string { return content(t, d, "/f") }
+	pic := func(d *CrashFS) string { return contentOf(t, d, "/f") }
 	wantOutcomes(t, outcomes(c, false, pic), "<none>", "x", "y")
 	must(t, c.SyncDir("/"))
 	wantOutcomes(t, outcomes(c, false, pic), "<none>")
@@ -329,7 +329,7 @@ func TestCrash_LostParent(t *testing.T) {
 	}
 	must(t, c.SyncDir("/a"))
 	must(t, c.SyncDir("/"))
-	if got := content(t, c.Clone(Crash{}), "/a/b/f"); got != "x" {
+	if got := contentOf(t, c.Clone(Crash{}), "/a/b/f"); got != "x" {
 		t.Fatal(got)
 	}
 }
@@ -342,12 +342,12 @@ func TestCrash_CloneIsApart(t *testing.T) {
 	must(t, f.Sync())
 	must(t, c.Remove("/f"))
 	must(t, c.SyncDir("/"))
-	if got := content(t, d, "/f"); got != "two" {
+	if got := contentOf(t, d, "/f"); got != "two" {
 		t.Fatalf("the dead touched its clone: %q", got)
 	}
 	g := mustOpen(t, d, "/f", Write)
 	mustWrite(t, g, []byte("later"), 0)
-	if got := content(t, d.Clone(Crash{}), "/f"); got != "two" {
+	if got := contentOf(t, d.Clone(Crash{}), "/f"); got != "two" {
 		t.Fatalf("what a clone was born with is durable: %q", got)
 	}
 	got := make([]byte, 4)
@@ -390,7 +390,7 @@ func TestCrash_CrashedRefusesEverything(t *testing.T) {
 	must(t, f.Close())
 	must(t, release())
 	d := c.Clone(Crash{Keep: KeepAll})
-	if got := content(t, d, "/f"); got != "x" {
+	if got := contentOf(t, d, "/f"); got != "x" {
 		t.Fatal(got)
 	}
 	if _, err := d.Lock("/", false); err != nil {
@@ -509,7 +509,7 @@ func TestCrash_SameSeedSameClone(t *testing.T) {
 		entries, err := c.List("/")
 		must(t, err)
 		for _, e := range entries {
-			fmt.Fprintf(&b, "%s=%s ", e.Name, content(t, c, e.Name))
+			fmt.Fprintf(&b, "%s=%s ", e.Name, contentOf(t, c, e.Name))
 		}
 		return b.String()
 	}
@@ -536,7 +536,7 @@ func TestCrash_FailSync(t *testing.T) {
 		if err := f.Sync(); (mode == SyncFailOnce) != errors.Is(err, syscall.EIO) {
 			t.Fatalf("mode %d: %v", mode, err)
 		}
-		if got := sectorsOf(content(t, c, "/f")); got != "bbb" {
+		if got := sectorsOf(contentOf(t, c, "/f")); got != "bbb" {
 			t.Fatalf("mode %d: reads %s", mode, got)
 		}
 		if err := f.Sync(); err != nil {
@@ -544,14 +544,14 @@ func TestCrash_FailSync(t *testing.T) {
 		}
 		// The size came to the disk, the bytes never will.
 		for _, k := range []Crash{{}, {Keep: KeepAll}} {
-			if got := sectorsOf(content(t, c.Clone(k), "/f")); got != "aa." {
+			if got := sectorsOf(contentOf(t, c.Clone(k), "/f")); got != "aa." {
 				t.Fatalf("mode %d %v: %s", mode, k, got)
 			}
 		}
 		mustWrite(t, f, fill('c', 1), 0)
 		must(t, f.Sync())
 		want := map[SyncMode]string{SyncFailOnce: "ca.", SyncLie: "aa."}[mode]
-		if got := sectorsOf(content(t, c.Clone(Crash{}), "/f")); got != want {
+		if got := sectorsOf(contentOf(t, c.Clone(Crash{}), "/f")); got != want {
 			t.Fatalf("mode %d: written again: %s, want %s", mode, got, want)
 		}
 	}
@@ -564,7 +564,7 @@ func TestCrash_FailSyncKeepsSizeUnsynced(t *testing.T) {
 	if err := f.Sync(); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
-	got := outcomes(c, false, func(d *CrashFS) string { return sectorsOf(content(t, d, "/f")) })
+	got := outcomes(c, false, func(d *CrashFS) string { return sectorsOf(contentOf(t, d, "/f")) })
 	wantOutcomes(t, got, "a", "a.")
 }
 
@@ -577,11 +577,11 @@ func TestCrash_FailSyncDir(t *testing.T) {
 			t.Fatalf("mode %d: %v", mode, err)
 		}
 		must(t, c.SyncDir("/"))
-		if got := content(t, c, "/g"); got != "x" {
+		if got := contentOf(t, c, "/g"); got != "x" {
 			t.Fatalf("mode %d: %s", mode, got)
 		}
 		d := c.Clone(Crash{Keep: KeepAll})
-		if got := content(t, d, "/f") + content(t, d, "/g"); got != "x<none>" {
+		if got := contentOf(t, d, "/f") + contentOf(t, d, "/g"); got != "x<none>" {
 			t.Fatalf("mode %d: %s", mode, got)
 		}
 	}
@@ -624,7 +624,7 @@ func TestCrash_Space(t *testing.T) {
 		t.Fatal(n, err)
 	}
 	want := strings.Repeat("a", BlockSize) + strings.Repeat("b", 2*BlockSize)
-	if got := content(t, c, "/f"); got != want {
+	if got := contentOf(t, c, "/f"); got != want {
 		t.Fatalf("%d bytes: what fits must be there", len(got))
 	}
 	mustWrite(t, f, []byte("overwriting is free"), 7)

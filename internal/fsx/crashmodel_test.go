@@ -132,11 +132,11 @@ func TestCrash_ClonesAreAllowed(t *testing.T) {
 				d := c.Clone(k)
 				clones++
 				for j, m := range models {
-					got := content(t, d, fmt.Sprint(j))
+					got := contentOf(t, d, fmt.Sprint(j))
 					if wrong := m.check(got, k); wrong != "" {
 						t.Fatalf("script %d step %d file %d %v: %s\n%s", script, step, j, k, wrong, c)
 					}
-					if got != content(t, c, fmt.Sprint(j)) {
+					if got != contentOf(t, c, fmt.Sprint(j)) {
 						different++
 					}
 				}
@@ -245,11 +245,11 @@ func TestWriteFileAtomic_SyncFailsOnce(t *testing.T) {
 	if err := WriteFileAtomic(c, "/f", []byte("new")); err == nil {
 		t.Fatal("no error")
 	}
-	if got := content(t, c.Clone(Crash{Keep: KeepAll}), "/f"); got != "old" {
+	if got := contentOf(t, c.Clone(Crash{Keep: KeepAll}), "/f"); got != "old" {
 		t.Fatal(got)
 	}
 	must(t, WriteFileAtomic(c, "/f", []byte("new")))
-	if got := content(t, c.Clone(Crash{}), "/f"); got != "new" {
+	if got := contentOf(t, c.Clone(Crash{}), "/f"); got != "new" {
 		t.Fatal(got)
 	}
 }
@@ -260,7 +260,7 @@ func TestWriteFileAtomic_DiskFull(t *testing.T) {
 	if err := WriteFileAtomic(c, "/f", []byte("new")); err == nil {
 		t.Fatal("no error")
 	}
-	if got, err := c.List("/"); err != nil || len(got) != 1 || content(t, c, "/f") != "old" {
+	if got, err := c.List("/"); err != nil || len(got) != 1 || contentOf(t, c, "/f") != "old" {
 		t.Fatal(got, err)
 	}
 	c.SetSpace(0)

@@ -21,8 +21,8 @@ type node struct {
 	opens int // files open on it
 
 	// Of a file.
-	live  image
-	disk  image
+	live  content
+	disk  content
 	facts []fileFact
 
 	// Of a directory.
@@ -52,7 +52,7 @@ func (f *fileFact) sectors() int {
 }
 
 // apply makes all of f happen in m.
-func (f *fileFact) apply(m *image) {
+func (f *fileFact) apply(m *content) {
 	switch {
 	case f.data != nil:
 		m.write(f.data, f.off)
@@ -92,7 +92,7 @@ func (c *CrashFS) newNode(dir bool) *node {
 	if dir {
 		n.names, n.diskNames = map[string]*node{}, map[string]*node{}
 	} else {
-		n.live, n.disk = newImage(), newImage()
+		n.live, n.disk = newContent(), newContent()
 	}
 	return n
 }

@@ -165,7 +165,7 @@ func TestErr_AfterEffect(t *testing.T) {
 	if err := e.Rename("/d/f", "/d/g"); !errors.Is(err, syscall.EIO) {
 		t.Fatal(err)
 	}
-	if got := content(t, c, "/d/g"); got != "x" {
+	if got := contentOf(t, c, "/d/g"); got != "x" {
 		t.Fatal("the rename did not happen:", got)
 	}
 	f := mustOpen(t, e, "/d/g", Write)
@@ -173,7 +173,7 @@ func TestErr_AfterEffect(t *testing.T) {
 	if n, err := f.WriteAt([]byte("yz"), 0); n != 0 || !errors.Is(err, syscall.EIO) {
 		t.Fatal(n, err)
 	}
-	if got := content(t, c, "/d/g"); got != "yz" {
+	if got := contentOf(t, c, "/d/g"); got != "yz" {
 		t.Fatal(got)
 	}
 	e.Inject(Fault{Class: ClassRename, After: true, Err: syscall.ENOSPC})
@@ -181,7 +181,7 @@ func TestErr_AfterEffect(t *testing.T) {
 		t.Fatal("the error of the call itself comes first:", err)
 	}
 	e.Inject(Fault{Class: ClassOpen, After: true})
-	if _, err := e.Open("/d/new", Write|Create); err == nil || content(t, c, "/d/new") != "" {
+	if _, err := e.Open("/d/new", Write|Create); err == nil || contentOf(t, c, "/d/new") != "" {
 		t.Fatal("the file must be there, and the caller told that it is not:", err)
 	}
 	must(t, f.Close())
@@ -230,14 +230,14 @@ func TestErr_ShortWrite(t *testing.T) {
 			t.Fatal(n, err)
 		}
 		want := strings.Repeat("b", BlockSize+700) + strings.Repeat("a", BlockSize-700)
-		if got := content(t, c, "/f"); got != want {
+		if got := contentOf(t, c, "/f"); got != want {
 			t.Fatalf("direct=%v: %d bytes, %d new", direct, len(got), strings.Count(got, "b"))
 		}
 		e.Inject(Fault{Class: ClassWrite, Short: BlockSize, Err: syscall.ENOSPC})
 		if n, err := f.WriteAt(block('c'), 0); n != 0 || !errors.Is(err, syscall.ENOSPC) {
 			t.Fatal(n, err)
 		}
-		if got := content(t, c, "/f"); strings.Count(got, "c") != BlockSize {
+		if got := contentOf(t, c, "/f"); strings.Count(got, "c") != BlockSize {
 			t.Fatalf("direct=%v: %d new", direct, strings.Count(got, "c"))
 		}
 	}
@@ -250,8 +250,8 @@ func TestErr_Interrupted(t *testing.T) {
 	f := mustOpen(t, e, "/d/f", Write|Create)
 	mustWrite(t, f, []byte("abc"), 0)
 	mustWrite(t, f, []byte("def"), 3)
-	if content(t, c, "/d/f") != "abcdef" || i.Fired() != 2 {
-		t.Fatal(content(t, c, "/d/f"), i.Fired())
+	if contentOf(t, c, "/d/f") != "abcdef" || i.Fired() != 2 {
+		t.Fatal(contentOf(t, c, "/d/f"), i.Fired())
 	}
 }
 
@@ -268,7 +268,7 @@ func TestErr_Budget(t *testing.T) {
 	if n, err := f.WriteAt([]byte("xyzuvw"), 6); n != 0 || !errors.Is(err, syscall.ENOSPC) {
 		t.Fatal(n, err)
 	}
-	if got := content(t, c, "/d/f"); got != "ABCDEgxyzu" {
+	if got := contentOf(t, c, "/d/f"); got != "ABCDEgxyzu" {
 		t.Fatalf("a write that does not fit writes what fits: %q", got)
 	}
 	if _, err := f.WriteAt([]byte("x"), 10); !errors.Is(err, syscall.ENOSPC) {
@@ -310,12 +310,12 @@ func TestErr_GateHoldsAndLets(t *testing.T) {
 		}()
 	}
 	must(t, g.Await(ctx, 3))
-	if got := content(t, c, "/d/f"); got != "" || len(results) != 0 {
+	if got := contentOf(t, c, "/d/f"); got != "" || len(results) != 0 {
 		t.Fatalf("held calls had an effect: %q", got)
 	}
 	g.Let(1)
 	must(t, <-results)
-	if n := len(strings.ReplaceAll(content(t, c, "/d/f"), "\x00", "")); n != 1 {
+	if n := len(strings.ReplaceAll(contentOf(t, c, "/d/f"), "\x00", "")); n != 1 {
 		t.Fatalf("%d calls passed, not one", n)
 	}
 	must(t, g.Await(ctx, 2))
@@ -367,12 +367,12 @@ func TestWriteFileAtomic_ErrorAtEveryCall(t *testing.T) {
 			t.Fatalf("%+v: fired %d, %v", f, fired, err)
 		}
 		i.Clear()
-		got := content(t, c, "/d/f")
-		if got != "old" && got != "new" || err == nil && content(t, c.Clone(Crash{}), "/d/f") != "new" {
+		got := contentOf(t, c, "/d/f")
+		if got != "old" && got != "new" || err == nil && contentOf(t, c.Clone(Crash{}), "/d/f") != "new" {
 			t.Fatalf("%+v: %v, holds %q", f, err, got)
 		}
 		must(t, WriteFileAtomic(e, "/d/f", []byte("next")))
-		if names, _ := c.List("/d"); len(names) != 1 || content(t, c.Clone(Crash{}), "/d/f") != "next" {
+		if names, _ := c.List("/d"); len(names) != 1 || contentOf(t, c.Clone(Crash{}), "/d/f") != "next" {
 			t.Fatalf("%+v: afterwards there is %v", f, names)
 		}
 		checkHandles(t, c)

@@ -135,11 +135,11 @@ func (l *Log) copyPiece(p *piece, from, to uint64) ([]byte, error) {
 	}
 	buf := p.buf[:to-from]
 	mem.CopyOutAll(buf, l.At(word.Address(from)))
-	return buf, l.sealPiece(buf, from)
+	return buf, l.sumPiece(buf, from)
 }
 
-// sealPiece gives every record of a copied piece of log its checksum, clears what fillers cover, and tells the sink.
-func (l *Log) sealPiece(buf []byte, from uint64) error {
+// sumPiece gives every record of a copied piece of log its checksum, clears what fillers cover, and tells the sink.
+func (l *Log) sumPiece(buf []byte, from uint64) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
 	t, counts := &l.flusher.teller, &l.flusher.tally
 	for off := 0; off < len(buf); {

@@ -10,16 +10,16 @@ import (
 // unless [Crash] asks for that too.
 const SectorSize = 512
 
-// image is the content of one file at one time: sparse, and shared with its copies block by block until one of them
+// content is what one file holds at one time: sparse, and shared with its copies block by block until one of them
 // writes. Bytes past size are zero, whether their block is there or not.
-type image struct {
+type content struct {
 	blocks map[int64]*block // by offset / BlockSize; a missing one is zero
 	alloc  spans            // blocks that take space, whether they are in the map or not
 	size   int64
 	owner  *owner
 }
 
-// block is written in place only by the image that owns it.
+// block is written in place only by the content that owns it.
 type block struct {
 	owner *owner
 	data  [BlockSize]byte
@@ -28,16 +28,16 @@ type block struct {
 // owner is an identity. It is not empty, because pointers to empty values may all be equal.
 type owner struct{ _ byte }
 
-func newImage() image { return image{blocks: map[int64]*block{}, owner: new(owner)} }
+func newContent() content { return content{blocks: map[int64]*block{}, owner: new(owner)} }
 
-// copy returns an image with the same content. Afterwards neither owns the blocks they share.
-func (m *image) copy() image {
+// copy returns the same content once more. Afterwards neither owns the blocks they share.
+func (m *content) copy() content {
 	m.owner = new(owner)
-	return image{blocks: maps.Clone(m.blocks), alloc: slices.Clone(m.alloc), size: m.size, owner: new(owner)}
+	return content{blocks: maps.Clone(m.blocks), alloc: slices.Clone(m.alloc), size: m.size, owner: new(owner)}
 }
 
 // read fills p with the bytes from off on, zero where there are none. It knows no end.
-func (m *image) read(p []byte, off int64) {
+func (m *content) read(p []byte, off int64) {
 	for len(p) > 0 {
 		in := off % BlockSize
 		n := min(int64(len(p)), BlockSize-in)
@@ -51,7 +51,7 @@ func (m *image) read(p []byte, off int64) {
 }
 
 // write puts p at off. It leaves the size alone.
-func (m *image) write(p []byte, off int64) {
+func (m *content) write(p []byte, off int64) {
 	m.alloc.add(blocksOf(off, int64(len(p))))
 	for len(p) > 0 {
 		in := off % BlockSize
@@ -62,7 +62,7 @@ func (m *image) write(p []byte, off int64) {
 }
 
 // own returns block i, made or copied so that it may be written.
-func (m *image) own(i int64) *block {
+func (m *content) own(i int64) *block {
 	b := m.blocks[i]
 	if b == nil {
 		b = &block{owner: m.owner}
@@ -75,7 +75,7 @@ func (m *image) own(i int64) *block {
 }
 
 // truncate sets the size and makes everything past it zero.
-func (m *image) truncate(size int64) {
+func (m *content) truncate(size int64) {
 	m.size = size
 	end := (size + BlockSize - 1) / BlockSize
 	m.alloc.cut(end)

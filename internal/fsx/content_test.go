@@ -53,40 +53,40 @@ func TestSpans_AgainstSet(t *testing.T) {
 }
 
 // Copies of copies, all written to: none may see another's bytes.
-func TestImage_CopiesAreApart(t *testing.T) {
+func TestContent_CopiesAreApart(t *testing.T) {
 	const size = 5 * BlockSize
 	r := rand.New(rand.NewPCG(3, 4))
-	images := []*image{}
+	contents := []*content{}
 	models := [][]byte{}
-	first := newImage()
-	images, models = append(images, &first), append(models, make([]byte, size))
+	first := newContent()
+	contents, models = append(contents, &first), append(models, make([]byte, size))
 	for step := range 3000 {
-		i := r.IntN(len(images))
+		i := r.IntN(len(contents))
 		switch r.IntN(6) {
 		case 0:
-			m := images[i].copy()
-			if len(images) < 8 {
-				images, models = append(images, &m), append(models, bytes.Clone(models[i]))
+			m := contents[i].copy()
+			if len(contents) < 8 {
+				contents, models = append(contents, &m), append(models, bytes.Clone(models[i]))
 			} else {
-				j := r.IntN(len(images))
-				images[j], models[j] = &m, bytes.Clone(models[i])
+				j := r.IntN(len(contents))
+				contents[j], models[j] = &m, bytes.Clone(models[i])
 			}
 		case 1:
 			at := r.IntN(size)
-			images[i].truncate(int64(at))
+			contents[i].truncate(int64(at))
 			clear(models[i][at:])
 		default:
 			off := r.IntN(size - 1)
 			p := bytes.Repeat([]byte{byte(step)}, 1+r.IntN(size-off-1+1)%3000)
 			p = p[:min(len(p), size-off)]
-			images[i].write(p, int64(off))
+			contents[i].write(p, int64(off))
 			copy(models[i][off:], p)
 		}
-		for j := range images {
+		for j := range contents {
 			got := make([]byte, size)
-			images[j].read(got, 0)
+			contents[j].read(got, 0)
 			if !bytes.Equal(got, models[j]) {
-				t.Fatalf("step %d: image %d differs after a change of image %d", step, j, i)
+				t.Fatalf("step %d: content %d differs after a change of content %d", step, j, i)
 			}
 		}
 	}
