@@ -129,7 +129,7 @@ func (t *Table[K, V]) Delete(k K) error {
 // is unchanged. It must not keep v, nor use the session. The errors are those of Get and Set.
 func (t *Table[K, V]) Update(k K, fn func(v *V, existed bool)) error {
 	t.s.count(opUpdate, 1)
-	if t.words && t.s.updateWord(mem.AsWord(&k), mem.OnWord(fn)) {
+	if t.words && t.s.updateWord(word.None, mem.AsWord(&k), mem.OnWord(fn)) {
 		return nil
 	}
 	key := t.bytes(&k)

@@ -52,47 +52,43 @@ func (s *Session) setWord(key, value uint64) (ok bool) {
 	return ok
 }
 
-// updateWord is Update in place; fn works on s.word. When it returns false fn may have run, on a value that has changed
+// updateWord is Update in place, of the record at a, which was the head of the key's chain a moment ago; with None, of the
+// one to which the index leads. fn works on s.word. When it returns false fn may have run, on a value that has changed
 // since.
-func (s *Session) updateWord(key uint64, fn func(v *uint64, existed bool)) (ok bool) {
+func (s *Session) updateWord(a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
 	if s.closed {
 		return false
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c&extraordinary == 0 {
-		if a := s.store.index().Seek(mix(key, s.seed)).Address(); uint64(a) >= s.log.ReadOnly() {
-			return s.updateWordAt(c, a, key, fn)
+		if a == word.None {
+			a = s.store.index().Seek(mix(key, s.seed)).Address()
+		}
+		// A record that is mutable, alive and not sealed is the newest of its key (H4).
+		if uint64(a) >= s.log.ReadOnly() {
+			if x := record.See(a, s.log.At(a)); x.IsPair(key) {
+				if value, whole := x.Word(); whole {
+					s.guard.Exit()
+					s.word = value
+					fn(&s.word, true) // with nothing held (H10)
+					if s.closed {
+						return false
+					}
+					s.guard.Enter()
+					// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was
+					// it is the newest.
+					if control(s.store.control.Load()) == c {
+						if r, locked := s.door(c).Lock(x); locked {
+							r.SetWord(s.word)
+							s.log.Used(x)
+							s.guard.Exit()
+							return true
+						}
+					}
+				}
+			}
 		}
 	}
 	s.guard.Exit()
 	return false
-}
-
-// updateWordAt goes on with an update of the record at a, which was at or above readOnly since the session entered the
-// epoch under c. If it is alive and not sealed it is the newest of its key (H4).
-func (s *Session) updateWordAt(c control, a word.Address, key uint64, fn func(v *uint64, existed bool)) bool {
-	x := record.See(a, s.log.At(a))
-	value, ok := x.Word()
-	ok = ok && x.IsPair(key)
-	s.guard.Exit()
-	if !ok {
-		return false
-	}
-	s.word = value
-	fn(&s.word, true) // with nothing held (H10)
-	if s.closed {
-		return false
-	}
-	s.guard.Enter()
-	// As in tryUpdate: a record that is mutable now is where it was, and if its state is what it was it is the newest.
-	ok = false
-	if control(s.store.control.Load()) == c {
-		if r, locked := s.door(c).Lock(x); locked {
-			r.SetWord(s.word)
-			s.log.Used(x)
-			ok = true
-		}
-	}
-	s.guard.Exit()
-	return ok
 }

@@ -184,7 +184,7 @@ func (s *Session) setGroup(keys, values []uint64, hashes []uint64) int {
 }
 
 // updateGroup asks for the records of a group. What it has found holds for later stays in the epoch only as far as
-// updateFound says.
+// updateWord says.
 func (s *Session) updateGroup(g *wordGroup, hashes []uint64) {
 	if _, ok := s.enterPlainly(); !ok {
 		clear(g[:])
@@ -203,7 +203,7 @@ func (s *Session) multiUpdateWords(keys []uint64, fn func(i int, v *uint64, exis
 		s.updateGroup(&g, hashes)
 		for i := from; i < to; i++ {
 			at = i
-			if s.updateFound(g.at(i-from), keys[i], one) {
+			if s.updateWord(g.at(i-from), keys[i], one) {
 				continue
 			}
 			if err := general(i, hashes[i-from]); err != nil {
@@ -212,17 +212,4 @@ func (s *Session) multiUpdateWords(keys []uint64, fn func(i int, v *uint64, exis
 		}
 		return nil
 	})
-}
-
-// updateFound is updateWord for a record that was the head of its key's chain a moment ago.
-func (s *Session) updateFound(a word.Address, key uint64, fn func(v *uint64, existed bool)) bool {
-	c, ok := s.enterPlainly()
-	if !ok {
-		return false
-	}
-	if uint64(a) < s.log.ReadOnly() {
-		s.guard.Exit()
-		return false
-	}
-	return s.updateWordAt(c, a, key, fn)
 }

@@ -200,22 +200,22 @@ var mutations = []mutation{
 	{
 		name: "version-test", rule: "C2", file: "hlog/internal/record/door.go",
 		what:   "change in place only what is of the operation's version",
-		old:    "\tif uint64(x.a) >= d.readOnly && x.k.OfVersion(d.counter) && !x.st.Busy() &&\n",
-		new:    "\tif uint64(x.a) >= d.readOnly && !x.st.Busy() &&\n",
+		old:    "\tif uint64(x.a) < d.readOnly || !x.k.OfVersion(d.counter) || x.st.Busy() ||\n",
+		new:    "\tif uint64(x.a) < d.readOnly || x.st.Busy() ||\n",
 		caught: []string{"./hlog", "-run", "TestCheckpoint_EveryDoorCopies"},
 	},
 	{
 		name: "region-test", rule: "H2", file: "hlog/internal/record/door.go",
 		what:   "change in place only what is mutable",
-		old:    "\tif uint64(x.a) >= d.readOnly && x.k.OfVersion(d.counter) && !x.st.Busy() &&\n",
-		new:    "\tif x.k.OfVersion(d.counter) && !x.st.Busy() &&\n",
+		old:    "\tif uint64(x.a) < d.readOnly || !x.k.OfVersion(d.counter) || x.st.Busy() ||\n",
+		new:    "\tif !x.k.OfVersion(d.counter) || x.st.Busy() ||\n",
 		caught: []string{"./hlog/internal/record", "-run", "TestDoor_Admits"},
 	},
 	{
 		name: "state-test", rule: "W4", file: "hlog/internal/record/door.go",
 		what:   "lock only what is neither locked nor sealed",
-		old:    "x.k.OfVersion(d.counter) && !x.st.Busy() &&\n",
-		new:    "x.k.OfVersion(d.counter) &&\n",
+		old:    "!x.k.OfVersion(d.counter) || x.st.Busy() ||\n",
+		new:    "!x.k.OfVersion(d.counter) ||\n",
 		caught: []string{"./hlog/internal/record", "-run", "TestDoor_HeldOrChangedSince"},
 	},
 	{
@@ -228,7 +228,7 @@ var mutations = []mutation{
 	{
 		name: "lock-of-its-own", rule: "W5", file: "hlog/words.go",
 		what:   "go through the door in one of the operations: it locks by itself",
-		old:    "\t\t\t\tif r, locked := d.Lock(x); locked {\n\t\t\t\t\tr.SetWord(value)\n\t\t\t\t\tok = true\n\t\t\t\t}\n",
+		old:    "\t\t\t\tif r, locked := d.Lock(x); locked {\n\t\t\t\t\tr.SetWord(value)\n\t\t\t\t\ts.log.Used(x)\n\t\t\t\t\tok = true\n\t\t\t\t}\n",
 		new:    "\t\t\t\tp := mem.Add(s.log.At(a), 8)\n\t\t\t\tif mem.CompareAndSwap(p, uint64(x.State()), uint64(x.State().WithLock())) {\n\t\t\t\t\tmem.StoreRelease(mem.Add(p, 16), value)\n\t\t\t\t\tmem.StoreRelease(p, uint64(x.State().Bump()))\n\t\t\t\t\tok = true\n\t\t\t\t}\n",
 		caught: []string{"./internal/lint", "-run", "TestRecords_AreChangedThroughOneDoor"},
 	},

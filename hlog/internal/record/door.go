@@ -76,11 +76,11 @@ func (d Door) Admits(x Seen) bool { return d.Mutable(x.a) && x.k.OfVersion(d.cou
 // the lock.
 func (d Door) Lock(x Seen) (l Locked, ok bool) {
 	// The tests are spelled out so that Lock is small enough to be inlined.
-	if uint64(x.a) >= d.readOnly && x.k.OfVersion(d.counter) && !x.st.Busy() &&
-		mem.CompareAndSwap(mem.Add(x.p, stateOffset), uint64(x.st), uint64(x.st.WithLock())) {
-		return Locked{x.p, x.st}, true
+	if uint64(x.a) < d.readOnly || !x.k.OfVersion(d.counter) || x.st.Busy() ||
+		!mem.CompareAndSwap(mem.Add(x.p, stateOffset), uint64(x.st), uint64(x.st.WithLock())) {
+		return l, false
 	}
-	return l, false
+	return Locked{x.p, x.st}, true
 }
 
 // Locked is a record that the operation has locked. Each of its methods ends the lock.
