@@ -43,7 +43,7 @@ func zipfTrace(keys, n int, updates float64, seed uint64) trace {
 	t := make(trace, n)
 	for i := range t {
 		rank, _ := slices.BinarySearch(sums, r.Float64()*sum)
-		key := rank * 2654435761 % keys
+		key := int(uint64(rank) * 2654435761 % uint64(keys))
 		t[i] = access32(key, r.Float64() < updates)
 	}
 	return t
