@@ -196,8 +196,9 @@ func (d *Dir) sum(v Version) uint64 {
 }
 
 // adopt makes a version of this store that was committed elsewhere a version here, and pins it if pin is set. It
-// becomes current if its id is the newest. Everything it refers to must be durable already (V1).
-func (d *Dir) adopt(data []byte, pin bool) error {
+// becomes current if its id is the newest, unless aside is set and there is a current one. Everything it refers to must be
+// durable already (V1).
+func (d *Dir) adopt(data []byte, pin, aside bool) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	if err := d.settle(); err != nil {
@@ -215,7 +216,12 @@ func (d *Dir) adopt(data []byte, pin bool) error {
 	d.mu.Unlock()
 	switch {
 	case !e.readable():
-		err = d.install(data)
+		if aside {
+			err = d.keepCurrent(m)
+		}
+		if err == nil {
+			err = d.install(data)
+		}
 	case e.sum != sealSum(data):
 		err = fmt.Errorf("%w: version %d is another one here", ErrDiverged, m.Version)
 	}
@@ -223,4 +229,23 @@ func (d *Dir) adopt(data []byte, pin bool) error {
 		_, err = d.Pin(m.Version) // nobody purges it: that takes writing
 	}
 	return err
+}
+
+// keepCurrent makes sure that the current version, if there is one, stays that when m is installed, whose id may be above
+// all others. The caller holds writing and has settled.
+func (d *Dir) keepCurrent(m *Manifest) error {
+	d.mu.Lock()
+	h := head{target: d.currentID(), floor: max(d.maxID, m.Version), maxEnd: max(d.maxEnd, m.Cut)}
+	above := m.Version > d.maxID
+	d.mu.Unlock()
+	if h.target == 0 || !above {
+		return nil
+	}
+	if err := d.writeHead(h); err != nil {
+		return err
+	}
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.maxID, d.maxEnd = h.floor, h.maxEnd // V5
+	return nil
 }

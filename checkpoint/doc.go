@@ -19,6 +19,7 @@
 //	LOCK                   held by whoever has the directory open (the caller's business)
 //	STORE                  identity of the store, written once
 //	HEAD                   where a rollback went, and the floor below which ids and addresses are used up
+//	REMOTE                 how far this directory and its remote knew of each other (J4)
 //	versions/NONE          while the store has no version: why that is so
 //	versions/%016x.manifest  one version each, by id
 //	images/%016x.img       shares, and index images and runs of old, by id
@@ -121,9 +122,48 @@
 //
 // # Copies
 //
-// A [Mirror] keeps copies of versions on a [Remote]: immutable objects named by their content, the version's own object
-// last, only what the remote lacks. pieces.go shows the objects and their formats, mirror.go the rules M1 to M5 that
-// make them safe, Mirror.Pull which side counts as the newer one.
+// A [Mirror] keeps copies of versions on a [Remote]: immutable objects, and a sequence of entries that says which versions
+// stand, only what the remote lacks. pieces.go shows the objects and sequence.go the entries, mirror.go the rules M1 to M6
+// that make copies safe, Mirror.Pull which side counts as the newer one.
+//
+// # Remotes that two may meet on
+//
+// A worker that was paused, and one that has taken over its store, may write to one remote at a time, and listings may show
+// the past. So the truth of a remote is a sequence of entries:
+//
+//	claim     somebody begins to write, with an epoch (MirrorOptions.Epoch)
+//	version   a version stands, and the head moves to it if it is the current one of whoever has put it
+//	head      the head moves: a rollback
+//	purge     versions stand no more
+//	snapshot  what all entries before it come to
+//
+// Readers open at the head. fuzz/protocol/mirrors explores these rules, and what happens without each of them.
+//
+//	J1  Entries have dense numbers from 1 on. Each is made by a put-if-absent, by somebody who has read all before it. Who
+//	    finds the next number taken compares what is there with what he has put, since an answer may have been lost; is it
+//	    another's, he reads on, and plans anew what he was about to do. What an entry says is so when it stands, and not
+//	    before: only then Upload, MoveHead, Retain and Purge return nil.
+//	J2  Nobody finds the end of the sequence, or a version, by a listing: readers probe forward by Get.
+//	J3  A number that is free is the end only if nothing before it has been removed, else it may have been taken and
+//	    removed. So whoever has put an entry, or finds none, looks afterwards whether the entry is there that would have
+//	    been removed earlier, and is the one he has read. An entry holds the checksum of the one before it.
+//	J4  A mirror changes a remote only while the head is where its directory has put it, or found it: by the mark in
+//	    REMOTE, which is written before the head is moved; or, without one, because the local current version descends
+//	    from the head. Anything else is ErrDiverged.
+//	J5  Entries of others that claim a newer epoch, or move the head, stop a mirror: with ErrFenced or ErrDiverged, for
+//	    good. To go on, the directory is opened anew, where Mirror.Pull decides.
+//	J6  Objects are deleted only after the purge entry stands that makes them garbage, and an object is named again only
+//	    if a version that stands names it. Names of new objects carry the number of the claim, or of the last purge since,
+//	    of whoever puts them, and a mirror that has read entries of others claims anew. So no deletion that comes late, of
+//	    whomever, meets an object that somebody has put since.
+//	J7  A rollback is first that of the directory, then that of the remote: the head moves to the nearest ancestor of the
+//	    current version that stands before anything is uploaded.
+//	J8  A snapshot is put when many entries have come since the last one. Entries before the last but one are removed,
+//	    from the oldest on, but for those by which readers find the end (sequence_read.go): a reader gets some 2 log n
+//	    entries, and those since the last snapshot.
+//	J9  A remote of an older release has no sequence; its newest version counts as its head. Whoever writes to it first
+//	    begins the sequence with what he has found there, and then gives STORE a format that older releases refuse. None
+//	    of these may write to it at that time.
 //
 // # Streams
 //

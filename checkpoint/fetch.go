@@ -8,18 +8,23 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Pull brings the local directory to the newest version of the remote, if that is newer, and returns the bytes that
-// were fetched. It is for a directory that is being opened, before its log is used. The rule is the same every time:
+// Pull brings the local directory to the head of the remote, if that is ahead, and returns the bytes that were fetched. It
+// is for a directory that is being opened, before its log is used. The rule is the same every time:
 //
-//   - The side with the higher version id is the newer one. When that is the local directory it stays as it is, and
-//     what the remote lacks is up to Upload. (A directory whose versions were lost is older than any.)
-//   - Otherwise the remote's newest version is fetched and becomes current. Local versions stay; those that the
-//     remote has not are still there.
-//   - When the two hold different things under one id, or at one log address that a local version needs, they have
-//     diverged: ErrDiverged, and nothing local is harmed. They are never blended.
+//   - If the head is where this directory has put it, or found it, or the local current version descends from it, the
+//     directory stays as it is, and what the remote lacks is up to Upload and MoveHead. (A directory whose versions were
+//     lost is behind any.)
+//   - Otherwise somebody else has gone on, or back. The head is fetched and becomes current, if the remote has the local
+//     current version as well, or had it as its head when this directory was there last, or has gone past its id. Local
+//     versions stay; those that the remote has not are still there.
+//   - When the two hold different things under one id, or at one log address that a local version needs, or the local
+//     directory has gone on by itself, they have diverged: ErrDiverged, and nothing local is harmed. They are never
+//     blended.
 //
 // Only log and images that the directory has not are fetched; what it has is read and compared by checksum, so that
 // damage is repaired on the way.
@@ -34,41 +39,73 @@ func (m *Mirror) Pull(ctx context.Context) (fetched int64, err error) {
 		return 0, err
 	}
 	defer end()
-	if err := m.refresh(ctx); err != nil {
-		return 0, err
-	}
-	newest, r, err := m.newest()
-	if err != nil || newest == 0 {
-		return 0, err
-	}
-	if sum := m.dir.sum(newest); sum != 0 {
-		return 0, sameVersion(r, sum)
-	}
-	if newest <= m.dir.MaxID() && m.dir.Current() != nil {
-		return 0, nil
-	}
-	fetched, err = m.fetch(ctx, r, FetchOptions{Live: Live{LogFrom: NoLiveLog}})
-	if c := m.dir.Current(); err == nil && (c == nil || c.Version != newest) {
-		err = m.dir.SetHead(newest)
-	}
+	err = again(ctx, func() error {
+		fetched, err = m.pull(ctx)
+		return err
+	})
 	return fetched, err
 }
 
-// newest returns the newest version of the remote, 0 when there is none. That its object is damaged is an error,
-// unless the local directory has that version, from which the next upload will mend it.
-func (m *Mirror) newest() (Version, *replica, error) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	var newest Version
-	for v := range m.known {
-		newest = max(newest, v)
+func (m *Mirror) pull(ctx context.Context) (fetched int64, err error) {
+	if err := m.catchUp(ctx); err != nil {
+		return 0, err
 	}
-	for v, err := range m.damaged {
-		if v > newest && m.dir.sum(v) == 0 {
-			return 0, nil, err
+	c, head := m.dir.Current(), m.state.head
+	if head == 0 {
+		return 0, nil
+	}
+	h := m.state.versions[head]
+	if sum := m.dir.sum(head); sum != 0 && h.sum != 0 {
+		if err := sameStand(h, sum); err != nil {
+			return 0, err
 		}
 	}
-	return newest, m.known[newest], nil
+	if c != nil {
+		ours, err := m.headIsOurs(ctx)
+		if err == nil && !ours {
+			err = m.behind(c)
+		}
+		if err != nil || ours {
+			m.inSync = ours
+			return 0, err
+		}
+	}
+	r, err := m.load(ctx, head)
+	if err != nil {
+		return 0, err
+	}
+	if m.dir.sum(head) != r.sum {
+		if fetched, err = m.fetch(ctx, r, FetchOptions{Live: Live{LogFrom: NoLiveLog}}); err != nil {
+			return fetched, err
+		}
+	}
+	if c := m.dir.Current(); c == nil || c.Version != head {
+		if err := m.dir.SetHead(head); err != nil {
+			return fetched, err
+		}
+	}
+	if m.state.root != 0 && !m.dir.readOnly {
+		if err := m.dir.writeMark(mark{root: m.state.root, synced: m.state.headNonce}); err != nil {
+			return fetched, err
+		}
+	}
+	m.inSync = true
+	return fetched, nil
+}
+
+// behind returns nil if a directory at version c may go to the remote's head, which is not its own, without giving up what
+// only it has.
+func (m *Mirror) behind(c *Manifest) error {
+	st, ok := m.state.versions[c.Version]
+	switch sum := m.dir.sum(c.Version); {
+	case ok && st.sum == sum:
+		return nil
+	case ok:
+		return sameStand(st, sum)
+	case c.Version > m.state.head:
+		return fmt.Errorf("%w: the remote's head is version %d, and the local version %d does not descend from it", ErrDiverged, m.state.head, c.Version)
+	}
+	return nil // the fetch finds whether the two hold different things
 }
 
 // FetchOptions are the settings of a Fetch. The zero value is for a directory whose log nobody uses.
@@ -83,7 +120,7 @@ type FetchOptions struct {
 }
 
 // Fetch brings a version from the remote into the local directory, verified, and returns the bytes that this took. It
-// is then a version like any other; it becomes current only if its id is the newest. A version that is here already
+// is then a version like any other; it becomes current only if there is no current one. A version that is here already
 // costs nothing. ErrNotFound when the remote has no such version, ErrDiverged when its log lies where the local one
 // holds something else. Fetch may be repeated after an error and after a crash: what has come down stays.
 func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetched int64, err error) {
@@ -97,9 +134,15 @@ func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetch
 		return 0, err
 	}
 	defer end()
-	r, err := m.load(ctx, v)
+	if err := m.catchUp(ctx); err != nil {
+		return 0, err
+	}
+	var r *replica
+	err = again(ctx, func() error {
+		r, err = m.load(ctx, v)
+		return err
+	})
 	if errors.Is(err, fs.ErrNotExist) {
-		m.forget(v)
 		return 0, ErrNotFound
 	}
 	if err != nil {
@@ -115,6 +158,20 @@ func (m *Mirror) Fetch(ctx context.Context, v Version, opts FetchOptions) (fetch
 		}
 	}
 	return m.fetch(ctx, r, opts)
+}
+
+// Stands reports whether the remote has version v now.
+func (m *Mirror) Stands(ctx context.Context, v Version) (bool, error) {
+	end, err := m.begin(ctx)
+	if err == nil {
+		defer end()
+		err = m.catchUp(ctx)
+	}
+	if err != nil {
+		return false, fmt.Errorf("checkpoint: whether the remote has version %d: %w", v, err)
+	}
+	_, ok := m.state.versions[v]
+	return ok, nil
 }
 
 // fetching is one fetch.
@@ -164,7 +221,7 @@ func (m *Mirror) fetch(ctx context.Context, r *replica, opts FetchOptions) (int6
 	}
 	if err == nil {
 		delete(m.doubtful, r.m.Version)
-		err = m.dir.adopt(r.manifest, opts.Pin)
+		err = m.dir.adopt(r.manifest, opts.Pin, true)
 	}
 	return f.bytes, err
 }
@@ -185,10 +242,16 @@ func (f *fetching) findLocals(ctx context.Context) error {
 			continue // purged meanwhile
 		}
 		l := localVersion{log: Log(local.Extents)}
-		f.mu.Lock()
-		there := f.known[info.Version]
-		f.mu.Unlock()
-		if there != nil && there.sum == f.dir.sum(info.Version) {
+		st, ok := f.state.versions[info.Version]
+		if ok && st.sum == f.dir.sum(info.Version) {
+			there, err := f.load(ctx, info.Version)
+			if errors.Is(err, ErrCorrupt) {
+				f.locals = append(f.locals, l)
+				continue
+			}
+			if err != nil {
+				return err
+			}
 			if l.pieces, err = f.pieces(ctx, there); err != nil {
 				return err
 			}
@@ -207,7 +270,7 @@ func (f *fetching) fetchLog(ctx context.Context) error {
 	missing := f.want.Clone()
 	missing.SubtractSet(covered(all))
 	if !missing.Empty() {
-		return corrupt(f.names.version(f.r.m.Version), headerBytes, "no piece holds log [%d, %d)", missing.Ranges()[0].Start, missing.Ranges()[0].End)
+		return corrupt(f.names.version(f.r.m.Version, f.state.versions[f.r.m.Version].generation), headerBytes, "no piece holds log [%d, %d)", missing.Ranges()[0].Start, missing.Ranges()[0].End)
 	}
 	for _, p := range overlapping(all, &f.want) {
 		if err := f.fetchPiece(ctx, p); err != nil {
@@ -220,7 +283,7 @@ func (f *fetching) fetchLog(ctx context.Context) error {
 // fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already (M6).
 func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
 	data := make([]byte, p.bytes())
-	here := f.dir.readLog(data, p.start) == nil && makePiece(p.start, data) == p
+	here := f.dir.readLog(data, p.start) == nil && p.is(data)
 	if here && f.durable(p) {
 		return nil
 	}
@@ -267,7 +330,7 @@ func (f *fetching) durable(p piece) bool {
 // very piece is part of that version: then what is here is damaged.
 func (f *fetching) checkHarm(p piece, data []byte) error {
 	for _, l := range f.locals {
-		if contains(l.pieces, p) {
+		if containsBytes(l.pieces, p) {
 			continue
 		}
 		for _, r := range l.log.Ranges() {
@@ -293,8 +356,8 @@ func (f *fetching) getPiece(ctx context.Context, name string, p piece) (data []b
 			return corrupt(name, 0, "missing")
 		case err == nil && int64(len(data)) < p.bytes():
 			return corrupt(name, len(data), "%d bytes missing", p.bytes()-int64(len(data)))
-		case err == nil && makePiece(p.start, data) != p:
-			return corrupt(name, 0, "checksum is %016x, the bytes have %016x", p.sum, makePiece(p.start, data).sum)
+		case err == nil && !p.is(data):
+			return corrupt(name, 0, "checksum is %016x, the bytes have %016x", p.sum, xxh3.Hash(data))
 		}
 		return err
 	})
@@ -406,7 +469,7 @@ func (f *fetching) hasFile(name string, want filePieces) bool {
 // filePiece returns a piece of a file that is here, nil if the file has other bytes there.
 func filePiece(file fsx.File, name string, p piece) []byte {
 	b := make([]byte, p.bytes())
-	if readFull(file, name, b, int64(p.start)) != nil || makePiece(p.start, b) != p {
+	if readFull(file, name, b, int64(p.start)) != nil || !p.is(b) {
 		return nil
 	}
 	return b

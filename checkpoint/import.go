@@ -378,7 +378,7 @@ func (i *importing) fill(ctx context.Context) error {
 	if err := errors.Join(d.fs.SyncDir(d.LogPath()), d.fs.SyncDir(d.ImagesPath())); err != nil {
 		return err
 	}
-	return d.adopt(i.in.head.manifest, false)
+	return d.adopt(i.in.head.manifest, false, false)
 }
 
 // transfer writes the parts. The caller's goroutine reads and verifies chunks, another writes them, and a third makes files

@@ -25,6 +25,9 @@ type MirrorOptions struct {
 	// Backoff is the pause before the second attempt. Each further one waits twice as long, up to 5 s, plus or minus
 	// a quarter. 0 = 50 ms.
 	Backoff time.Duration
+	// Epoch is the fencing token of the caller: a number that whoever takes the store over has a higher one of. Once a
+	// mirror with a higher one has claimed the remote, this one fails with ErrFenced. 0: no token; it is fenced by any.
+	Epoch uint64
 	// Progress, unless nil, is told of each object that went up or came down, with its size in bytes.
 	Progress func(name string, bytes int64)
 }
@@ -47,10 +50,12 @@ func (o MirrorOptions) withDefaults() (MirrorOptions, error) {
 }
 
 // Mirror keeps copies of the versions of one directory on one remote. Methods may be called from any goroutine; those
-// that use the remote take turns. One process at a time may change a store's remote.
+// that use the remote take turns. Several mirrors, of any processes, may meet on a remote: see J1 to J9 in the package
+// comment. One that must not go on says so with ErrFenced or ErrDiverged, from then on to every change.
 //
-//	M1  A version's object is put after everything it names was put: a version that is there is whole.
-//	M2  A piece is taken to be there only if a version names it or its last byte was just read; else it is put again.
+//	M1  A version's object is put after everything it names was put, and its entry last: a version that stands is whole.
+//	M2  A piece is taken to be there only if a version names it that stands, or this mirror has put it since its last
+//	    claim and its last byte was just read; else it is put again.
 //	M3  Log that a version on the remote has is not sent again for another one if the two have a history in common,
 //	    which their checksums prove (see Mirror.ours).
 //	M4  Nothing that came down is used before its checksum matched.
@@ -64,16 +69,25 @@ type Mirror struct {
 	opts   MirrorOptions
 	names  names
 
-	turn     chan struct{} // holds one token; whoever took it may use the remote and what follows
-	attached bool
-	lists    map[uint64][]piece // decoded lists, by name
-	loose    map[string]bool    // pieces that an interrupted upload may have left; nil = not looked yet
-	doubtful map[Version]bool   // fetches that have failed to sync, and were not repeated (M6)
-	segments *fsx.Names         // of segments that were fetched into
+	turn       chan struct{} // holds one token; whoever took it may use the remote and what follows
+	attached   bool
+	format     uint32             // of the remote's STORE
+	state      *remoteState       // what the sequence comes to, as far as it has been read
+	inSync     bool               // its head is where this directory has put it, or found it (J4)
+	claim      uint64             // number of this mirror's claim; 0: it has to claim before it puts anything
+	generation uint64             // of new objects (J6)
+	doubt      uint64             // nonce of an entry that moves the head and may stand or not; 0: none
+	lists      map[uint64][]piece // decoded lists, by name
+	loose      map[string]bool    // pieces that an interrupted upload has left since the claim
+	doubtful   map[Version]bool   // fetches that have failed to sync, and were not repeated (M6)
+	segments   *fsx.Names         // of segments that were fetched into
 
 	mu      lock.Mutex[lock.Mirror] // guards what follows
-	known   map[Version]*replica
-	damaged map[Version]error // versions whose objects could not be read
+	there   map[Version]uint64      // versions that stand, and the checksums that end their manifests
+	head    Version                 // the remote's
+	known   map[Version]*replica    // of those that stand, what has been read
+	damaged map[Version]error       // versions whose objects could not be read
+	stopped error                   // ErrFenced or ErrDiverged (J5)
 	sent    int64
 }
 
@@ -86,7 +100,7 @@ func NewMirror(dir *Dir, remote Remote, opts MirrorOptions) (*Mirror, error) {
 	}
 	return &Mirror{
 		dir: dir, remote: remote, opts: opts, names: namesOf(dir.id), turn: make(chan struct{}, 1), segments: fsx.NewNames(dir.fs, dir.LogPath()),
-		lists: make(map[uint64][]piece), doubtful: make(map[Version]bool), known: make(map[Version]*replica), damaged: make(map[Version]error),
+		state: &remoteState{}, lists: make(map[uint64][]piece), loose: make(map[string]bool), doubtful: make(map[Version]bool), known: make(map[Version]*replica), damaged: make(map[Version]error),
 	}, nil
 }
 
@@ -108,38 +122,53 @@ func (m *Mirror) begin(ctx context.Context) (end func(), err error) {
 	return end, nil
 }
 
-// attach claims the remote for the store, or finds out that it is another's, and reads what versions it has.
+// attach makes the remote the store's, or finds out that it is another's, and reads what versions it has.
 func (m *Mirror) attach(ctx context.Context) error {
-	if !m.dir.readOnly {
-		err := m.retry(ctx, func() error {
+	if err := m.identify(ctx); err != nil {
+		return err
+	}
+	if err := m.resync(ctx); err != nil {
+		return err
+	}
+	return again(ctx, func() error {
+		_, err := m.versions(ctx)
+		return err
+	})
+}
+
+// identify makes sure that the remote is that of this store, and notes the format of its STORE. A remote that is nobody's
+// becomes the store's; nothing is written to one that is its already, so that a remote that cannot be written to can be read.
+func (m *Mirror) identify(ctx context.Context) (err error) {
+	var id Identity
+	read := func() error {
+		return m.retry(ctx, func() (err error) {
+			id, m.format, err = remoteIdentity(ctx, m.remote)
+			return err
+		})
+	}
+	err = read()
+	if errors.Is(err, fs.ErrNotExist) && !m.dir.readOnly {
+		err = m.retry(ctx, func() error {
 			_, err := m.remote.PutIfAbsent(ctx, storeName, encodeIdentity(m.dir.id))
 			return err
 		})
-		if err != nil {
-			return err
+		if err == nil {
+			err = read()
 		}
 	}
-	var id Identity
-	err := m.retry(ctx, func() (err error) {
-		id, err = RemoteIdentity(ctx, m.remote)
-		return err
-	})
-	if err != nil {
-		return err
+	if err == nil && id != m.dir.id {
+		err = fmt.Errorf("%w: it holds %x, this is %x", ErrStoreMismatch, id.StoreID, m.dir.id.StoreID)
 	}
-	if id != m.dir.id {
-		return fmt.Errorf("%w: it holds %x, this is %x", ErrStoreMismatch, id.StoreID, m.dir.id.StoreID)
-	}
-	return m.refresh(ctx)
+	return err
 }
 
-// refresh reads the versions of the remote that are not known yet: those that a listing shows, and those that the
-// local directory suggests in case the listing is late.
-func (m *Mirror) refresh(ctx context.Context) error {
+// readOldLayout returns what a remote of an older release holds, which had no sequence: the versions that a listing shows,
+// and those that the local directory suggests in case the listing is late. The newest counts as the head (J9).
+func (m *Mirror) readOldLayout(ctx context.Context) (*remoteState, error) {
 	candidates := make(map[Version]bool)
 	objects, err := m.listObjects(ctx, m.names.versions())
 	if err != nil {
-		return err
+		return nil, err
 	}
 	for _, o := range objects {
 		if n, ok := parseName(strings.TrimPrefix(o.Name, m.names.versions()), manifestSuffix, versionDigits); ok {
@@ -151,34 +180,47 @@ func (m *Mirror) refresh(ctx context.Context) error {
 		candidates[info.Parent] = true
 	}
 	delete(candidates, 0)
+	s := &remoteState{versions: make(map[Version]stand)}
 	for _, v := range slices.Sorted(maps.Keys(candidates)) {
-		m.mu.Lock()
-		known := m.known[v] != nil
-		m.mu.Unlock()
-		if known {
+		r, err := m.loadStand(ctx, stand{version: v})
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
 			continue
+		case errors.Is(err, ErrCorrupt): // it stands, but nobody can tell as what
+			s.versions[v] = stand{version: v, sum: m.dir.sum(v)}
+		case err != nil:
+			return nil, err
+		default:
+			s.versions[v] = stand{version: v, sum: r.sum, parent: r.m.Parent, parentSum: r.m.ParentSum, object: r.object}
 		}
-		if _, err := m.load(ctx, v); err != nil && !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, ErrCorrupt) {
-			return err
-		}
+		s.head = v
 	}
-	return nil
+	return s, nil
 }
 
-// load reads the object of a version and keeps what it says. fs.ErrNotExist when there is none.
+// load returns a version that stands, from its object. fs.ErrNotExist when there is none; errAgain when it stood, and
+// others have purged it or put it anew.
 func (m *Mirror) load(ctx context.Context, v Version) (*replica, error) {
-	var r *replica
-	name := m.names.version(v)
-	err := m.retry(ctx, func() error {
-		data, err := getAll(ctx, m.remote, name, maxRemoteManifest)
-		if err == nil {
-			r, err = decodeReplica(name, data)
+	st, ok := m.state.versions[v]
+	if !ok {
+		return nil, fs.ErrNotExist
+	}
+	m.mu.Lock()
+	r := m.known[v]
+	m.mu.Unlock()
+	if r != nil {
+		return r, nil
+	}
+	r, err := m.loadStand(ctx, st)
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := m.catchUp(ctx); err != nil {
+			return nil, err
 		}
-		if err == nil && (r.m.Version != v || r.m.StoreID != m.dir.id.StoreID) {
-			err = corrupt(name, 0, "holds version %d of store %x", r.m.Version, r.m.StoreID)
+		if m.state.versions[v] != st {
+			return nil, errAgain
 		}
-		return err
-	})
+		err = corrupt(m.names.version(v, st.generation), 0, "missing")
+	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	delete(m.damaged, v)
@@ -191,47 +233,83 @@ func (m *Mirror) load(ctx context.Context, v Version) (*replica, error) {
 	return r, err
 }
 
-// forget drops what is known of a version that is on the remote no more.
-func (m *Mirror) forget(v Version) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.known, v)
-	delete(m.damaged, v)
+// loadStand reads the object of a version.
+func (m *Mirror) loadStand(ctx context.Context, st stand) (r *replica, err error) {
+	name := m.names.version(st.version, st.generation)
+	err = m.retry(ctx, func() error {
+		data, err := getAll(ctx, m.remote, name, maxRemoteManifest)
+		if err == nil {
+			r, err = decodeReplica(name, data)
+		}
+		if err == nil && (r.m.Version != st.version || r.m.StoreID != m.dir.id.StoreID) {
+			err = corrupt(name, 0, "holds version %d of store %x", r.m.Version, r.m.StoreID)
+		}
+		if err == nil && st.object != 0 && (r.object != st.object || r.sum != st.sum) {
+			err = corrupt(name, len(data)-sumBytes, "is another object than the sequence says")
+		}
+		return err
+	})
+	return r, err
 }
 
-// versions returns what is known of the remote, by id.
-func (m *Mirror) versions() []*replica {
-	m.mu.Lock()
-	defer m.mu.Unlock()
+// versions returns the versions that stand and can be read, by id.
+func (m *Mirror) versions(ctx context.Context) ([]*replica, error) {
 	var all []*replica
-	for _, v := range slices.Sorted(maps.Keys(m.known)) {
-		all = append(all, m.known[v])
+	for _, v := range slices.Sorted(maps.Keys(m.state.versions)) {
+		r, err := m.load(ctx, v)
+		if errors.Is(err, ErrCorrupt) {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, r)
 	}
-	return all
+	return all, nil
 }
 
-// Known returns the versions that are known to be on the remote, oldest first: those that it had when it was first
-// used, and what was done since. It does no I/O.
+// Known returns the versions that are known to be on the remote, oldest first: those that it had when it was last
+// read, and what was done since. It does no I/O.
 func (m *Mirror) Known() []Version {
-	var ids []Version
-	for _, r := range m.versions() {
-		ids = append(ids, r.m.Version)
-	}
-	return ids
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return slices.Sorted(maps.Keys(m.there))
 }
 
 // Missing returns the local versions that are not known to be on the remote, oldest first. It does no I/O.
 func (m *Mirror) Missing() []Version {
 	var missing []Version
 	for _, info := range m.dir.Versions() {
+		sum := m.dir.sum(info.Version)
 		m.mu.Lock()
-		r := m.known[info.Version]
+		there := m.there[info.Version]
+		broken := m.damaged[info.Version] != nil
 		m.mu.Unlock()
-		if r == nil || r.sum != m.dir.sum(info.Version) {
+		if there == 0 || there != sum || broken {
 			missing = append(missing, info.Version)
 		}
 	}
 	return missing
+}
+
+// Due returns those of Missing that the remote is to have when it keeps so many versions: a version that would be the first
+// to go again is not sent there.
+func (m *Mirror) Due(keep int) []Version {
+	missing := m.Missing()
+	newest := map[Version]bool{}
+	for _, v := range m.Known() {
+		newest[v] = true
+	}
+	var current Version
+	for _, info := range m.dir.Versions() {
+		newest[info.Version] = true
+		if info.Current {
+			current = info.Version
+		}
+	}
+	ids := slices.Sorted(maps.Keys(newest))
+	kept := ids[max(0, len(ids)-max(keep, 1)):]
+	return slices.DeleteFunc(missing, func(v Version) bool { return v != current && !slices.Contains(kept, v) })
 }
 
 // SentBytes returns the bytes that went to the remote since the mirror was made, repeated attempts not counted.
@@ -274,7 +352,7 @@ func (m *Mirror) list(ctx context.Context, l listRef) ([]piece, error) {
 	if pieces, ok := m.lists[l.sum]; ok {
 		return pieces, nil
 	}
-	name := m.names.list(l.sum)
+	name := m.names.list(l)
 	err := m.retry(ctx, func() error {
 		data, err := getAll(ctx, m.remote, name, maxList)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -325,7 +403,7 @@ func (m *Mirror) retry(ctx context.Context, f func() error) error {
 	pause := m.opts.Backoff
 	for attempt := 1; ; attempt++ {
 		err := f()
-		final := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrFormat)
+		final := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrFormat) || errors.Is(err, errAgain)
 		if err == nil || final || ctx.Err() != nil || attempt >= m.opts.Attempts {
 			return err
 		}

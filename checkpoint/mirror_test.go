@@ -151,7 +151,7 @@ func TestUpload_Repeated(t *testing.T) {
 			}
 		}
 	}
-	if n := remote.Calls(remotetest.Put|remotetest.PutIfAbsent) - puts; n != 1 { // STORE
+	if n := remote.Calls(remotetest.Put|remotetest.PutIfAbsent) - puts; n != 0 {
 		t.Errorf("%d puts", n)
 	}
 	if got := mirror.Known(); !reflect.DeepEqual(got, []checkpoint.Version{1, 2}) || mirror.Missing() != nil {
@@ -264,7 +264,7 @@ func TestUpload_InterruptedAtEveryCall(t *testing.T) {
 				interrupted++
 				before := remote.PutBytes()
 				if mode != remotetest.Partial { // a part of a version's object: tested below
-					wholeAt(t, m, remote, 2, 3)
+					wholeAt(t, m, remote, 1, 2, 3) // it was at 2; the rollback to 1 comes first
 				}
 				if !sameProcess {
 					mirror = m.mirror(remote)
@@ -281,7 +281,7 @@ func TestUpload_InterruptedAtEveryCall(t *testing.T) {
 					t.Errorf("missing %v", mirror.Missing())
 				}
 				wholeAt(t, m, remote, 3)
-				if resent := remote.PutBytes() - before; k > 12 && resent > 30000 {
+				if resent := remote.PutBytes() - before; sameProcess && k > 23 && resent > 30000 {
 					t.Errorf("mode %d, call %d: %d bytes sent again", mode, k, resent)
 				}
 			}
@@ -427,7 +427,7 @@ func TestMirror_Options(t *testing.T) {
 	for _, n := range told {
 		sum += n
 	}
-	if sum != sent || len(told) != 3+2+1 {
+	if sum != sent || len(told) != 3+2+1+2+1 { // pieces, the version, its entry and the claim, STORE
 		t.Errorf("told of %v, %d bytes were sent", told, sent)
 	}
 }

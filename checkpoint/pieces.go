@@ -9,31 +9,36 @@ import (
 	"github.com/zeebo/xxh3"
 )
 
-// On a remote, a store is these objects; <id> is the store id in hexadecimal:
+// On a remote, a store is these objects; <id> is the store id in hexadecimal, <g> a generation:
 //
-//	STORE                                   identity, as in the local directory; claims the remote for the store
-//	<id>/versions/%016x.manifest            a version: its manifest and the pieces that it consists of; put last
-//	<id>/extents/%012x-%012x-%016x          log bytes [start, end) and their xxh3
-//	<id>/images/%016x/%012x-%012x-%016x     bytes [start, end) of an image or a run, and their xxh3
-//	<id>/lists/%016x                        pieces that many versions share, by the xxh3 that ends the object
+//	STORE                                       identity, as in the local directory, but in format 2; claims the remote
+//	<id>/SEQUENCE                               where the sequence begins (sequence.go)
+//	<id>/entries/<nonce>/%016x                  an entry of the sequence
+//	<id>/versions/<g>/%016x.manifest            a version: its manifest and the pieces that it consists of
+//	<id>/extents/<g>/%012x-%012x-%016x          log bytes [start, end) and their xxh3
+//	<id>/images/%016x/<g>/%012x-%012x-%016x     bytes [start, end) of an image or a run, and their xxh3
+//	<id>/lists/<g>/%016x                        pieces that many versions share, by the xxh3 that ends the object
 //
-// All but STORE and versions are named by their content: to put one again changes nothing, and two machines that went
-// on from one version never overwrite each other. A version's object, in the frame of the package comment:
+// A generation is the number, in 16 digits, of the claim of whoever has put the object, or of his last purge since (J6).
+// Objects of older releases have names without; their STORE has format 1. A version's object, in the frame of the package
+// comment:
 //
-//	magic "HLREMOT\n"                     magic "HLPIECE\n": a list
+//	magic "HLCOPY\n\n"                     magic "HLPIECE\n" (format 2): a list
 //	8  length of the manifest, then it    8  number of pieces
-//	8  number of lists                       8 start  8 end  8 xxh3
-//	   8 xxh3  8 start  8 end
+//	8  number of lists                       8 start  8 end  8 xxh3  8 generation
+//	   8 xxh3  8 start  8 end  8 generation
 //	8  number of pieces of log
-//	   8 start  8 end  8 xxh3
-//	8  number of pieces of the image
-//	   8 start  8 end  8 xxh3
-//	   from format 2 on, the same for each run of the manifest, and then for each share
+//	   8 start  8 end  8 xxh3  8 generation
+//	8  number of pieces of the image, and those; then the same for each run of the manifest, and then for each share
+//
+// Older releases wrote magic "HLREMOT\n" and lists in format 1, without generations; the former has, from format 2 on, runs
+// and shares.
 //
 // A version names its pieces one by one, ascending, up to maxDirect; the lowest listLength of them then become a list,
 // so that the object stays small however many checkpoints the log has grown by.
 const (
-	magicRemote = "HLREMOT\n"
+	magicRemote = "HLREMOT\n" // of older releases
+	magicCopy   = "HLCOPY\n\n"
 	magicList   = "HLPIECE\n"
 
 	listLength = 128
@@ -41,25 +46,27 @@ const (
 
 	// maxPiece bounds the pieces that this release reads. It writes smaller ones.
 	maxPiece  = 64 << 20
-	pieceSize = 24
+	pieceSize = 32
+	oldPiece  = 24
 	maxList   = listLength*pieceSize + 8 + frameBytes
 	// maxRemoteManifest leaves room for the lists and pieces of a very long log.
 	maxRemoteManifest = maxManifest + 64<<20
 )
 
-// piece is the bytes [Start, End) of the log or of an image, and their checksum.
-type piece struct{ start, end, sum uint64 }
+// piece is the bytes [start, end) of the log or of an image, their checksum, and the generation of their object.
+type piece struct{ start, end, sum, generation uint64 }
 
 func (p piece) bytes() int64 { return int64(p.end - p.start) }
 
 // listRef names a list and the stretch of log that its pieces span.
-type listRef struct{ sum, start, end uint64 }
+type listRef struct{ sum, start, end, generation uint64 }
 
 // replica is a version as a remote has it.
 type replica struct {
 	m        *Manifest
 	manifest []byte // file of m, byte for byte
 	sum      uint64 // checksum that ends it
+	object   uint64 // checksum that ends the version's object
 	lists    []listRef
 	log      []piece   // those not in lists
 	image    []piece   // all of the image
@@ -96,38 +103,63 @@ type names struct{ prefix string }
 
 func namesOf(id Identity) names { return names{fmt.Sprintf("%x/", id.StoreID)} }
 
-func (n names) versions() string                     { return n.prefix + versionsDir + "/" }
-func (n names) version(v Version) string             { return n.versions() + manifestName(v) }
-func (n names) extents() string                      { return n.prefix + "extents/" }
-func (n names) extent(p piece) string                { return n.extents() + p.name() }
-func (n names) images() string                       { return n.prefix + imagesDir + "/" }
-func (n names) lists() string                        { return n.prefix + "lists/" }
-func (n names) list(sum uint64) string               { return fmt.Sprintf("%s%016x", n.lists(), sum) }
-func (n names) image(id uint64) string               { return fmt.Sprintf("%s%0*x/", n.images(), imageDigits, id) }
-func (p piece) name() string                         { return fmt.Sprintf("%012x-%012x-%016x", p.start, p.end, p.sum) }
-func (n names) imagePiece(id uint64, p piece) string { return n.image(id) + p.name() }
-
-func makePiece(start uint64, data []byte) piece {
-	return piece{start: start, end: start + uint64(len(data)), sum: xxh3.Hash(data)}
+func (n names) root() string    { return n.prefix + "SEQUENCE" }
+func (n names) entries() string { return n.prefix + "entries/" }
+func (n names) entry(root, k uint64) string {
+	return fmt.Sprintf("%s%016x/%016x", n.entries(), root, k)
 }
+func (n names) versions() string { return n.prefix + versionsDir + "/" }
+func (n names) extents() string  { return n.prefix + "extents/" }
+func (n names) images() string   { return n.prefix + imagesDir + "/" }
+func (n names) lists() string    { return n.prefix + "lists/" }
+func (n names) version(v Version, g uint64) string {
+	return n.versions() + generation(g) + manifestName(v)
+}
+func (n names) extent(p piece) string { return n.extents() + generation(p.generation) + p.name() }
+func (n names) list(l listRef) string {
+	return fmt.Sprintf("%s%s%016x", n.lists(), generation(l.generation), l.sum)
+}
+func (n names) imagePiece(id uint64, p piece) string {
+	return fmt.Sprintf("%s%0*x/%s%s", n.images(), imageDigits, id, generation(p.generation), p.name())
+}
+func (p piece) name() string { return fmt.Sprintf("%012x-%012x-%016x", p.start, p.end, p.sum) }
+
+// generation returns the part of a name that says a generation; older releases had none.
+func generation(g uint64) string {
+	if g == 0 {
+		return ""
+	}
+	return fmt.Sprintf("%016x/", g)
+}
+
+func makePiece(start uint64, data []byte, generation uint64) piece {
+	return piece{start, start + uint64(len(data)), xxh3.Hash(data), generation}
+}
+
+// is reports whether p consists of exactly these bytes.
+func (p piece) is(data []byte) bool { return p.bytes() == int64(len(data)) && p.sum == xxh3.Hash(data) }
 
 func appendPieces(b []byte, pieces []piece) []byte {
 	b = appendUint64s(b, uint64(len(pieces)))
 	for _, p := range pieces {
-		b = appendUint64s(b, p.start, p.end, p.sum)
+		b = appendUint64s(b, p.start, p.end, p.sum, p.generation)
 	}
 	return b
 }
 
-// pieces returns the pieces that follow, which must be ascending and of a sensible size. They may overlap.
-func (r *reader) pieces() []piece {
-	n := r.count(pieceSize)
+// pieces returns the pieces that follow, each of so many bytes, which must be ascending and of a sensible size. They may
+// overlap.
+func (r *reader) pieces(size int) []piece {
+	n := r.count(size)
 	if n == 0 {
 		return nil
 	}
 	all := make([]piece, n)
 	for i := range all {
 		p := piece{start: r.uint64(), end: r.uint64(), sum: r.uint64()}
+		if size > oldPiece {
+			p.generation = r.uint64()
+		}
 		if p.start >= p.end || p.end > maxLog || p.end-p.start > maxPiece || i > 0 && comparePieces(all[i-1], p) >= 0 {
 			r.fail("piece %d [%d, %d) is out of order or of an odd size", i, p.start, p.end)
 			return nil
@@ -138,6 +170,11 @@ func (r *reader) pieces() []piece {
 }
 
 func comparePieces(a, b piece) int {
+	return cmp.Or(compareBytes(a, b), cmp.Compare(a.generation, b.generation))
+}
+
+// compareBytes compares what pieces consist of, and not where they are.
+func compareBytes(a, b piece) int {
 	return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end), cmp.Compare(a.sum, b.sum))
 }
 
@@ -152,15 +189,25 @@ func contains(sorted []piece, p piece) bool {
 	return found
 }
 
-func encodeList(pieces []piece) []byte { return seal(magicList, 1, appendPieces(nil, pieces)) }
+// containsBytes is contains for a piece of whatever generation.
+func containsBytes(sorted []piece, p piece) bool {
+	_, found := slices.BinarySearchFunc(sorted, p, compareBytes)
+	return found
+}
+
+func encodeList(pieces []piece) []byte { return seal(magicList, 2, appendPieces(nil, pieces)) }
 
 func decodeList(name string, b []byte) ([]piece, error) {
-	payload, _, err := unseal(name, magicList, 1, b)
+	payload, format, err := unseal(name, magicList, 2, b)
 	if err != nil {
 		return nil, err
 	}
 	r := newReader(name, payload)
-	pieces := r.pieces()
+	size := pieceSize
+	if format == 1 {
+		size = oldPiece
+	}
+	pieces := r.pieces(size)
 	return pieces, r.done()
 }
 
@@ -169,42 +216,49 @@ func encodeReplica(v *replica) []byte {
 	b = append(b, v.manifest...)
 	b = appendUint64s(b, uint64(len(v.lists)))
 	for _, l := range v.lists {
-		b = appendUint64s(b, l.sum, l.start, l.end)
+		b = appendUint64s(b, l.sum, l.start, l.end, l.generation)
 	}
 	b = appendPieces(b, v.log)
 	b = appendPieces(b, v.image)
 	for _, pieces := range v.others {
 		b = appendPieces(b, pieces)
 	}
-	return seal(magicRemote, v.m.format(), b)
+	return seal(magicCopy, 1, b)
 }
 
 // decodeReplica is total, like DecodeManifest.
 func decodeReplica(name string, b []byte) (*replica, error) {
-	payload, format, err := unseal(name, magicRemote, Format, b)
+	size, magic, newest := pieceSize, magicCopy, uint32(1)
+	if len(b) >= magicBytes && string(b[:magicBytes]) == magicRemote {
+		size, magic, newest = oldPiece, magicRemote, Format
+	}
+	payload, format, err := unseal(name, magic, newest, b)
 	if err != nil {
 		return nil, err
 	}
 	r := newReader(name, payload)
-	v := &replica{manifest: r.blob()}
-	if n := r.count(pieceSize); n > 0 {
+	v := &replica{manifest: r.blob(), object: sealSum(b)}
+	if n := r.count(size); n > 0 {
 		v.lists = make([]listRef, n)
 	}
 	for i := range v.lists {
 		v.lists[i] = listRef{sum: r.uint64(), start: r.uint64(), end: r.uint64()}
+		if size > oldPiece {
+			v.lists[i].generation = r.uint64()
+		}
 	}
-	v.log, v.image = r.pieces(), r.pieces()
+	v.log, v.image = r.pieces(size), r.pieces(size)
 	if r.err != nil {
 		return nil, r.err
 	}
 	if v.m, err = DecodeManifest(name, v.manifest); err != nil {
 		return nil, err
 	}
-	if format != v.m.format() {
+	if magic == magicRemote && format != v.m.format() {
 		r.fail("format %d with a manifest of format %d", format, v.m.format())
 	}
 	for range len(v.m.Runs) + len(v.m.Shares) {
-		v.others = append(v.others, r.pieces())
+		v.others = append(v.others, r.pieces(size))
 	}
 	if err := r.done(); err != nil {
 		return nil, err

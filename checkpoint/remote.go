@@ -21,7 +21,8 @@ type Remote interface {
 	// Put makes name hold data, durably, replacing what it held. After an error name holds either, or data in part.
 	Put(ctx context.Context, name string, data []byte) error
 	// PutIfAbsent is Put where name does not exist; otherwise it changes nothing and created is false. Of several
-	// calls at the same time only one creates. After an error, name may hold data.
+	// calls at the same time only one creates. After an error, name may hold data, but never a part of it; what two
+	// machines may do to one remote rests on that, and on a Get that sees at once what was put.
 	PutIfAbsent(ctx context.Context, name string, data []byte) (created bool, err error)
 	// Get returns the bytes [off, off+n) of an object, or those of them that exist; n < 0 is all from off on. An
 	// object that does not exist is fs.ErrNotExist. The caller closes the reader.
@@ -42,9 +43,12 @@ type Object struct {
 var (
 	// ErrStoreMismatch: the remote, or the directory that was to be imported into, holds another store. Nothing was touched.
 	ErrStoreMismatch = errors.New("checkpoint: it belongs to another store")
-	// ErrDiverged: local and remote hold different things under the same version or the same log addresses, because
-	// two machines went on from one version. Nothing was touched; one of them has to be given up.
+	// ErrDiverged: local and remote hold different things under the same version or the same log addresses, or the head of
+	// the remote is not where this directory has put it, because two machines went on from one version. Nothing was
+	// touched; one of them has to be given up. A Mirror that has found it changes the remote no more.
 	ErrDiverged = errors.New("checkpoint: local and remote have diverged")
+	// ErrFenced: a newer epoch (MirrorOptions.Epoch) has claimed the remote. This Mirror changes it no more.
+	ErrFenced = errors.New("checkpoint: a newer epoch has claimed the remote")
 )
 
 // ValidName reports whether name can be the name of an object: elements of letters, digits, '-', '_' and '.', none of
@@ -86,16 +90,29 @@ func getAll(ctx context.Context, r Remote, name string, limit int64) (data []byt
 // RemoteIdentity returns the identity of the store that a remote holds; fs.ErrNotExist when it holds none. A new local
 // directory is made with it (OpenDir) before anything can be fetched.
 func RemoteIdentity(ctx context.Context, r Remote) (Identity, error) {
+	id, _, err := remoteIdentity(ctx, r)
+	return id, err
+}
+
+// remoteIdentity returns the format of STORE as well.
+func remoteIdentity(ctx context.Context, r Remote) (Identity, uint32, error) {
 	data, err := getAll(ctx, r, storeName, identityBytes+frameBytes)
 	if err != nil {
-		return Identity{}, fmt.Errorf("checkpoint: identity of the remote: %w", err)
+		return Identity{}, 0, fmt.Errorf("checkpoint: identity of the remote: %w", err)
 	}
-	return decodeIdentity(storeName, data)
+	return decodeIdentityIn(storeName, sequenceFormat, data)
 }
 
 // RemoteHasVersions reports whether a remote has any version of a store.
 func RemoteHasVersions(ctx context.Context, r Remote, id Identity) (bool, error) {
-	names := namesOf(id)
-	objects, err := r.List(ctx, names.versions())
+	opts, err := MirrorOptions{}.withDefaults()
+	if err != nil {
+		return false, err
+	}
+	m := &Mirror{remote: r, opts: opts, names: namesOf(id)}
+	if s, err := m.readSequence(ctx); s != nil || err != nil {
+		return s != nil && len(s.versions) > 0, err
+	}
+	objects, err := r.List(ctx, m.names.versions())
 	return len(objects) > 0, err
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync/atomic"
+	"syscall"
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -52,6 +53,9 @@ func (r *dirRemote) open() error {
 	if errors.Is(err, fsx.ErrLocked) {
 		return nil // somebody is at work here, and what looks left over may be theirs
 	}
+	if readOnly(err) {
+		return nil // it can be read
+	}
 	if err != nil {
 		return err
 	}
@@ -70,6 +74,11 @@ func (r *dirRemote) removeTemps(dir string) error {
 		}
 	}
 	return err
+}
+
+// readOnly reports whether an error says that nothing may be written.
+func readOnly(err error) bool {
+	return errors.Is(err, syscall.EROFS) || errors.Is(err, fs.ErrPermission)
 }
 
 func isTemp(name string) bool {
@@ -103,10 +112,13 @@ func (r *dirRemote) call(ctx context.Context, verb, name string, f func(file str
 	if err == nil {
 		err = f(filepath.Join(r.root, filepath.FromSlash(name)))
 	}
-	if err != nil {
-		return fmt.Errorf("checkpoint: remote %s: %s %q: %w", r.root, verb, name, err)
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, syscall.EROFS): // final, like a lack of permission
+		err = fmt.Errorf("%w: %w", fs.ErrPermission, err)
 	}
-	return nil
+	return fmt.Errorf("checkpoint: remote %s: %s %q: %w", r.root, verb, name, err)
 }
 
 func (r *dirRemote) Put(ctx context.Context, name string, data []byte) error {
@@ -132,8 +144,20 @@ func (r *dirRemote) PutIfAbsent(ctx context.Context, name string, data []byte) (
 	return created && err == nil, err
 }
 
-// write makes the object durable. The caller holds the lock, shared or not.
+// write makes the object durable. The caller holds the lock, shared or not. Directories that were there may have been
+// removed by somebody who has emptied the remote: then they are made again.
 func (r *dirRemote) write(name, file string, data []byte) error {
+	err := r.writeInto(name, file, data)
+	if errors.Is(err, fs.ErrNotExist) {
+		r.mu.Lock()
+		clear(r.made)
+		r.mu.Unlock()
+		err = r.writeInto(name, file, data)
+	}
+	return err
+}
+
+func (r *dirRemote) writeInto(name, file string, data []byte) error {
 	if err := r.makeDir(path.Dir(name)); err != nil {
 		return err
 	}
@@ -182,7 +206,7 @@ func (r *dirRemote) makeDir(dir string) error {
 	if err := r.fs.MkdirAll(file); err != nil {
 		return err
 	}
-	if err := r.fs.SyncDir(filepath.Dir(file)); err != nil && !(dir == "." && errors.Is(err, fs.ErrPermission)) {
+	if err := r.fs.SyncDir(filepath.Dir(file)); err != nil && !(dir == "." && readOnly(err)) {
 		return err // what is above the root may be closed to us, and is its owner's to sync
 	}
 	r.mu.Lock()

@@ -76,7 +76,7 @@ func (d *Dir) writeLost() error {
 // a kill may still be lost in a power failure, and from here on it is relied upon.
 func (d *Dir) tidy() error {
 	known := map[string]func(string) bool{
-		"": func(name string) bool { return name == storeName || name == headName },
+		"": func(name string) bool { return name == storeName || name == headName || name == markName },
 		versionsDir: func(name string) bool {
 			_, ok := parseName(name, manifestSuffix, versionDigits)
 			return ok || name == noneName

@@ -10,8 +10,10 @@ import (
 )
 
 // Upload puts a local version on the remote and returns the bytes that this took: log that no version there has yet,
-// image and runs that none has, and a manifest. It may be repeated after an error and after a crash: what went up stays up. A
-// version that is there already costs nothing. ErrDiverged when the remote has another version under this id.
+// image and runs that none has, a manifest, and entries of the sequence. The version stands there when it returns nil, and
+// is the head if it is the local current version. It may be repeated after an error and after a crash. A version that is
+// there already costs nothing. ErrDiverged when the remote has another version under this id, or its head is none that
+// this directory has had; ErrFenced when a newer epoch has claimed the remote.
 func (m *Mirror) Upload(ctx context.Context, v Version) (sent int64, err error) {
 	defer func() {
 		if err != nil {
@@ -29,7 +31,7 @@ func (m *Mirror) Upload(ctx context.Context, v Version) (sent int64, err error) 
 	}
 	defer end()
 	before := m.SentBytes()
-	err = m.upload(ctx, manifest)
+	err = again(ctx, func() error { return m.upload(ctx, manifest) })
 	return m.SentBytes() - before, err
 }
 
@@ -38,21 +40,19 @@ func (m *Mirror) upload(ctx context.Context, manifest *Manifest) error {
 	if err != nil {
 		return err
 	}
-	m.mu.Lock()
-	there, damaged := m.known[manifest.Version], m.damaged[manifest.Version]
-	m.mu.Unlock()
-	if damaged != nil {
-		there, _ = m.load(ctx, manifest.Version) // perhaps only on the way
-	}
-	if there != nil {
-		return sameVersion(there, sealSum(data))
-	}
-	if m.loose == nil {
-		if err := m.findLoose(ctx); err != nil {
-			return err
-		}
+	if err := m.Stopped(); err != nil {
+		return err
 	}
 	r := &replica{m: manifest, manifest: data, sum: sealSum(data)}
+	if there, err := m.standsWhole(ctx, r); there || err != nil {
+		return err
+	}
+	if err := m.moveHead(ctx); err != nil { // a rollback comes first
+		return err
+	}
+	if err := m.mayWrite(ctx); err != nil {
+		return err
+	}
 	if err := m.putLog(ctx, r); err != nil {
 		return err
 	}
@@ -66,48 +66,63 @@ func (m *Mirror) upload(ctx context.Context, manifest *Manifest) error {
 		return err
 	}
 	clear(m.loose) // named now, or of an upload that was given up: Sweep finds those
+	_ = m.tidySequence(ctx)
 	return nil
+}
+
+// standsWhole reports whether a version stands on the remote, with an object that can be read as far as is known.
+func (m *Mirror) standsWhole(ctx context.Context, r *replica) (bool, error) {
+	v := r.m.Version
+	st, ok := m.state.versions[v]
+	if !ok {
+		return false, nil
+	}
+	m.mu.Lock()
+	damaged := m.damaged[v] != nil
+	m.mu.Unlock()
+	if damaged || st.object == 0 {
+		if there, err := m.load(ctx, v); err == nil { // perhaps only on the way
+			return true, sameVersion(there, r.sum)
+		}
+		return false, nil
+	}
+	return true, sameStand(st, r.sum)
 }
 
 func sameVersion(there *replica, sum uint64) error {
+	return sameStand(stand{version: there.m.Version, sum: there.sum}, sum)
+}
+
+func sameStand(there stand, sum uint64) error {
 	if there.sum != sum {
-		return fmt.Errorf("%w: the remote has another version %d", ErrDiverged, there.m.Version)
+		return fmt.Errorf("%w: the remote has another version %d", ErrDiverged, there.version)
 	}
 	return nil
 }
 
-// publish puts the version's object, last (M1).
+// publish puts the version's object, and its entry last (M1). The head moves to it if it leads to the local current
+// version and no later one that does so is there; or if there is none yet.
 func (m *Mirror) publish(ctx context.Context, r *replica) error {
-	name, data := m.names.version(r.m.Version), encodeReplica(r)
-	created := false
-	err := m.retry(ctx, func() (err error) {
-		created, err = m.remote.PutIfAbsent(ctx, name, data)
-		return err
-	})
-	if err != nil {
+	v := r.m.Version
+	data := encodeReplica(r)
+	r.object = sealSum(data)
+	if err := m.put(ctx, m.names.version(v, m.generation), data); err != nil {
 		return err
 	}
-	if !created {
-		// An attempt that reported an error may have succeeded; or part of one did; or another machine was first.
-		there, err := m.load(ctx, r.m.Version)
-		switch {
-		case errors.Is(err, ErrCorrupt):
-			if err := m.put(ctx, name, data); err != nil {
-				return err
-			}
-		case err != nil:
-			return err
-		case there.sum != r.sum:
-			return sameVersion(there, r.sum)
-		}
+	e := &remoteEntry{kind: versionEntry, moves: m.state.head == 0 || m.leadsTo(v) && m.nearest(m.dir.Current()) < v, stand: stand{
+		version: v, sum: r.sum, parent: r.m.Parent, parentSum: r.m.ParentSum, generation: m.generation, object: r.object,
+	}}
+	put := m.put1
+	if e.moves {
+		put = m.moveTo
+	}
+	if err := put(ctx, e); err != nil {
+		return err
 	}
 	m.mu.Lock()
-	m.known[r.m.Version] = r
-	delete(m.damaged, r.m.Version)
-	m.mu.Unlock()
-	if created {
-		m.count(name, len(data))
-	}
+	defer m.mu.Unlock()
+	m.known[v] = r
+	delete(m.damaged, v)
 	return nil
 }
 
@@ -128,7 +143,7 @@ func (m *Mirror) putLog(ctx context.Context, r *replica) error {
 	}
 	for _, gap := range missing.Ranges() {
 		read := func(b []byte, off uint64) error { return m.dir.readLog(b, off) }
-		pieces, err := m.putPieces(ctx, gap, read, m.names.extents())
+		pieces, err := m.putPieces(ctx, gap, read, m.names.extent)
 		if err != nil {
 			return err
 		}
@@ -148,9 +163,9 @@ func covered(pieces []piece) (s ExtentSet) {
 // reuse gives r the pieces of the version on the remote that has most of its log. A list is taken over when r needs
 // all of it, else taken apart: r names nothing that it does not need, so that nothing is kept for its sake.
 func (m *Mirror) reuse(ctx context.Context, r *replica, want *ExtentSet) error {
-	base, proven := m.bestBase(r.m, want)
-	if base == nil {
-		return nil
+	base, proven, err := m.bestBase(ctx, r.m, want)
+	if base == nil || err != nil {
+		return err
 	}
 	candidates := overlapping(base.log, want)
 	for _, l := range base.lists {
@@ -175,9 +190,10 @@ func (m *Mirror) reuse(ctx context.Context, r *replica, want *ExtentSet) error {
 
 // bestBase returns the version that shares most log with child, of those in the history of the local directory if
 // there is one, and whether it is one of them.
-func (m *Mirror) bestBase(child *Manifest, want *ExtentSet) (best *replica, proven bool) {
+func (m *Mirror) bestBase(ctx context.Context, child *Manifest, want *ExtentSet) (best *replica, proven bool, err error) {
 	var most int64
-	for _, r := range m.versions() {
+	all, err := m.versions(ctx)
+	for _, r := range all {
 		shared := want.Clone()
 		shared.SubtractSet(Log(r.m.Extents))
 		bytes, ours := want.Bytes()-shared.Bytes(), m.ours(r, child)
@@ -185,7 +201,7 @@ func (m *Mirror) bestBase(child *Manifest, want *ExtentSet) (best *replica, prov
 			best, proven, most = r, ours, bytes
 		}
 	}
-	return best, proven
+	return best, proven, err
 }
 
 // holds reports whether the local log has the bytes of a piece. It reads them.
@@ -194,12 +210,12 @@ func (m *Mirror) holds(p piece, want *ExtentSet) bool {
 		return false
 	}
 	b := make([]byte, p.bytes())
-	return m.dir.readLog(b, p.start) == nil && makePiece(p.start, b) == p
+	return m.dir.readLog(b, p.start) == nil && p.is(b)
 }
 
 // putPieces cuts a range into pieces and puts them, those excepted that an interrupted upload has put (M2). read fills
 // a buffer from an offset of the range on.
-func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off uint64) error, prefix string) ([]piece, error) {
+func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off uint64) error, name func(piece) string) ([]piece, error) {
 	var pieces []piece
 	buffer := make([]byte, min(int64(m.opts.PieceBytes), r.Bytes()))
 	for at := r.Start; at < r.End; {
@@ -207,8 +223,8 @@ func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off
 		if err := read(b, at); err != nil {
 			return nil, err
 		}
-		p := makePiece(at, b)
-		name := prefix + p.name()
+		p := makePiece(at, b, m.generation)
+		name := name(p)
 		if !m.isThere(ctx, name, p) {
 			if err := m.put(ctx, name, b); err != nil {
 				return nil, err
@@ -221,8 +237,8 @@ func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off
 	return pieces, nil
 }
 
-// isThere reports whether a piece that a listing showed, or that was put by an earlier attempt, has its last byte: a
-// listing may show what was deleted, and an interrupted put may have left a part.
+// isThere reports whether a piece that was put by an earlier attempt has its last byte: an interrupted put may have left a
+// part.
 func (m *Mirror) isThere(ctx context.Context, name string, p piece) bool {
 	if !m.loose[name] {
 		return false
@@ -234,23 +250,6 @@ func (m *Mirror) isThere(ctx context.Context, name string, p piece) bool {
 	defer body.Close()
 	b, err := io.ReadAll(body)
 	return err == nil && len(b) == 1
-}
-
-// findLoose lists the pieces that are there. It is done once, before the first upload: an earlier process may have
-// been interrupted.
-func (m *Mirror) findLoose(ctx context.Context) error {
-	loose := make(map[string]bool)
-	for _, prefix := range []string{m.names.extents(), m.names.images()} {
-		objects, err := m.listObjects(ctx, prefix)
-		if err != nil {
-			return err
-		}
-		for _, o := range objects {
-			loose[o.Name] = true
-		}
-	}
-	m.loose = loose
-	return nil
 }
 
 // putFiles gives r the pieces of the files of its index.
@@ -273,7 +272,11 @@ func (m *Mirror) putFiles(ctx context.Context, r *replica) error {
 // would not do: a file that no version refers to is replaced by the next of its id. The log that it stands for tells
 // them apart.)
 func (m *Mirror) putFile(ctx context.Context, r *replica, file indexFile) ([]piece, error) {
-	for _, other := range m.versions() {
+	all, err := m.versions(ctx)
+	if err != nil {
+		return nil, err
+	}
+	for _, other := range all {
 		for _, there := range other.files() {
 			if there.indexFile == file && m.ours(other, r.m) {
 				return there.pieces, nil
@@ -287,7 +290,7 @@ func (m *Mirror) putFile(ctx context.Context, r *replica, file indexFile) ([]pie
 	}
 	defer f.Close()
 	read := func(b []byte, off uint64) error { return readFull(f, name, b, int64(off)) }
-	return m.putPieces(ctx, Range{0, uint64(file.bytes)}, read, m.names.image(file.id))
+	return m.putPieces(ctx, Range{0, uint64(file.bytes)}, read, func(p piece) string { return m.names.imagePiece(file.id, p) })
 }
 
 // makeList moves pieces that r names one by one into lists, when there are many.
@@ -295,11 +298,11 @@ func (m *Mirror) makeList(ctx context.Context, r *replica) error {
 	for len(r.log) > maxDirect {
 		pieces := r.log[:listLength]
 		data := encodeList(pieces)
-		l := listRef{sum: sealSum(data), start: pieces[0].start}
+		l := listRef{sum: sealSum(data), start: pieces[0].start, generation: m.generation}
 		for _, p := range pieces {
 			l.end = max(l.end, p.end)
 		}
-		if err := m.put(ctx, m.names.list(l.sum), data); err != nil {
+		if err := m.put(ctx, m.names.list(l), data); err != nil {
 			return err
 		}
 		m.lists[l.sum] = append([]piece(nil), pieces...)

@@ -68,19 +68,34 @@ func encodeIdentity(id Identity) []byte {
 	return seal(magicStore, 1, b)
 }
 
+// sequenceFormat is the format of STORE on a remote that has a sequence of entries. Its payload is that of format 1; older
+// releases keep away from it.
+const sequenceFormat = 2
+
+func encodeRemoteIdentity(id Identity) []byte {
+	b := append(make([]byte, 0, identityBytes), id.StoreID[:]...)
+	return seal(magicStore, sequenceFormat, appendUint64s(b, id.HashSeed, uint64(id.SegmentBytes)))
+}
+
 func decodeIdentity(file string, b []byte) (id Identity, err error) {
-	payload, _, err := unseal(file, magicStore, 1, b)
+	id, _, err = decodeIdentityIn(file, 1, b)
+	return id, err
+}
+
+// decodeIdentityIn decodes the identity of a file, or object, of a format up to newest.
+func decodeIdentityIn(file string, newest uint32, b []byte) (id Identity, format uint32, err error) {
+	payload, format, err := unseal(file, magicStore, newest, b)
 	if err != nil {
-		return id, err
+		return id, 0, err
 	}
 	r := newReader(file, payload)
 	copy(id.StoreID[:], r.bytes(uint64(len(id.StoreID))))
 	id.HashSeed, id.SegmentBytes = r.uint64(), r.int64()
 	if err := r.done(); err != nil {
-		return id, err
+		return id, 0, err
 	}
 	if err := id.validate(); err != nil {
-		return id, corrupt(file, headerBytes, "%v", err)
+		return id, 0, corrupt(file, headerBytes, "%v", err)
 	}
-	return id, nil
+	return id, format, nil
 }

@@ -316,8 +316,9 @@ func (s *Store) mayReplay() uint64 {
 }
 
 // Versions lists the versions that can be restored, oldest first, each with its cookie and where it lies (Info.Place): in
-// the directory, on the remote, or on both, as far as the remote was seen. Cookies are shared with the store and must not
-// be changed. ErrClosed on a closed store.
+// the directory, on the remote, or on both, as far as the remote was seen. What is listed may be purged by any later commit,
+// once there are more than Options.KeepVersions of them. OpenVersion keeps a version, here and on the remote: while its View
+// is open, Restore finds the version. Cookies are shared with the store and must not be changed. ErrClosed on a closed store.
 func (s *Store) Versions() ([]checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return nil, err

@@ -12,6 +12,9 @@ import (
 // for. Copies for a remote get another 30 seconds. Close must not be called by a callback of Events. A second Close
 // returns ErrClosed.
 //
+// ErrRemote says that the last version is durable in the directory, but that the remote is not known to have it as the one
+// that another machine would open at.
+//
 // Units that are under way (see Session.Unit) get a second to end. When one does not, no last version is committed, since
 // it would hold a part of the unit, and the error is ErrUnitBusy. No unit may therefore close the store.
 //
@@ -26,7 +29,7 @@ func (s *Store) Close() error {
 		return ErrClosed
 	}
 	err := s.lastVersion(whole)
-	s.copies.finish()
+	err = errors.Join(err, s.copies.finish(s))
 	s.background.pager.Stop()
 	s.background.sizing.Stop()
 	s.background.prefetch.Stop()

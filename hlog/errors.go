@@ -90,9 +90,20 @@ var (
 	// ErrOtherStore reports an import into the directory of another store, or a remote that has another store.
 	ErrOtherStore = checkpoint.ErrStoreMismatch
 
-	// ErrRemote reports that a version is durable in the directory, but not copied to the remote yet. It can be restored
-	// like any other, and the store goes on trying to copy it.
+	// ErrRemote reports that a version, or a rollback, is durable in the directory, but has not reached the remote yet. The
+	// version can be restored like any other, and the store goes on trying; a rollback comes before any copy. ErrFenced
+	// and ErrDiverged say that it will not go on, and are ErrRemote, too.
 	ErrRemote = errors.New("hlog: not copied to the remote")
+
+	// ErrFenced reports that a store with a newer Options.RemoteEpoch has claimed the remote. This one changes the remote
+	// no more, however often it is asked to.
+	ErrFenced = checkpoint.ErrFenced
+
+	// ErrDiverged reports that another store has gone on, or back, on the remote from where this one was, so that what
+	// this one has committed does not descend from what the remote has. It changes the remote no more until it is opened
+	// anew; then it either follows the remote, if it has nothing of its own, or is refused. To give the local versions up,
+	// open an empty directory.
+	ErrDiverged = checkpoint.ErrDiverged
 )
 
 // CorruptionError says where damage was found. errors.Is(err, ErrCorrupt) holds for it.

@@ -59,8 +59,9 @@ type Metrics struct {
 	CompactedBytes       int64         // total: live records moved
 	ReclaimedBytes       int64         // total: files removed
 	RestoreCount         uint64
-	RemoteLagVersions    int // versions that the remote does not have yet
-	Versions             int // that can be restored
+	RemoteLagVersions    int    // versions that the remote is to have and does not have yet
+	RemoteError          string // why the remote was of no use the last time; empty when it was
+	Versions             int    // that can be restored
 
 	// AsyncReads says that reads of several records from disk are under way in the kernel at a time: false where it has
 	// no asynchronous I/O, forbids it, or has given all that the machine may have (sysctl fs.aio-max-nr) to others, and
@@ -111,7 +112,7 @@ func (s *Store) Metrics() Metrics {
 		LongestCheckpoint: time.Duration(n.checkpointNanos.longest.Load()),
 		ImageBytes:        n.imageBytes.Load(), CompactedBytes: n.compactedBytes.Load(),
 		ReclaimedBytes: n.reclaimedBytes.Load(), RestoreCount: n.restores.Load(),
-		RemoteLagVersions: s.copies.lag(),
+		RemoteLagVersions: s.copies.lag(s), RemoteError: s.copies.trouble(),
 	}
 	ops := s.epochs.Totals()
 	m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount = ops[opGet], ops[opSet], ops[opDelete], ops[opUpdate]

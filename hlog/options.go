@@ -27,6 +27,8 @@ const (
 	DefaultSegmentBytes = 16 << 20
 	// MaxSegmentBytes bounds a segment file; on 32 bits that is 1 GiB.
 	MaxSegmentBytes = 1 << 40
+	// DefaultOpenTimeout is how long Open waits for an answer of the remote when no time is given.
+	DefaultOpenTimeout = 30 * time.Second
 	// DefaultKeepVersions is how many committed versions are retained when no number is given.
 	DefaultKeepVersions = 8
 
@@ -87,8 +89,20 @@ type Options struct {
 	Cookie func() []byte
 
 	// Remote, when set, receives a copy of every version, and is what an empty, older or damaged directory is filled
-	// from when it is opened. A read-only store ignores it.
+	// from when it is opened. A read-only store ignores it. One store at a time may write to a remote. If two do
+	// nevertheless, one of them gets ErrFenced or ErrDiverged, and nothing that the other was told is safe is lost.
 	Remote checkpoint.Remote
+
+	// RemoteEpoch is a fencing token: a number that whoever takes over the store has a higher one of than everybody
+	// before, for instance the term of a raft group, the generation of a consumer group, or the revision of a lease. Open
+	// claims the remote with it, and from then on every store with a lower one gets ErrFenced. 0: no token; the store is
+	// fenced by any, and otherwise by divergence only (ErrDiverged).
+	RemoteEpoch uint64
+
+	// OpenTimeout is how long Open waits for an answer of the remote. Without one, a directory that has a version opens at
+	// its own newest one, which the log and Metrics.RemoteError tell; one that has to be filled does not open. Default
+	// 30 s; negative: no bound.
+	OpenTimeout time.Duration
 
 	// Version opens the store at this version instead of the newest: a rollback like Restore, and the way back when
 	// damage keeps the newest version from being opened. The files STORE and HEAD and the manifests of other versions may
@@ -149,6 +163,9 @@ func (o *Options) withDefaults() (Options, error) {
 	}
 	if r.KeepVersions == 0 {
 		r.KeepVersions = DefaultKeepVersions
+	}
+	if r.OpenTimeout == 0 {
+		r.OpenTimeout = DefaultOpenTimeout
 	}
 	if r.FS == nil {
 		r.FS = fsx.OS()

@@ -4,7 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
+	"slices"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -28,49 +31,77 @@ type copier struct {
 	cancel  context.CancelFunc
 	mu      lock.Mutex[lock.Leaf]
 	waiting []*ledger.Pending // of mu: committed, to be finished once they are copied
+	err     error             // of mu: why the remote was of no use the last time
 	job     *step.Job
+	bound   time.Duration // lastCopies
 }
 
-// openRemote prepares the directory for the remote's newest version: see checkpoint.Mirror.Pull for which of the two
+// openRemote prepares the directory for the remote's head: see checkpoint.Mirror.Pull for which of the two
 // counts. A directory that has versions opens without a remote that cannot be reached; an empty one does not, and stays
 // empty: what identity its store has is the remote's to say.
 func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
-	there, remoteErr := checkpoint.RemoteIdentity(ctx, s.opts.Remote)
+	remote, ctx, stop := watch(ctx, s.opts.Remote, s.opts.OpenTimeout)
+	defer stop()
+	there, remoteErr := checkpoint.RemoteIdentity(ctx, remote)
 	found := remoteErr == nil
 	if errors.Is(remoteErr, fs.ErrNotExist) {
 		remoteErr = nil
 	}
-	d, err := s.dirToFill(there, found, remoteErr)
+	d, err := s.dirToFill(ctx, there, found, remoteErr)
 	if err != nil {
 		return nil, err
 	}
-	s.copies.mirror, err = checkpoint.NewMirror(d, s.opts.Remote, checkpoint.MirrorOptions{Progress: func(name string, bytes int64) {
+	mirror, err := checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Epoch: s.opts.RemoteEpoch, Progress: func(name string, bytes int64) {
 		s.logger.Debug("remote", "object", name, "bytes", bytes)
 	}})
 	if err != nil {
 		return nil, err
 	}
+	s.copies.mirror = mirror
 	if remoteErr == nil {
-		var fetched int64
-		fetched, remoteErr = s.copies.mirror.Pull(ctx)
-		if fetched > 0 {
-			s.logger.Info("fetched from the remote", "bytes", fetched)
-		}
+		remoteErr = s.pull(ctx)
+	}
+	if cause := context.Cause(ctx); remoteErr != nil && cause != nil && s.life.Context().Err() == nil {
+		remoteErr = fmt.Errorf("%w: %w", cause, remoteErr)
 	}
 	switch {
 	case remoteErr == nil && d.Current() == nil:
 		return d, d.MarkEmpty()
 	case remoteErr == nil:
-	case errors.Is(remoteErr, checkpoint.ErrDiverged), errors.Is(remoteErr, checkpoint.ErrStoreMismatch), d.Current() == nil:
+	case errors.Is(remoteErr, checkpoint.ErrStoreMismatch), d.Current() == nil:
 		return nil, fmt.Errorf("remote: %w", remoteErr)
+	case errors.Is(remoteErr, ErrDiverged), errors.Is(remoteErr, ErrFenced):
+		return nil, fmt.Errorf("%w: %w", ErrRemote, remoteErr)
 	default:
+		s.copies.note(remoteErr)
 		s.logger.Warn("the remote cannot be reached; the store opens at its own newest version", "err", remoteErr)
 	}
 	return d, nil
 }
 
+// pull claims the remote, if there is an epoch to claim it with, and brings the directory to its head. The claim comes
+// first: what the remote has after it is the last that a store with an older epoch has put there.
+func (s *Store) pull(ctx context.Context) error {
+	var claimErr error
+	if s.opts.RemoteEpoch > 0 {
+		claimErr = s.copies.mirror.Claim(ctx)
+		if errors.Is(claimErr, ErrFenced) || ctx.Err() != nil {
+			return claimErr
+		}
+	}
+	fetched, err := s.copies.mirror.Pull(ctx)
+	if fetched > 0 {
+		s.logger.Info("fetched from the remote", "bytes", fetched)
+	}
+	if err == nil && claimErr != nil { // it can be read and not be written to
+		s.copies.note(claimErr)
+		s.logger.Warn("the remote cannot be claimed; nothing is copied to it", "err", claimErr)
+	}
+	return err
+}
+
 // dirToFill opens the directory. What is damaged in it is set aside if the remote has the store.
-func (s *Store) dirToFill(there checkpoint.Identity, found bool, remoteErr error) (*checkpoint.Dir, error) {
+func (s *Store) dirToFill(ctx context.Context, there checkpoint.Identity, found bool, remoteErr error) (*checkpoint.Dir, error) {
 	o := checkpoint.OpenOptions{Identity: newIdentity(s.opts), Version: s.opts.Version, Fill: found, NoCreate: remoteErr != nil}
 	if found {
 		o.Identity = there
@@ -83,7 +114,7 @@ func (s *Store) dirToFill(there checkpoint.Identity, found bool, remoteErr error
 		o.Version = 0 // the remote may have it
 		return checkpoint.OpenDirWith(s.root, s.path, o)
 	case errors.Is(err, checkpoint.ErrCorrupt) && found:
-		if some, e := checkpoint.RemoteHasVersions(s.life.Context(), s.opts.Remote, there); e != nil || !some {
+		if some, e := checkpoint.RemoteHasVersions(ctx, s.opts.Remote, there); e != nil || !some {
 			return nil, errors.Join(err, e)
 		}
 		s.logger.Warn("the directory is damaged and is filled from the remote", "err", err)
@@ -98,7 +129,7 @@ func (s *Store) dirToFill(there checkpoint.Identity, found bool, remoteErr error
 // init makes the copier, whose rounds job does.
 func (c *copier) init(job *step.Job) {
 	c.ctx, c.cancel = context.WithCancel(context.Background())
-	c.job = job
+	c.job, c.bound = job, lastCopies
 }
 
 // add hands over a version that has been committed; its Wait returns when it is copied.
@@ -109,59 +140,142 @@ func (c *copier) add(p *ledger.Pending) {
 	c.job.Wake()
 }
 
-// round copies what the remote lacks, oldest first, and finishes the versions that wait for it.
+// note keeps why the remote was of no use, nil when it was.
+func (c *copier) note(err error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.err = err
+}
+
+// trouble returns what was noted last.
+func (c *copier) trouble() string {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.err == nil {
+		return ""
+	}
+	return c.err.Error()
+}
+
+// round brings a rollback to the remote that it lacks, copies what it is to have, oldest first, and finishes the versions
+// that wait for it.
 func (c *copier) round(s *Store) {
 	c.mu.Lock()
 	waiting := c.waiting
 	c.waiting = nil
 	c.mu.Unlock()
 	errs := map[checkpoint.Version]error{}
-	for _, v := range c.mirror.Missing() {
-		if _, err := c.mirror.Upload(c.ctx, v); err != nil && !errors.Is(err, checkpoint.ErrNotFound) {
+	_, err := c.mirror.MoveHead(c.ctx)
+	if err != nil {
+		s.logger.Error("rollback on the remote", "err", err)
+	}
+	for _, v := range c.due(s, waiting) {
+		if err == nil {
+			_, err = c.mirror.Upload(c.ctx, v)
+		}
+		if errors.Is(err, checkpoint.ErrNotFound) {
+			err = nil // purged meanwhile
+		}
+		if err != nil {
 			errs[v] = err
 			s.logger.Error("copy to the remote", "version", v, "err", err)
 			break // in order: later ones go with the next round
 		}
 	}
-	lacking := map[checkpoint.Version]bool{}
-	for _, v := range c.mirror.Missing() {
-		lacking[v] = true
+	if err == nil && !c.mirror.HeadIsCurrent() {
+		_, err = c.mirror.MoveHead(c.ctx)
 	}
-	for _, p := range waiting {
-		var err error
-		if lacking[p.Version] {
-			if err = errs[p.Version]; err == nil {
-				err = errors.New("an older version could not be copied")
-			}
-			err = fmt.Errorf("%w: version %d: %w", ErrRemote, p.Version, err)
-		}
-		s.ledger.Finish(p, err)
-	}
-	if len(lacking) == 0 && c.ctx.Err() == nil {
+	c.note(err)
+	c.answer(s, waiting, errs, err)
+	if err == nil && c.ctx.Err() == nil {
 		if _, err := c.mirror.Retain(c.ctx, s.opts.KeepVersions); err != nil {
 			s.logger.Warn("retention on the remote", "err", err)
 		}
 	}
 }
 
-// finish does a last round, and ends all copying after lastCopies.
-func (c *copier) finish() {
-	if c.job == nil {
-		return // the store is read-only
+// due returns the versions to copy, oldest first: those that the remote is to keep, and those that somebody waits for.
+func (c *copier) due(s *Store, waiting []*ledger.Pending) []checkpoint.Version {
+	due := c.mirror.Due(s.opts.KeepVersions)
+	for _, v := range c.mirror.Missing() {
+		if slices.ContainsFunc(waiting, func(p *ledger.Pending) bool { return p.Version == v }) {
+			due = append(due, v)
+		}
 	}
-	t := time.AfterFunc(lastCopies, c.cancel)
+	slices.Sort(due)
+	return slices.Compact(due)
+}
+
+// answer tells the versions that wait what came of their copies; first is the error that has ended the round, if one has.
+func (c *copier) answer(s *Store, waiting []*ledger.Pending, errs map[checkpoint.Version]error, first error) {
+	lacking := c.mirror.Missing()
+	stopped := c.mirror.Stopped()
+	for _, p := range waiting {
+		var err error
+		if slices.Contains(lacking, p.Version) {
+			switch err = errs[p.Version]; {
+			case err != nil:
+			case stopped != nil:
+				err = stopped
+			case first != nil:
+				err = fmt.Errorf("an older version could not be copied: %w", first)
+			default:
+				err = errors.New("it was purged before")
+			}
+			err = fmt.Errorf("%w: version %d: %w", ErrRemote, p.Version, err)
+		}
+		s.ledger.Finish(p, err)
+	}
+}
+
+// follow brings a rollback to version v to the remote, and v itself, if it is not there.
+func (c *copier) follow(ctx context.Context, v checkpoint.Version) error {
+	if c.mirror == nil {
+		return nil
+	}
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(c.ctx, cancel)() // when the store has closed
+	_, err := c.mirror.Upload(ctx, v)
+	if err == nil {
+		_, err = c.mirror.MoveHead(ctx)
+	}
+	c.note(err)
+	return err
+}
+
+// finish does a last round, and ends all copying after lastCopies. ErrRemote when the remote is not known to be where the
+// directory is then.
+func (c *copier) finish(s *Store) error {
+	if c.job == nil {
+		return nil // the store is read-only
+	}
+	t := time.AfterFunc(c.bound, c.cancel)
 	c.job.Wake() // what could not be copied before is tried again
 	c.job.Finish()
 	t.Stop()
 	c.cancel()
+	if c.mirror == nil || c.mirror.HeadIsCurrent() {
+		return nil
+	}
+	err := c.mirror.Stopped()
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if err == nil {
+		err = c.err
+	}
+	if err == nil {
+		err = errors.New("it has not been reached")
+	}
+	return fmt.Errorf("%w: the last version is not known to be there: %w", ErrRemote, err)
 }
 
 // lag returns how many versions the remote lacks.
-func (c *copier) lag() int {
+func (c *copier) lag(s *Store) int {
 	if c.mirror == nil {
 		return 0
 	}
-	return len(c.mirror.Missing())
+	return len(c.mirror.Due(s.opts.KeepVersions))
 }
 
 // fetch brings a version that only the remote has into the directory, and pins it.
@@ -169,8 +283,86 @@ func (s *Store) fetch(ctx context.Context, v checkpoint.Version) error {
 	if s.copies.mirror == nil {
 		return fmt.Errorf("%w: %d", ErrVersionNotFound, v)
 	}
+	if v > s.ledger.MaxID() {
+		there, err := s.copies.mirror.Stands(ctx, v)
+		if err != nil {
+			return err
+		}
+		if !there {
+			return fmt.Errorf("%w: %d", ErrVersionNotFound, v)
+		}
+		s.ledger.Reserve(v) // versions that are begun from here on have higher ids
+		s.drainCommits()    // and those with lower ones are committed before
+	}
 	live := s.ledger.Live()
 	live.Log.Add(s.gap.Start, s.gap.End) // it may be part of memory (warm)
 	_, err := s.copies.mirror.Fetch(ctx, v, checkpoint.FetchOptions{Live: live, Pin: true})
 	return err
+}
+
+// watched is a remote that is being waited for.
+type watched struct {
+	checkpoint.Remote
+	answered func()
+}
+
+// watch returns a remote, and a context that ends when the remote has not answered any call for a time, unless that is
+// negative, until stop is called. What the remote sends for long is no reason to give it up.
+func watch(ctx context.Context, r checkpoint.Remote, limit time.Duration) (_ checkpoint.Remote, _ context.Context, stop func()) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	if limit < 0 {
+		return r, ctx, func() { cancel(nil) }
+	}
+	timer := time.AfterFunc(limit, func() { cancel(fmt.Errorf("no answer within %v", limit)) })
+	var over atomic.Bool
+	answered := func() {
+		if !over.Load() {
+			timer.Reset(limit)
+		}
+	}
+	return watched{r, answered}, ctx, func() {
+		over.Store(true)
+		cancel(nil)
+		timer.Stop()
+	}
+}
+
+func (w watched) Put(ctx context.Context, name string, data []byte) error {
+	defer w.answered()
+	return w.Remote.Put(ctx, name, data)
+}
+
+func (w watched) PutIfAbsent(ctx context.Context, name string, data []byte) (bool, error) {
+	defer w.answered()
+	return w.Remote.PutIfAbsent(ctx, name, data)
+}
+
+func (w watched) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	defer w.answered()
+	body, err := w.Remote.Get(ctx, name, off, n)
+	if err != nil {
+		return nil, err
+	}
+	return watchedBody{body, w.answered}, nil
+}
+
+// watchedBody is what Get returns: each part of it is an answer.
+type watchedBody struct {
+	io.ReadCloser
+	answered func()
+}
+
+func (b watchedBody) Read(p []byte) (int, error) {
+	defer b.answered()
+	return b.ReadCloser.Read(p)
+}
+
+func (w watched) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
+	defer w.answered()
+	return w.Remote.List(ctx, prefix)
+}
+
+func (w watched) Delete(ctx context.Context, name string) error {
+	defer w.answered()
+	return w.Remote.Delete(ctx, name)
 }

@@ -17,14 +17,16 @@ import (
 // undone. Other operations wait while it runs, as long as going back over what has changed takes; each takes effect
 // either before it, and is undone, or after it. Sessions and tables go on working. When Restore returns nil the rollback
 // is durable. No version is lost by it: what was current stays restorable until it is purged, and the next version
-// becomes another child of v. A version that only the remote still has is fetched first.
+// becomes another child of v. A version that only the remote still has is fetched first. With a remote, other machines open
+// at v, too, when Restore has returned nil.
 //
 // A unit (see Session.Unit) is undone whole, or takes effect after the restore as a whole: those under way are waited for.
 //
 // ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; ErrOptions when its log has
 // a record that is larger than the pages of this opening, with what it takes to go back; ErrUnitBusy when a unit has not
 // ended after a second; ErrReadOnly; ErrClosed; the error of ctx when that ends before the rollback is durable. After an
-// error the store is as it was.
+// error the store is as it was, with one exception: ErrRemote, which comes with the Info, says that the store was rolled back
+// here, but not on the remote, where that is tried again before anything else is copied.
 func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
 	if err := s.check(); err != nil {
 		return checkpoint.Info{}, err
@@ -35,9 +37,19 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	if err := ctx.Err(); err != nil {
 		return checkpoint.Info{}, err
 	}
-	// Fetched here, so that nobody waits for the remote. A version with a higher id than any here becomes current as soon as
-	// it has been fetched, and therefore has to wait for the commits.
-	if v != 0 && v <= s.ledger.MaxID() {
+	info, err := s.restoreHere(ctx, v)
+	if err != nil {
+		return checkpoint.Info{}, err
+	}
+	if err := s.copies.follow(ctx, info.Version); err != nil {
+		return info, fmt.Errorf("%w: rollback to version %d: %w", ErrRemote, info.Version, err)
+	}
+	return info, nil
+}
+
+// restoreHere takes the store and its directory back.
+func (s *Store) restoreHere(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
+	if v != 0 { // fetched here, so that nobody waits for the remote
 		m, err := s.restoreTarget(ctx, v)
 		if err != nil {
 			return checkpoint.Info{}, fmt.Errorf("hlog: restore version %d: %w", v, err)

@@ -119,13 +119,13 @@ func TestShares_Remote(t *testing.T) {
 			named[fmt.Sprintf("%016x", id)] = true
 		}
 	}
-	there, err := filepath.Glob(filepath.Join(remotePath, "*", "images", "*", "*"))
+	there, err := filepath.Glob(filepath.Join(remotePath, "*", "images", "*", "*", "*"))
 	must(t, err)
 	if len(there) == 0 {
 		t.Fatal("nothing on the remote")
 	}
 	for _, name := range there {
-		if id := filepath.Base(filepath.Dir(name)); !named[id] {
+		if id := filepath.Base(filepath.Dir(filepath.Dir(name))); !named[id] {
 			t.Errorf("%s is there, and no version names it", name)
 		}
 	}

@@ -35,8 +35,8 @@ const (
 	Before Mode = iota
 	// After does the call, then fails: the answer was lost.
 	After
-	// Partial leaves the first half of the object, then fails. A Get returns half of the bytes, then fails. Other
-	// verbs fail without effect.
+	// Partial leaves the first half of the object that is put, then fails. A Get returns half of the bytes, then fails.
+	// Other verbs, PutIfAbsent among them, fail without effect.
 	Partial
 	// Truncate does what Partial does to a Get but reports success, and is Before for other verbs.
 	Truncate
@@ -163,13 +163,11 @@ func (f *Faulty) Put(ctx context.Context, name string, data []byte) error {
 }
 
 func (f *Faulty) PutIfAbsent(ctx context.Context, name string, data []byte) (created bool, err error) {
-	put := func(data []byte) func() error {
-		return func() (err error) {
-			created, err = f.inner.PutIfAbsent(ctx, name, data)
-			return err
-		}
+	put := func() (err error) {
+		created, err = f.inner.PutIfAbsent(ctx, name, data)
+		return err
 	}
-	err = f.run(ctx, f.enter(PutIfAbsent, name, len(data)), put(data), put(data[:len(data)/2]))
+	err = f.run(ctx, f.enter(PutIfAbsent, name, len(data)), put, nil)
 	return created && err == nil, err
 }
 

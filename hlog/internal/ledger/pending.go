@@ -144,6 +144,13 @@ func (l *Ledger) Begin(r Request) (*Pending, error) {
 	return p, nil
 }
 
+// Reserve makes the ids of versions that are begun from now on higher than v, which a remote has.
+func (l *Ledger) Reserve(v checkpoint.Version) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.lastID = max(l.lastID, v)
+}
+
 // Newest returns the version that was begun last since the store was opened or restored; nil if none was.
 func (l *Ledger) Newest() *Pending {
 	l.mu.Lock()
