@@ -4,6 +4,8 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"os"
+	"path/filepath"
 	"reflect"
 	"strings"
 	"testing"
@@ -165,5 +167,26 @@ func TestMirror_TwoWritersAtRandom(t *testing.T) {
 	testkit.Counted(t, fmt.Sprintf("%d steps of two writers on one remote, %d refused", steps, refused))
 	if refused == 0 {
 		t.Error("nobody was ever refused")
+	}
+}
+
+// TestMirror_RemoteIsEmptied: a remote directory that somebody empties and makes again gets everything anew, by the same
+// objects that were using it.
+func TestMirror_RemoteIsEmptied(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "remote")
+	remote, err := checkpoint.NewDirRemote(root)
+	must(t, err)
+	m := newMachine(t, 1)
+	mirror := m.mirror(remote)
+	for v := checkpoint.Version(1); v <= 30; v++ { // with entries enough for some to be kept as witnesses
+		m.commit(v, delta{log: 4096})
+		_, err := mirror.Upload(t.Context(), v)
+		m.ok(err)
+		if v%14 == 0 {
+			must(t, os.RemoveAll(root))
+			must(t, os.Mkdir(root, 0o700))
+			continue
+		}
+		wholeAt(t, m, remote, v)
 	}
 }
