@@ -40,6 +40,7 @@ var arrows = map[string][]string{
 	"examples":   {"hlog", "checkpoint"},
 	"metrics":    {"hlog"},
 	"remote":     {"checkpoint", "hlog"},
+	"stream":     {"checkpoint", "hlog"},
 }
 
 // rooms says for each package below hlog/internal which directories beside internal its files may import: other rooms by
