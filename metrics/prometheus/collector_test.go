@@ -58,6 +58,8 @@ func TestCollector_ExportsEveryField(t *testing.T) {
 			f.SetFloat(7)
 		case reflect.Bool:
 			f.SetBool(true)
+		case reflect.String:
+			f.SetString("something")
 		case reflect.Slice:
 			f.Set(reflect.MakeSlice(f.Type(), 2, 2))
 		default:
