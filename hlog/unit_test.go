@@ -432,8 +432,8 @@ func TestUnit_PairsAreWholeInEveryVersion(t *testing.T) {
 	s.units.patience = time.Hour
 	const pairs = 3000 // more than memory holds with their filling
 	type counter struct {
-		n    int64
-		fill [200]byte
+		n int64
+		_ [200]byte
 	}
 	var ended atomic.Bool
 	var workers sync.WaitGroup
