@@ -3,12 +3,12 @@
 package lock
 
 import (
-	"bytes"
 	"fmt"
 	"runtime"
-	"strconv"
 	"strings"
 	"sync"
+
+	"github.com/hybridlog/hybridlog/internal/mem"
 )
 
 // Mutex is a mutual exclusion lock of rank R.
@@ -91,7 +91,7 @@ func name(rank int) string { return strings.TrimPrefix(fmt.Sprintf("%T", order[r
 
 // holder is a goroutine with the locks that it holds, in the order in which it took them. Only that goroutine uses it.
 type holder struct {
-	goroutine int64
+	goroutine uintptr
 	held      []taken
 }
 
@@ -106,12 +106,7 @@ var holders sync.Map
 
 // thisGoroutine returns what is known of the calling goroutine.
 func thisGoroutine() *holder {
-	var b [64]byte
-	fields := bytes.Fields(b[:runtime.Stack(b[:], false)]) // goroutine 7 [running]:
-	n, err := strconv.ParseInt(string(fields[1]), 10, 64)
-	if err != nil {
-		panic(err)
-	}
+	n := mem.Goroutine()
 	if t, ok := holders.Load(n); ok {
 		return t.(*holder)
 	}
