@@ -167,6 +167,8 @@ func TestMetrics_Sub(t *testing.T) {
 			f.SetFloat(5)
 		case reflect.Bool:
 			f.SetBool(true)
+		case reflect.String:
+			f.SetString("5")
 		}
 	}
 	totals := map[string]bool{"AppendedBytes": true, "ImageBytes": true, "CompactedBytes": true, "ReclaimedBytes": true}

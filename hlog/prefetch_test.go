@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/testkit"
@@ -90,7 +91,12 @@ func TestPrefetch_OperationsFindWhatWasRead(t *testing.T) {
 			}
 			use(t, x, keys)
 			d := s.Metrics().Sub(before)
-			if d.ColdReadCount != 200 || d.PrefetchCount != 200 || d.PrefetchDropCount+d.PrefetchIgnoreCount != 0 {
+			// An update that starts over, because its page was full, say, may have to read once more.
+			again := uint64(0)
+			if strings.HasSuffix(name, "rmw") {
+				again = 10
+			}
+			if d.ColdReadCount < 200 || d.ColdReadCount > 200+again || d.PrefetchCount != 200 || d.PrefetchDropCount+d.PrefetchIgnoreCount != 0 {
 				t.Errorf("%s, early %v: %d reads, %d of them ahead, %d dropped, %d ignored", name, early,
 					d.ColdReadCount, d.PrefetchCount, d.PrefetchDropCount, d.PrefetchIgnoreCount)
 			}

@@ -236,10 +236,17 @@ func TestRemote_NothingIsSentInCircles(t *testing.T) {
 	if lag := s.Metrics().RemoteLagVersions; lag != 0 {
 		t.Fatalf("the remote lacks %d versions", lag)
 	}
-	before := b.Calls(remotetest.Write)
-	s.copies.round(s)
-	if after := b.Calls(remotetest.Write); after != before {
-		t.Errorf("%d calls that change the remote when nothing has changed", after-before)
+	// A round may have something left to purge. What goes round in circles never ends.
+	for rounds := 1; ; rounds++ {
+		before := b.Calls(remotetest.Write)
+		s.copies.round(s)
+		changes := b.Calls(remotetest.Write) - before
+		if changes == 0 {
+			break
+		}
+		if rounds == 5 {
+			t.Fatalf("round %d makes %d calls that change the remote when nothing has changed", rounds, changes)
+		}
 	}
 	b.want("7")
 }

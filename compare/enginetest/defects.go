@@ -458,7 +458,14 @@ func (s Subject) uploadsOnlyDeltas(t *testing.T) {
 		t.Errorf("%d snapshots of %d changes sent %d bytes, with a state of %d", versions, changes, sent, whole)
 	}
 	for name, times := range remote.puts {
-		if times > 1 && !strings.HasPrefix(name, "HEAD") {
+		most := 1
+		if strings.HasPrefix(name, "HEAD") {
+			continue
+		}
+		if name == "STORE" { // when the remote becomes the store's, and when its sequence begins
+			most = 2
+		}
+		if times > most {
 			t.Errorf("object %s was put %d times", name, times)
 		}
 	}
