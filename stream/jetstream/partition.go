@@ -25,7 +25,7 @@ type partition struct {
 	reader Reader
 
 	batches chan []Message // that were read, in order
-	used    chan []Message // and slices for others
+	used    chan []Message // and slices for others; either has room for all slices, so that nobody waits to send
 
 	mu      sync.Mutex
 	pending bool   // a version is on its way
@@ -37,9 +37,9 @@ type partition struct {
 	helpers  sync.WaitGroup
 }
 
-// run works on the partition until ctx ends, which is no error, or something fails. It says whether the lease may be given
-// to somebody else at once: all that there is is durable, on the remote too.
-func (p *partition) run(ctx context.Context, began time.Time) (err error) {
+// run works on the partition until ctx ends, which is no error, or something fails. When it returns nil all that was applied
+// is durable, on the remote, too.
+func (p *partition) run(ctx context.Context, began time.Time) error {
 	if err := p.open(ctx); err != nil {
 		return err
 	}
@@ -47,7 +47,7 @@ func (p *partition) run(ctx context.Context, began time.Time) (err error) {
 	p.helpers.Go(func() { p.publish(inner) })
 	p.helpers.Go(func() { p.read(inner) })
 	p.c.Events(Event{Partition: p.n, Kind: Opened, Sequence: p.at.Load().sequence, Took: time.Since(began)})
-	err = p.work(inner)
+	err := p.work(inner)
 	stop()
 	p.helpers.Wait()
 	p.reader.Close()
@@ -179,8 +179,8 @@ func (p *partition) work(ctx context.Context) error {
 	}
 }
 
-// batchesAhead is how many batches are read before they are applied.
-const batchesAhead = 2
+// batchesHeld is how many batches there are at a time: one that is applied, one whose keys are asked for, and what is read ahead.
+const batchesHeld = 4
 
 // read reads batches until ctx ends.
 func (p *partition) read(ctx context.Context) {
@@ -227,7 +227,7 @@ func (p *partition) apply(messages []Message) error {
 	p.mu.Lock()
 	sent := p.sent
 	p.mu.Unlock()
-	if err := p.out.remove(p.batch.Session, min(sent, p.durable.emitted)); err != nil {
+	if err := p.out.remove(p.batch.Session, sent); err != nil {
 		return err
 	}
 	p.at.Store(&cookie{messages[len(messages)-1].Sequence, p.out.last, p.out.removed})

@@ -203,9 +203,9 @@ func (w *Worker) begin(ctx context.Context, n int, l *lease, began time.Time) {
 		defer end()
 		p := &partition{
 			c: &w.c, n: n, epoch: l.epoch, lost: h.lost, wake: make(chan struct{}, 1), failures: make(chan error, 4),
-			batches: make(chan []Message, batchesAhead), used: make(chan []Message, batchesAhead+2),
+			batches: make(chan []Message, batchesHeld), used: make(chan []Message, batchesHeld),
 		}
-		for range batchesAhead + 2 {
+		for range batchesHeld {
 			p.used <- make([]Message, 0, w.c.BatchMessages)
 		}
 		w.ended(n, h, p.run(inner, began))

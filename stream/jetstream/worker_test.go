@@ -252,3 +252,43 @@ func TestNew_RefusesBadConfig(t *testing.T) {
 		}
 	}
 }
+
+// endless is a source that always has more: a reader of it is never late.
+type endless struct{}
+
+func (endless) Bounds(context.Context, int) (first, last uint64, err error) { return 1, 1 << 40, nil }
+func (endless) Open(_ context.Context, _ int, from uint64) (Reader, error) {
+	return &endlessReader{from}, nil
+}
+
+type endlessReader struct{ next uint64 }
+
+func (r *endlessReader) Read(_ context.Context, dst []Message, most int) ([]Message, error) {
+	for range most {
+		dst = append(dst, Message{Sequence: r.next, Data: output(r.next%100, 0)})
+		r.next++
+	}
+	return dst, nil
+}
+func (*endlessReader) Close() error { return nil }
+
+// A worker ends although its source goes on: when it is told to, and when a batch fails, with batches that were read and
+// are not applied.
+func TestWorker_EndsWhileMessagesCome(t *testing.T) {
+	_, kv := local(t)
+	c := one(t, nil, kv, t.TempDir())
+	c.Source, c.Outputs = endless{}, nil
+	c.BatchMessages = 10
+	c.Process = func(*Batch) error { return nil }
+	if err := runUntil(t, c, 1000); err != nil {
+		t.Fatal(err)
+	}
+	failing := errors.New("no")
+	c.Process = func(b *Batch) error {
+		time.Sleep(20 * time.Millisecond) // the reader is ahead
+		return failing
+	}
+	if err := runUntil(t, c, 1<<40); !errors.Is(err, failing) {
+		t.Fatal(err)
+	}
+}
