@@ -200,7 +200,8 @@ func TestShares_Faults(t *testing.T) {
 func TestShares_DamagedOneIsNotMerged(t *testing.T) {
 	o := tiny()
 	r := withShares(t, o, 9)
-	bad := r.ledger.Current().Shares[0]
+	r.settle() // a merge that is under way has read its shares
+	bad := r.disk.Name(r.disk.version(), r.log.Durability().Written()).Shares[0]
 	flip(t, o.FS, r.ledger.ImagePath(bad.ID), bad.Bytes-1)
 	for range 16 {
 		r.churn(500)

@@ -421,6 +421,7 @@ func TestShares_RestoreDuringAMerge(t *testing.T) {
 		if !ok {
 			t.Fatal("nothing is to be merged")
 		}
+		r.background.runs.Stop() // it would make files, too
 		before := imageFiles(t, r.Store)
 		at := 0
 		for _, in := range m.Inputs {
