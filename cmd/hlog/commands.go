@@ -330,7 +330,7 @@ func (x *call) diff() error {
 	return x.explain(ids[1], errors.Join(err, failed))
 }
 
-// progress tells every few seconds how much has passed.
+// progress is a writer that keeps nothing, and tells every few seconds how much has passed.
 type progress struct {
 	x    *call
 	what string
@@ -339,9 +339,9 @@ type progress struct {
 	told time.Time
 }
 
-func (p *progress) passed(n int) {
-	if p.done += int64(n); time.Since(p.told) < 2*time.Second {
-		return
+func (p *progress) Write(b []byte) (int, error) {
+	if p.done += int64(len(b)); time.Since(p.told) < 2*time.Second {
+		return len(b), nil
 	}
 	p.told = time.Now()
 	if p.all > 0 {
@@ -349,28 +349,7 @@ func (p *progress) passed(n int) {
 	} else {
 		fmt.Fprintf(p.x.errOut, "%s: %d MiB\n", p.what, p.done>>20)
 	}
-}
-
-type progressWriter struct {
-	io.Writer
-	progress
-}
-
-func (w *progressWriter) Write(p []byte) (int, error) {
-	n, err := w.Writer.Write(p)
-	w.passed(n)
-	return n, err
-}
-
-type progressReader struct {
-	io.Reader
-	progress
-}
-
-func (r *progressReader) Read(p []byte) (int, error) {
-	n, err := r.Reader.Read(p)
-	r.passed(n)
-	return n, err
+	return len(b), nil
 }
 
 // moved is how an export or import is shown.
@@ -390,11 +369,11 @@ func (x *call) export() error {
 			defer func() { err = errors.Join(err, f.Sync(), f.Close()) }()
 			to, report = f, x.out
 		}
-		w := &progressWriter{to, progress{x: x, what: "written", told: time.Now()}}
+		passed := &progress{x: x, what: "written", told: time.Now()}
 		if x.since == 0 {
-			w.all = v.Size()
+			passed.all = v.Size()
 		}
-		n, err := v.WriteDelta(w, checkpoint.Version(x.since))
+		n, err := v.WriteDelta(io.MultiWriter(to, passed), checkpoint.Version(x.since))
 		if err != nil {
 			return err
 		}
@@ -417,10 +396,10 @@ func (x *call) import_() error {
 		defer f.Close()
 		from = f
 	}
-	r := &progressReader{from, progress{x: x, what: "read", told: time.Now()}}
-	info, err := hlog.Import(x.ctx, x.args[0], r)
+	passed := &progress{x: x, what: "read", told: time.Now()}
+	info, err := hlog.Import(x.ctx, x.args[0], io.TeeReader(from, passed))
 	if err != nil {
 		return err
 	}
-	return x.say(moved{uint64(info.Version), 0, r.done}, "version %d: %d bytes\n", info.Version, r.done)
+	return x.say(moved{uint64(info.Version), 0, passed.done}, "version %d: %d bytes\n", info.Version, passed.done)
 }

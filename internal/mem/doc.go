@@ -1,7 +1,6 @@
 // Package mem is the only place of the project that imports unsafe, and that has assembly: a prefetch, the comparison of
 // an index bucket as a whole, and, in the invariants build, which goroutine calls. It hands out memory that the garbage
-// collector neither scans nor moves, and the few ways in which that memory may be
-// touched.
+// collector neither scans nor moves, and the few ways in which that memory may be touched.
 //
 // # Regions
 //
