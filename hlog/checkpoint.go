@@ -2,7 +2,6 @@ package hlog
 
 import (
 	"context"
-	"fmt"
 	"runtime"
 	"time"
 
@@ -152,45 +151,27 @@ func (s *Store) begin(ctx context.Context, o checkpointOptions) (*PendingCheckpo
 		return nil, err
 	}
 	s.awaitCut() // before units have to wait
+	if o.ask && !s.units.asked.awaits(0) {
+		return nil, errCookieBusy // before units have to wait, too
+	}
+	began, patience := time.Now(), s.patienceWithUnits(lost)
 	if err := s.shutUnits(ctx, lost); err != nil {
 		return nil, err
 	}
-	defer s.units.Open()
-	p, err := s.beginLocked(o)
+	p, err := s.beginLocked(o, patience-time.Since(began))
+	s.units.reopen(began, err)
 	if err != nil {
 		return nil, err
 	}
 	return &PendingCheckpoint{store: s, version: p}, nil
 }
 
-func checkCookie(b []byte) error {
-	if len(b) > checkpoint.MaxCookie {
-		return fmt.Errorf("%w: cookie of %d bytes, at most %d", ErrTooLarge, len(b), checkpoint.MaxCookie)
-	}
-	return nil
-}
-
-// askForCookie gives a version that nobody has asked for the cookie that Options.Cookie returns.
-func (s *Store) askForCookie(o *checkpointOptions) error {
-	if s.opts.Cookie == nil {
-		return nil
-	}
-	b := s.opts.Cookie()
-	if b == nil {
-		return nil
-	}
-	if err := checkCookie(b); err != nil {
-		return fmt.Errorf("hlog: Options.Cookie: %w", err)
-	}
-	o.cookie, o.given = append([]byte(nil), b...), true
-	return nil
-}
-
-// beginLocked moves the store to the next log version (C1). The caller holds cutMu, and no unit is under way (U2).
-func (s *Store) beginLocked(o checkpointOptions) (*ledger.Pending, error) {
+// beginLocked moves the store to the next log version (C1). The caller holds cutMu, and no unit is under way (U2). A cookie
+// that has to be asked for is waited for as long as patience says.
+func (s *Store) beginLocked(o checkpointOptions, patience time.Duration) (*ledger.Pending, error) {
 	s.awaitCut()
 	if o.ask {
-		if err := s.askForCookie(&o); err != nil {
+		if err := s.askForCookie(&o, patience); err != nil {
 			return nil, err
 		}
 	}

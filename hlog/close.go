@@ -18,8 +18,9 @@ import (
 // Units that are under way (see Session.Unit) get a second to end. When one does not, no last version is committed, since
 // it would hold a part of the unit, and the error is ErrUnitBusy. No unit may therefore close the store.
 //
-// The last version has the cookie that Options.Cookie returns: no operation runs any more when it is asked. Without one
-// it has none, unless only compaction has moved records since the newest version, whose cookie it keeps then.
+// The last version has the cookie that Options.Cookie returns: no operation runs any more when it is asked. When the function
+// does not return within a second, the error is ErrUnitBusy, too, and no last version is committed. Without the option the
+// last version has no cookie, unless only compaction has moved records since the newest version, whose cookie it keeps then.
 //
 // When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
 // then opens at the version before.
@@ -118,5 +119,5 @@ func (s *Store) lastVersion(whole bool) error {
 func (s *Store) beginLast() (*ledger.Pending, error) {
 	s.cutMu.Lock()
 	defer s.cutMu.Unlock()
-	return s.beginLocked(checkpointOptions{ask: true})
+	return s.beginLocked(checkpointOptions{ask: true}, s.units.patience)
 }

@@ -128,13 +128,16 @@
 //	    under way. So all operations of a unit belong to one version, and are before or behind a restore together.
 //	U3  A unit says that it is under way before it looks at the gate; whoever shuts the gate does so before he looks for
 //	    units. One of the two sees the other (E2).
-//	U4  The gate is shut for a second at most, and while Options.Cookie is asked. The call that has shut it opens it, whatever
-//	    it returns. A unit waits at a gate that is shut in vain once: whoever gives up lets those in who wait, before it can
-//	    be shut again.
+//	U4  The gate is shut for a second at most, in which units under way have to end and Options.Cookie has to return. The
+//	    call that has shut it opens it, whatever it returns. A unit waits at a gate that is shut in vain once: whoever gives
+//	    up lets those in who wait, before it can be shut again.
 //	U5  Nothing that a unit waits for waits for the gate. Whoever shuts it holds the lock Cut. He has waited for the cut
 //	    before and, for a restore, for the commits before, and waits for nothing but units and Options.Cookie meanwhile.
 //	U6  The last version, too, holds units whole: Close lets none begin, waits for those under way for a second, and commits
 //	    no last version if one has not ended.
+//	U7  Options.Cookie is called while the gate is shut and no unit is under way, after the store has closed if it is Close
+//	    that asks, and the log version is raised before the gate opens: so the version holds the units that have ended
+//	    before the call, and no others.
 //
 // U5, wait by wait. Operations, the pager, the flusher, the index, and commits and cuts that have begun take neither Cut nor
 // Compacting, the lock of a compaction or restore (package lock has the list): so none of them waits for somebody who waits

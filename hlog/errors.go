@@ -74,7 +74,8 @@ var (
 	// ErrVersionOrder reports a version id that is not above every id so far.
 	ErrVersionOrder = checkpoint.ErrOrder
 
-	// ErrUnitBusy reports that no cut could be taken, since a unit was under way all the time: see Session.Unit.
+	// ErrUnitBusy reports that no cut could be taken, since a unit was under way all the time: see Session.Unit. Or it was
+	// Options.Cookie that has not returned, for the versions that have their cookies from it.
 	ErrUnitBusy = errors.New("hlog: a unit is under way")
 
 	// ErrVersionInUse reports that a version cannot be purged: the directory opens at it, or a view reads it.

@@ -81,11 +81,20 @@ type Options struct {
 	CheckpointEvery time.Duration
 
 	// Cookie returns the cookie of a version that nobody calls for: those of CheckpointEvery, and the last one of Close. It
-	// is called just before the cut is taken, one call at a time: the version holds every operation that returned before
-	// the call, and may hold others that went on meanwhile; in Close there are none. Units (Session.Unit) are not under way
-	// meanwhile: what it tells of them describes the version exactly. It must not call the store nor wait for anything that
-	// does, since units, checkpoints and restores wait for it; what it returns is copied. nil stands for no cookie. More
-	// than 16 MiB is ErrTooLarge, and the version is not committed. nil: these versions have no cookie.
+	// is called when the cut is about to be taken, while no unit (Session.Unit) is under way and none can begin: a unit that
+	// has returned is in the version, any other is not, so that what the function tells of units describes the version
+	// exactly. Of other operations the version holds those that returned before the call, and may hold others that go on
+	// meanwhile; in Close there are none.
+	//
+	// There is one call at a time, in a goroutine of its own, and units that begin wait until it returns: it should copy
+	// what it returns from memory, no more. It may wait for a lock under which units are begun, read the store, or call
+	// anything else, at a price: what waits for a unit to begin, a checkpoint, a restore or Close goes on only when the call
+	// is given up. That is so after a second at most. Then no version is committed, which Close returns as ErrUnitBusy, and
+	// which is as good as another failure for CheckpointEvery; the next call begins when that one has returned. A panic in
+	// it ends the process.
+	//
+	// What it returns is copied. nil stands for no cookie. More than 16 MiB is ErrTooLarge, and the version is not
+	// committed. Without the option these versions have no cookie.
 	Cookie func() []byte
 
 	// Remote, when set, receives a copy of every version, and is what an empty, older or damaged directory is filled

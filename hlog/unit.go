@@ -17,6 +17,7 @@ type unitGate struct {
 	patience time.Duration
 	closing  atomic.Bool  // Close has been called
 	lost     atomic.Int64 // nanoseconds for which the gate was shut in vain
+	asked    *cookieCall  // of Store.cutMu: the last call of Options.Cookie
 }
 
 // Unit calls fn and returns its error. All that fn does on this session, and on tables of it, is in one version: a version
@@ -87,6 +88,16 @@ func (s *Store) patienceWithUnits(lost int64) time.Duration {
 		return 0 // whoever calls would have to end the unit
 	}
 	return s.units.patience - time.Duration(s.units.lost.Load()-lost)
+}
+
+// reopen opens the gate that was shut at began. err is that of what was done meanwhile.
+func (g *unitGate) reopen(began time.Time, err error) {
+	if err == nil {
+		g.Open()
+		return
+	}
+	g.GiveUp()
+	g.lost.Add(int64(time.Since(began)))
 }
 
 func (g *unitGate) shut(patience time.Duration, giveUp func() error) error {

@@ -617,7 +617,7 @@ var mutations = []mutation{
 	{
 		name: "open-again", rule: "U4", file: "hlog/internal/units/gate.go",
 		what:   "open the gate when units are not waited for any longer",
-		old:    "\t\tg.reopen(true)\n",
+		old:    "\tif err != nil {\n\t\tg.GiveUp()\n\t}\n",
 		new:    "",
 		caught: []string{"./hlog/internal/units", "-run", "TestGate_ShutsBetweenUnits"},
 	},
@@ -634,6 +634,13 @@ var mutations = []mutation{
 		old:    "if s.changed() && !whole {",
 		new:    "if s.changed() && false {",
 		caught: []string{"./hlog", "-run", "TestUnit_Close"},
+	},
+	{
+		name: "cookie-before-the-gate", rule: "U7", file: "hlog/checkpoint.go",
+		what:   "ask for a cookie while no unit is under way",
+		old:    "\tif o.ask && !s.units.asked.awaits(0) {\n",
+		new:    "\to.given, o.cookie = o.ask && s.opts.Cookie != nil, nil\n\tif o.given {\n\t\to.cookie, o.ask = s.opts.Cookie(), false\n\t}\n\tif o.ask && !s.units.asked.awaits(0) {\n",
+		caught: []string{"./hlog", "-short", "-run", "TestOptions_CookieAgreesWithUnits"},
 	},
 	{
 		name: "changes-of-one-side", rule: "Z1", file: "hlog/changes.go",

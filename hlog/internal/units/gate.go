@@ -86,7 +86,7 @@ func (g *Gate) wait(u *epoch.Guard) error {
 	return nil
 }
 
-// Shut lets no unit begin and returns when none is under way; Open or End has to follow. It asks giveUp while it waits;
+// Shut lets no unit begin and returns when none is under way; Open, GiveUp or End has to follow. It asks giveUp while it waits;
 // after an error, which is that of giveUp, the gate is open, and the units that have waited at it are under way.
 func (g *Gate) Shut(giveUp func() error) error {
 	g.mu.Lock()
@@ -94,13 +94,16 @@ func (g *Gate) Shut(giveUp func() error) error {
 	g.mu.Unlock()
 	err := g.units.SynchronizeUnless(giveUp)
 	if err != nil {
-		g.reopen(true)
+		g.GiveUp()
 	}
 	return err
 }
 
 // Open opens the gate.
 func (g *Gate) Open() { g.reopen(false) }
+
+// GiveUp opens the gate for whoever has not done what it was shut for: the units that have waited at it are under way.
+func (g *Gate) GiveUp() { g.reopen(true) }
 
 func (g *Gate) reopen(inVain bool) {
 	g.mu.Lock()
