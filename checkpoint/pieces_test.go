@@ -1,6 +1,7 @@
 package checkpoint
 
 import (
+	"bytes"
 	"encoding/binary"
 	"errors"
 	"reflect"
@@ -78,14 +79,14 @@ func FuzzReplica(f *testing.F) {
 				reseal(b)
 			}
 			if r, err := decodeReplica("f", b); err == nil {
-				if magic == magicCopy && string(encodeReplica(r)) != string(b) {
+				if bytes.HasPrefix(b, []byte(magicCopy)) && !bytes.Equal(encodeReplica(r), b) {
 					t.Fatal("does not encode as what it was decoded from")
 				}
 			} else if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrFormat) {
 				t.Fatal(err)
 			}
 			if pieces, err := decodeList("f", b); err == nil {
-				if binary.LittleEndian.Uint32(b[8:]) == 2 && string(encodeList(pieces)) != string(b) {
+				if binary.LittleEndian.Uint32(b[8:]) == 2 && !bytes.Equal(encodeList(pieces), b) {
 					t.Fatal("does not encode as what it was decoded from")
 				}
 			} else if !errors.Is(err, ErrCorrupt) && !errors.Is(err, ErrFormat) {

@@ -5,10 +5,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"runtime"
-	"sync/atomic"
 	"testing"
-
-	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 func k8(i uint64) []byte { return binary.LittleEndian.AppendUint64(nil, i) }
@@ -99,104 +96,6 @@ func TestCompact_MovesTheFuzzyEnd(t *testing.T) {
 	}
 	s.Close()
 }
-
-type blockFS struct {
-	fsx.FS
-	armed   atomic.Bool
-	reached chan struct{}
-	release chan struct{}
-}
-type blockFile struct {
-	fsx.File
-	b *blockFS
-}
-
-func (b *blockFS) Open(name string, f fsx.Flag) (fsx.File, error) { return b.open(b.FS, name, f) }
-
-func (b *blockFS) OpenRoot(dir string) (fsx.Root, error) {
-	return fsx.OpenRootBy(b.FS, dir, b.open)
-}
-
-func (b *blockFS) open(in fsx.FS, name string, f fsx.Flag) (fsx.File, error) {
-	x, err := in.Open(name, f)
-	if err != nil {
-		return nil, err
-	}
-	return &blockFile{x, b}, nil
-}
-func (f *blockFile) ReadAt(p []byte, off int64) (int, error) {
-	if f.b.armed.CompareAndSwap(true, false) {
-		n, err := f.File.ReadAt(p, off)
-		close(f.b.reached)
-		<-f.b.release
-		return n, err
-	}
-	return f.File.ReadAt(p, off)
-}
-
-// A cold read of a chain while compaction empties the log below it.
-func testColdBegin(t *testing.T, rmw bool) {
-	b := &blockFS{FS: fsx.OS(), reached: make(chan struct{}), release: make(chan struct{})}
-	s, err := Open(t.TempDir(), &Options{MemoryBytes: MinMemoryBytes, PageBytes: 16 << 10, NoReadCache: true, FS: b})
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx := context.Background()
-	ka := k8(1)
-	ha := s.hash(ka)
-	var kb []byte
-	for i := uint64(2); ; i++ {
-		if kk := k8(i); (s.hash(kk)^ha)&(1<<24-1) == 0 {
-			kb = kk
-			break
-		}
-	}
-	s.Set(kb, k8(77))
-	s.Set(ka, k8(11))
-	addr := s.log.Tail()
-	for i := uint64(1 << 40); s.log.Head() <= addr; i++ {
-		s.Set(k8(i), make([]byte, 4000))
-	}
-	if _, err := s.Checkpoint(ctx); err != nil {
-		t.Fatal(err)
-	}
-	b.armed.Store(true)
-	type res struct {
-		v   []byte
-		err error
-	}
-	done := make(chan res)
-	go func() {
-		if rmw {
-			var saw []byte
-			err := s.RMW(kb, func(old []byte) []byte { saw = append([]byte(nil), old...); return nil })
-			done <- res{saw, err}
-			return
-		}
-		v, err := s.Get(nil, kb)
-		done <- res{v, err}
-	}()
-	<-b.reached
-	if err := s.Compact(ctx); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := s.Checkpoint(ctx); err != nil {
-		t.Fatal(err)
-	}
-	close(b.release)
-	r := <-done
-	if r.err != nil || len(r.v) == 0 {
-		t.Errorf("read during compaction: %v %v", r.v, r.err)
-	}
-	v, err := s.Get(nil, kb)
-	t.Log("afterwards", v, err)
-	if rmw && err == nil {
-		t.Errorf("RMW that deletes returned nil, the key is still there: %v", v)
-	}
-	s.Close()
-}
-func TestGet_ColdWhileCompactionMovesBegin(t *testing.T) { testColdBegin(t, false) }
-func TestRMW_ColdWhileCompactionMovesBegin(t *testing.T) { testColdBegin(t, true) }
 
 // Scan over a Restore.
 func TestScan_RestoreMeanwhile(t *testing.T) {
