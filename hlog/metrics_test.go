@@ -58,7 +58,7 @@ func TestMetrics_DeadBytesBySegment(t *testing.T) {
 	}
 	write(keys)
 	check(0)
-	base := s.current().Version
+	base := commit(t, s) // names what has been merged
 	write(stale)
 	check(stale)
 	must(t, s.Close())
