@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -14,7 +15,6 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
-	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // attempts is how often a directory is opened: a store that is in use may replace the files of a version meanwhile.
@@ -22,52 +22,84 @@ const attempts = 5
 
 // open opens the store for reading, at x.version or the current one.
 func (x *call) open() (s *hlog.Store, err error) {
+	err = x.settle(func() error {
+		s, err = x.openOnce()
+		return x.explain(x.version, err)
+	})
+	return s, err
+}
+
+func (x *call) openOnce() (*hlog.Store, error) {
+	return hlog.Open(x.args[0], &hlog.Options{
+		ReadOnly: true, FS: looking{x.fs}, MemoryBytes: 64 << 20, Version: checkpoint.Version(x.version),
+	})
+}
+
+// openView opens the store and the version that is asked for.
+func (x *call) openView() (s *hlog.Store, v *hlog.View, err error) {
+	err = x.settle(func() error {
+		if s, err = x.openOnce(); err != nil {
+			return x.explain(x.version, err)
+		}
+		at := x.version
+		if c, ok := s.Current(); ok && at == 0 {
+			at = uint64(c.Version)
+		}
+		if v, err = s.OpenVersion(x.ctx, checkpoint.Version(at)); err != nil {
+			err = errors.Join(x.explain(at, err), s.Close())
+		}
+		return err
+	})
+	return s, v, err
+}
+
+// settle calls try until what it comes upon is something else than files that a store in use has replaced meanwhile.
+func (x *call) settle(try func() error) (err error) {
 	for range attempts {
 		if x.before, err = x.manifests(); err != nil {
-			return nil, err
+			return err
 		}
-		s, err = hlog.Open(x.args[0], &hlog.Options{
-			ReadOnly: true, FS: looking{fsx.OS()}, MemoryBytes: 64 << 20, Version: checkpoint.Version(x.version),
-		})
-		if err == nil || !errors.Is(err, hlog.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
-			return s, err
+		if err = try(); !errors.Is(err, errReplaced) {
+			return err
 		}
-	}
-	return nil, err
-}
-
-// view opens the store and the version that is asked for.
-func (x *call) view(do func(*hlog.View) error) error {
-	s, err := x.open()
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	v, err := s.OpenVersion(x.ctx, checkpoint.Version(x.version))
-	if err != nil {
-		return err
-	}
-	defer v.Close()
-	return x.explain(v.Info().Version, do(v))
-}
-
-// explain tells damage from a version that a store in use has purged while it was read.
-func (x *call) explain(v checkpoint.Version, err error) error {
-	if !errors.Is(err, hlog.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	name := x.manifest(fmt.Sprintf("%016x", uint64(v)))
-	now, gone := os.ReadFile(name)
-	switch {
-	case errors.Is(gone, fs.ErrNotExist):
-		return fmt.Errorf("%w: %d was purged while it was read", hlog.ErrVersionNotFound, v)
-	case gone == nil && x.before[name] != string(now):
-		return fmt.Errorf("%w of version %d", errReplaced, v)
 	}
 	return err
 }
 
-// errReplaced says that what looked like damage was none: a store in use has merged index files and removed the old ones.
+// view opens the store and the version that is asked for.
+func (x *call) view(do func(*hlog.View) error) error {
+	s, v, err := x.openView()
+	if err != nil {
+		return err
+	}
+	defer s.Close()
+	defer v.Close()
+	return x.explain(uint64(v.Info().Version), do(v))
+}
+
+// explain tells damage from what a store in use has taken away while version v was opened or read: it has purged the version,
+// or merged index files and removed the old ones. 0 stands for a version that is not known, because opening has failed.
+func (x *call) explain(v uint64, err error) error {
+	if !errors.Is(err, hlog.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	now, failed := x.manifests()
+	if failed != nil {
+		return errors.Join(err, failed)
+	}
+	name := x.manifest(fmt.Sprintf("%016x", v))
+	is, there := now[name]
+	was, before := x.before[name]
+	switch {
+	case v == 0 && maps.Equal(now, x.before), v != 0 && there && before && is == was:
+		return err
+	case v != 0 && !there && v == x.version:
+		return fmt.Errorf("%w: %d was purged while it was read", hlog.ErrVersionNotFound, v)
+	}
+	return fmt.Errorf("%w: %v", errReplaced, err)
+}
+
+// errReplaced says that what looked like damage may be none.
 var errReplaced = errors.New("the store has replaced files while they were read; try again")
 
 // manifests returns what the manifest files hold, by name.
@@ -214,14 +246,9 @@ func (x *call) name(v checkpoint.Version, c *hlog.CorruptionError, costs string)
 func (x *call) verifyVersion(v checkpoint.Version) error {
 	at := *x
 	at.version = uint64(v)
-	s, err := at.open()
-	var w *hlog.View
-	if err == nil {
-		defer s.Close()
-		w, err = s.OpenVersion(x.ctx, v)
-	}
+	s, w, err := at.openView()
 	var c *hlog.CorruptionError
-	switch err = at.explain(v, err); {
+	switch {
 	case errors.As(err, &c):
 		return x.name(v, c, "the version cannot be opened")
 	case errors.Is(err, hlog.ErrVersionNotFound):
@@ -229,6 +256,7 @@ func (x *call) verifyVersion(v checkpoint.Version) error {
 	case err != nil:
 		return err
 	}
+	defer s.Close()
 	defer w.Close()
 	done := struct {
 		Version  uint64
@@ -243,7 +271,7 @@ func (x *call) verifyVersion(v checkpoint.Version) error {
 			if d.LogBytes > 0 {
 				costs = fmt.Sprintf("records in up to %d bytes of log cannot be read, nor what chains lead to through them", d.LogBytes)
 			}
-			if err := at.explain(v, d.CorruptionError); !errors.Is(err, hlog.ErrCorrupt) {
+			if err := at.explain(at.version, d.CorruptionError); !errors.Is(err, hlog.ErrCorrupt) {
 				failed = err
 				return
 			}
@@ -327,7 +355,13 @@ func (x *call) diff() error {
 		}
 		return failed == nil
 	})
-	return x.explain(ids[1], errors.Join(err, failed))
+	err = errors.Join(err, failed)
+	for _, v := range ids {
+		if v != 0 {
+			err = x.explain(uint64(v), err)
+		}
+	}
+	return err
 }
 
 // progress is a writer that keeps nothing, and tells every few seconds how much has passed.

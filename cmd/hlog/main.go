@@ -13,6 +13,7 @@ import (
 	"strings"
 
 	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // Exit codes.
@@ -53,6 +54,7 @@ var commands = []command{
 // call is one run of a command.
 type call struct {
 	ctx         context.Context
+	fs          fsx.FS
 	in          io.Reader
 	out, errOut io.Writer
 	args        []string
@@ -74,7 +76,7 @@ func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer
 	}
 	for _, c := range commands {
 		if c.name == args[0] {
-			return do(c, &call{ctx: ctx, in: in, out: out, errOut: errOut}, args[1:])
+			return do(c, &call{ctx: ctx, fs: fsx.OS(), in: in, out: out, errOut: errOut}, args[1:])
 		}
 	}
 	fmt.Fprintf(errOut, "hlog: there is no command %q; %v\n", args[0], errUsage)

@@ -5,6 +5,7 @@ import (
 	"context"
 	"flag"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -17,6 +18,8 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 var update = flag.Bool("update", false, "write the golden files anew")
@@ -283,8 +286,9 @@ func TestCommands_BesideAWriter(t *testing.T) {
 	dir := t.TempDir()
 	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, KeepVersions: 1, SegmentBytes: 256 << 10})
 	must(t, err)
+	keys, rounds := testkit.UnderRace(200, 2000), testkit.UnderRace(1, 3)
 	write := func() {
-		for i := range 2000 {
+		for i := range keys {
 			must(t, s.Set(fmt.Appendf(nil, "key %d", i), make([]byte, 100)))
 		}
 		_, err := s.Checkpoint(context.Background())
@@ -298,18 +302,18 @@ func TestCommands_BesideAWriter(t *testing.T) {
 			write()
 		}
 	})
-	dirs := map[string]string{"D": dir}
 	fine := 0
-	for range 3 {
-		for _, line := range []string{"info D", "versions D", "verify -deep D", "scan D", "export D"} {
-			out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...)
-			if code != exitFine && code != exitNotFound && !strings.Contains(errOut, errReplaced.Error()) {
-				t.Errorf("%s: exit code %d\n%s", line, code, errOut)
+	for range rounds {
+		for _, line := range []string{"info", "versions", "verify -deep", "scan", "export"} {
+			var out, errOut bytes.Buffer
+			code := run(context.Background(), append(strings.Fields(line), dir), nil, &out, &errOut)
+			if code != exitFine && code != exitNotFound && !strings.Contains(errOut.String(), errReplaced.Error()) {
+				t.Errorf("%s: exit code %d\n%s", line, code, errOut.String())
 			}
 			if code == exitFine {
 				fine++
 			}
-			if n := strings.Count(out, "\n"); line == "scan D" && code == exitFine && n != 2000 {
+			if n := bytes.Count(out.Bytes(), []byte("\n")); line == "scan" && code == exitFine && n != keys {
 				t.Errorf("a scan has found %d keys", n)
 			}
 		}
@@ -317,7 +321,101 @@ func TestCommands_BesideAWriter(t *testing.T) {
 	stop.Store(true)
 	writing.Wait()
 	must(t, s.Close())
-	if fine < 3 {
+	if fine < rounds {
 		t.Errorf("only %d commands have found a version that stayed", fine)
+	}
+}
+
+// replacing is a file system in which the directory that is opened changes meanwhile: first is called before the files of
+// its index are looked for the nth time, and then before it is opened again.
+type replacing struct {
+	fsx.FS
+	nth         int
+	first, then func()
+}
+
+func (r *replacing) OpenRoot(dir string) (fsx.Root, error) {
+	if r.first == nil && r.then != nil {
+		r.then()
+		r.then = nil
+	}
+	root, err := r.FS.OpenRoot(dir)
+	return replacingRoot{root, r}, err
+}
+
+type replacingRoot struct {
+	fsx.Root
+	r *replacing
+}
+
+func (r replacingRoot) List(dir string) ([]fsx.Entry, error) {
+	if filepath.Base(dir) == "images" {
+		if r.r.nth--; r.r.nth == 0 {
+			r.r.first()
+			r.r.first = nil
+		}
+	}
+	return r.Root.List(dir)
+}
+
+// Files that go while a version is being opened are no damage if the store has replaced them: the next version is read,
+// unless the one that has gone was asked for.
+func TestCommands_FilesGoWhileAVersionIsOpened(t *testing.T) {
+	dir := t.TempDir()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, KeepVersions: 2})
+	must(t, err)
+	for i := range 40_000 { // enough that there are files of the index
+		must(t, s.Set(fmt.Appendf(nil, "key %05d", i), make([]byte, 100)))
+	}
+	_, err = s.Checkpoint(context.Background())
+	must(t, err)
+	must(t, s.Set([]byte("new"), []byte("1")))
+	must(t, s.Close())
+	files, err := filepath.Glob(filepath.Join(dir, "images", "*.img"))
+	must(t, err)
+	if len(files) == 0 {
+		t.Fatal("there are no files of the index")
+	}
+	manifests, err := filepath.Glob(filepath.Join(dir, "versions", "*.manifest"))
+	must(t, err)
+	files = append(files, manifests...)
+	away := func() {
+		for _, name := range files {
+			must(t, os.Rename(name, name+".gone"))
+		}
+	}
+	back := func() {
+		for _, name := range files {
+			must(t, os.Rename(name+".gone", name))
+		}
+	}
+	lines := []string{"scan -version 1 D", "export D", "verify D", "diff D 0 2", "info D", "versions D", "get D new", "scan D"}
+	lines = lines[:testkit.UnderRace(2, len(lines))]
+	const opened = 3 // how often opening a store looks for its index; opening a version does so once
+	for i, line := range append(lines, lines[:2]...) {
+		nth := opened
+		if i >= len(lines) {
+			nth++
+		}
+		changing := &replacing{fsx.OS(), nth, away, back}
+		x := &call{ctx: context.Background(), fs: changing, out: io.Discard, errOut: &bytes.Buffer{}}
+		args := strings.Fields(strings.ReplaceAll(line, "D", dir))
+		for _, c := range commands {
+			if c.name == args[0] {
+				want := exitFine
+				if strings.Contains(line, "version 1") {
+					want = exitNotFound
+				}
+				if code := do(c, x, args[1:]); code != want {
+					t.Errorf("%s: exit code %d, want %d: %s", line, code, want, x.errOut)
+				}
+			}
+		}
+		if changing.first != nil {
+			t.Fatalf("%s: the index was not looked for so often", line)
+		}
+		if changing.then != nil {
+			back()
+		}
 	}
 }
