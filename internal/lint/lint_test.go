@@ -41,6 +41,7 @@ var arrows = map[string][]string{
 	"metrics":    {"hlog"},
 	"remote":     {"checkpoint", "hlog"},
 	"stream":     {"checkpoint", "hlog"},
+	"replica":    {"checkpoint", "hlog"},
 }
 
 // rooms says for each package below hlog/internal which directories beside internal its files may import: other rooms by
