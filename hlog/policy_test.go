@@ -6,12 +6,16 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // What the store does with memory, by its own code for the cache and a model of the frames, against LRU, S3-FIFO and the
 // best fixed choice, all with memory for a fifth of the records. Only the store pays for headers, slots, and pages that are
 // open but empty.
 func TestPolicy_AgainstOthers(t *testing.T) {
+	if testkit.Race {
+		t.Skip("it counts what one goroutine does, and does much of it")
+	}
 	const keys, record, page, n = 10_000, 128, 2 << 10, 400_000
 	tokens, names := tokenTrace(t, n)
 	for _, x := range []struct {
@@ -45,6 +49,9 @@ func TestPolicy_AgainstOthers(t *testing.T) {
 
 // The store itself misses as often as the model of it, which counts what operations read from disk and nothing else.
 func TestPolicy_StoreAgreesWithModel(t *testing.T) {
+	if testkit.Race {
+		t.Skip("it counts what one goroutine does, and does much of it")
+	}
 	const keys, value = 120_000, 104
 	const n = 400_000
 	s := mustOpen(t, "/db", &Options{MemoryBytes: 8 << 20, PageBytes: MinPageBytes, NoCompaction: true,

@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -167,7 +168,7 @@ func TestShares_Faults(t *testing.T) {
 			o.FS = failing
 			r := withShares(t, o, 8)
 			failed := 0
-			for round := range 8 {
+			for round := range testkit.UnderRace(2, 8) {
 				fault.Sticky, fault.Nth = round%2 == 0, int64(1+round%3)
 				injected := failing.Inject(fault)
 				r.churn(600)
@@ -278,19 +279,18 @@ func TestMerge_NobodyWaits(t *testing.T) {
 	o := tiny()
 	o.FS, o.NoCompaction = fs, true
 	r := withShares(t, o, 15)
-	merging, goOn, reads := make(chan struct{}), make(chan struct{}), 0
-	hold := func() {
+	hold := func() (merging, goOn chan struct{}, reads *atomic.Int64) {
+		merging, goOn, reads = make(chan struct{}), make(chan struct{}), new(atomic.Int64)
 		fs.set(func(name string) {
-			if filepath.Ext(name) == ".img" && testkit.Stands(").mergeOnce(", ").ReadAt(") {
-				if reads++; reads == 1 {
-					close(merging)
-					<-goOn
-				}
+			if filepath.Ext(name) == ".img" && testkit.Stands(").mergeOnce(", ").ReadAt(") && reads.Add(1) == 1 {
+				close(merging)
+				<-goOn
 			}
 		})
+		return merging, goOn, reads
 	}
 	must(t, r.loadWholeIndex()) // else those who load it read, too
-	hold()
+	merging, goOn, _ := hold()
 	r.churn(4000)
 	within(t, "a commit", func() { r.commit() })
 	within(t, "the merge", func() { <-merging })
@@ -302,8 +302,7 @@ func TestMerge_NobodyWaits(t *testing.T) {
 	r.settle()
 	must(t, r.same(r.now, r.Get))
 
-	merging, goOn, reads = make(chan struct{}), make(chan struct{}), 0
-	hold()
+	merging, goOn, reads := hold()
 	r.last = r.ledger.MaxID()
 	r.churn(4000)
 	r.commit()
@@ -313,8 +312,8 @@ func TestMerge_NobodyWaits(t *testing.T) {
 	eventually(t, "the end of the store's life", func() bool { return r.life.Context().Err() != nil })
 	close(goOn)
 	within(t, "the close", func() { must(t, <-closed) })
-	if reads > 2 {
-		t.Errorf("the merge has read %d times", reads)
+	if n := reads.Load(); n > 2 {
+		t.Errorf("the merge has read %d times", n)
 	}
 	fs.set(nil)
 	r.open(o)
