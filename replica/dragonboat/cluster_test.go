@@ -110,6 +110,9 @@ func (p *process) start() {
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), nodeEnv+"="+string(text))
 	cmd.Stdout, cmd.Stderr = &p.c.log, &p.c.log
+	if _, err := cmd.StdinPipe(); err != nil { // ends with this process
+		t.Fatal(err)
+	}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}

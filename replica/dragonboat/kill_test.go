@@ -79,6 +79,6 @@ func (c *cluster) kills(each, total int) {
 		c.until(c.ackedCount() + 1 + rand.IntN(2*step))
 		p.kill()
 		p.start()
-		p.must("/digest") // it is one of the majority again before another one goes
+		p.must("/ready") // it is one of the majority again before another one goes
 	}
 }

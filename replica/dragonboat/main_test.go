@@ -38,6 +38,10 @@ func TestMain(m *testing.M) {
 	if text == "" {
 		os.Exit(m.Run())
 	}
+	go func() { // nobody is left behind by a test that was killed
+		io.Copy(io.Discard, os.Stdin)
+		os.Exit(1)
+	}()
 	var c nodeConfig
 	err := json.Unmarshal([]byte(text), &c)
 	if err == nil {
@@ -100,6 +104,7 @@ func runNode(c nodeConfig) error {
 	}
 	n := &node{nh}
 	http.HandleFunc("/propose", n.propose)
+	http.HandleFunc("/ready", n.ready)
 	http.HandleFunc("/digest", n.digest)
 	http.HandleFunc("/present", n.present)
 	http.HandleFunc("/replace", n.replace)
@@ -168,6 +173,9 @@ func (n *node) propose(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// ready answers when the node has all that was acknowledged before.
+func (n *node) ready(w http.ResponseWriter, r *http.Request) { n.query(w, r, readyQuery{}) }
+
 // digest answers with a digest of the state that has everything that was acknowledged before.
 func (n *node) digest(w http.ResponseWriter, r *http.Request) { n.query(w, r, digestQuery{}) }
 
@@ -182,7 +190,7 @@ func (n *node) present(w http.ResponseWriter, r *http.Request) {
 }
 
 func (n *node) query(w http.ResponseWriter, r *http.Request, query any) {
-	ctx, stop := context.WithTimeout(r.Context(), 2*time.Second)
+	ctx, stop := context.WithTimeout(r.Context(), 5*time.Second)
 	defer stop()
 	answer, err := n.nh.SyncRead(ctx, testShard, query)
 	if err != nil {
@@ -248,6 +256,7 @@ func applyCommands(b *Batch) error {
 }
 
 type (
+	readyQuery   struct{}
 	digestQuery  struct{}
 	presentQuery uint64
 )
@@ -257,6 +266,8 @@ func answer(r *Reader, query any) (any, error) {
 	case uint64:
 		n, _, err := Value[uint64, uint64](r, q)
 		return n, err
+	case readyQuery:
+		return []byte("ready"), nil
 	case digestQuery:
 		return digestOf(r)
 	case presentQuery:
