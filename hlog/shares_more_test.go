@@ -279,8 +279,8 @@ func TestMerge_NobodyWaits(t *testing.T) {
 	o := tiny()
 	o.FS, o.NoCompaction = fs, true
 	r := withShares(t, o, 15)
-	hold := func() (merging, goOn chan struct{}, reads *atomic.Int64) {
-		merging, goOn, reads = make(chan struct{}), make(chan struct{}), new(atomic.Int64)
+	hold := func() (chan struct{}, chan struct{}, *atomic.Int64) {
+		merging, goOn, reads := make(chan struct{}), make(chan struct{}), new(atomic.Int64)
 		fs.set(func(name string) {
 			if filepath.Ext(name) == ".img" && testkit.Stands(").mergeOnce(", ").ReadAt(") && reads.Add(1) == 1 {
 				close(merging)
