@@ -76,7 +76,7 @@ type sharing struct {
 func (s *Store) sizeCache() {
 	b, l := s.memory, s.log
 	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load(), 0)
-	if s.cache == nil || l.Tail()-l.Begin() <= uint64(room) && b.sharing.share == 0 {
+	if s.cache == nil || b.sharing.share == 0 && !s.readsDisk(room) {
 		return
 	}
 	s.decideShare(room)
@@ -90,6 +90,13 @@ func (s *Store) sizeCache() {
 	s.cache.Resize(want, min(l.MeanRecord(), slotRecord))
 	b.cache.Store(want)
 	l.Kick()
+}
+
+// readsDisk reports whether operations have to read records from the disk for which frames may take room bytes: the log does
+// not fit, or warming has left a part of it on disk.
+func (s *Store) readsDisk(room int64) bool {
+	l := s.log
+	return l.Tail()-l.Begin() > uint64(room) || s.warmed.Load() && l.Head() > l.Begin()
 }
 
 // slotRecord is the largest size that records are taken to have for the number that a cache can hold: where sizes differ

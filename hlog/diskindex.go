@@ -20,7 +20,7 @@ const (
 	// less of it makes a run due, down to leastLog: what is dead is known only of what runs stand for.
 	cutLog       = 4 << 20
 	leastLog     = 512 << 10
-	maxUncovered = 2 // times cutLog
+	maxUncovered = 1 // times cutLog: the first read after an opening waits until so much has been read and replayed
 	// maxBehind is how much log may be flushed beyond what runs stand for, in units of cutLog, before the flusher waits.
 	maxBehind = 4
 	// shareLength is about how long shares become by merging, and mergePace how many bytes of them may be written for

@@ -36,5 +36,5 @@ func (s *Store) syncAside(f fsx.File) error {
 // How long syncAside sleeps before it looks again.
 const (
 	minSyncPause = 200 * time.Microsecond
-	maxSyncPause = 5 * time.Millisecond
+	maxSyncPause = time.Millisecond // a commit may wait for a run
 )

@@ -213,6 +213,7 @@ func (s *Store) warm() {
 		}
 	}
 	s.loadRest()
+	defer s.warmed.Store(true)
 	hold := s.ledger.Hold(0, "warming")
 	defer hold.Release()
 	m := hold.Parent

@@ -9,6 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 func TestOpen_DefaultsAfterSmallSegments(t *testing.T) {
@@ -148,4 +149,41 @@ func TestOpen_WarmsAcrossTheGapOnly(t *testing.T) {
 		}
 		must(t, s.Close())
 	}
+}
+
+// After a second crash the log before the first one stays on disk, though it would fit into memory. The cache takes what is
+// read of it.
+func TestOpen_WhatWarmingLeavesIsCached(t *testing.T) {
+	o := tiny()
+	o.NoCompaction = true
+	const keys = 4000
+	for crash := range 2 {
+		s := mustOpen(t, "/store", o)
+		for i := crash * keys; i < (crash+1)*keys; i++ {
+			must(t, s.Set(key8(i), key8(i)))
+		}
+		commit(t, s)
+		x := s.NewSession()
+		spill(t, x, 100<<10) // not committed
+		x.Close()
+		tail, _ := s.log.AlignTail(0)
+		s.log.ShiftReadOnly(tail)
+		must(t, s.log.SyncTo(tail))
+		again := *o
+		again.FS = o.FS.(*fsx.CrashFS).Clone(fsx.Crash{Keep: fsx.KeepAll})
+		o = &again
+	}
+	s := mustOpen(t, "/store", o)
+	testkit.Eventually(t, "warming", s.warmed.Load)
+	if s.log.Head() <= s.log.Begin() {
+		t.Fatalf("all log is in memory, from %#x", s.log.Begin())
+	}
+	testkit.Eventually(t, "the cache has memory", func() bool {
+		for i := range keys {
+			if v, err := s.Get(nil, key8(i)); err != nil || !bytes.Equal(v, key8(i)) {
+				t.Fatalf("key %d: %x, %v", i, v, err)
+			}
+		}
+		return s.memory.cache.Load() > 0
+	})
 }

@@ -12,8 +12,6 @@ import (
 )
 
 const (
-	// replayChunk is how much of the log recovery reads at a time, in bytes: whoever opens waits for each read.
-	replayChunk = 1 << 20
 	// replayBatch is how many records are handed to the index at a time, and replayBatches how many of them there are.
 	replayBatch   = 1 << 13
 	replayBatches = 3
@@ -62,8 +60,8 @@ func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manife
 // readRecords sends the records of version m from address from on to full, in batches for which it takes the memory
 // from free.
 func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, all bool, free <-chan replayed, full chan<- replayed) error {
-	w := s.segments.NewWalker()
-	w.Chunk = replayChunk
+	w, done := s.walkDisk()
+	defer done()
 	batch := <-free
 	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if len(batch.records) == replayBatch {
@@ -85,6 +83,14 @@ func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from ui
 	return err
 }
 
+// walkDisk returns a walker over log that is on disk, which reads ahead: whoever opens or restores waits for it. The caller
+// calls done at the end.
+func (s *Store) walkDisk() (w *reclog.Walker, done func()) {
+	w = s.segments.NewWalker()
+	w.Reads = s.segments.NewReadAhead(s.queues)
+	return w, w.Reads.Close
+}
+
 // loggedOf returns what the flusher tells of a record.
 func loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index.Logged {
 	return index.Logged{Triple: index.MakeTriple(h, a, sh.Size, rec.State().Tombstone()), Version: rec.Link().Version()}
@@ -92,8 +98,8 @@ func loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index
 
 // readLogged tells of the log of version m from address from on, as the flusher does, in pieces.
 func (s *Store) readLogged(ctx context.Context, m *checkpoint.Manifest, from uint64, tell func(from, to uint64, records []index.Logged) error) error {
-	w := s.segments.NewWalker()
-	w.Chunk = replayChunk
+	w, done := s.walkDisk()
+	defer done()
 	var logged []index.Logged
 	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if len(logged) == replayBatch {

@@ -93,6 +93,7 @@ type liveIndex struct {
 	indexFiles []fsx.File                  // of tableMu: what the index may still have to read from
 
 	opened atomic.Pointer[checkpoint.Index] // the files that the index in memory was opened from
+	warmed atomic.Bool                      // frames and index hold what they held before the store was opened, or all they can
 
 	workMu       lock.Mutex[lock.Leaf]
 	indexWork    context.Context // of workMu: see longIndexWork

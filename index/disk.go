@@ -125,10 +125,20 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 	for i := range records {
 		if r := &records[i]; r.Address() >= d.from {
 			g := d.group(r.Version)
+			if len(g.Triples) == cap(g.Triples) {
+				g.Triples = slices.Grow(g.Triples, d.expected(len(records), from, to))
+			}
 			g.Triples = append(g.Triples, r.Triple)
 		}
 	}
 	return int64(d.to-d.from) >= d.due() || d.writing != nil && !d.out
+}
+
+// expected returns how many triples to make room for, when so many records lie in the log from from to to: about those of
+// the log until a run is due, so that what there is need not be moved again and again.
+func (d *Disk) expected(records int, from, to word.Address) int {
+	ahead := min(max(d.cfg.CutBytes-int64(from-min(d.from, from)), 0), d.cfg.CutBytes)
+	return max(records, int(ahead*int64(records)/int64(max(to-from, 1))))
 }
 
 // due returns how much log makes a run due.

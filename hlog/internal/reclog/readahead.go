@@ -11,10 +11,11 @@ import (
 //
 // It belongs to one goroutine, and may be used for one walk after the other.
 type ReadAhead struct {
-	log     *Log
-	queue   *fsx.Queue
-	windows [readAheadWindows]window
-	done    []*fsx.Request
+	segments *Segments
+	log      *Log // the disk has what lies below its head; nil: it has all that is asked for
+	queue    *fsx.Queue
+	windows  [readAheadWindows]window
+	done     []*fsx.Request
 }
 
 // window is an aligned piece of the log.
@@ -35,14 +36,29 @@ const (
 
 // NewReadAhead returns a ReadAhead. Nothing is left of it between a Stop and the next walk but memory.
 func (l *Log) NewReadAhead() *ReadAhead {
-	return &ReadAhead{log: l, queue: l.queues.New(readAheadWindows)}
+	return &ReadAhead{segments: l.segments, log: l, queue: l.queues.New(readAheadWindows)}
+}
+
+// NewReadAhead returns a ReadAhead for log all of which is on disk. The caller closes it.
+func (s *Segments) NewReadAhead(q fsx.Queues) *ReadAhead {
+	return &ReadAhead{segments: s, queue: q.New(readAheadWindows)}
+}
+
+// Close stops a walk, and gives back what the kernel has for the reads.
+func (r *ReadAhead) Close() {
+	r.Stop()
+	r.queue.Close()
 }
 
 // readAt is segments.readAt for a walk that ends at to. b ends where the head was when the caller looked, or below: it may
 // be lower by now.
 func (r *ReadAhead) readAt(b []byte, a, to uint64) (int, error) {
-	size := min(windowBytes, r.log.segments.size)
-	last := max(a+uint64(len(b)), min((to+BlockBytes-1)&^(BlockBytes-1), r.log.head.Load()))
+	size := min(windowBytes, r.segments.size)
+	there := AlignBlock(to)
+	if r.log != nil {
+		there = min(there, r.log.head.Load())
+	}
+	last := max(a+uint64(len(b)), there)
 	for got := 0; ; {
 		at := a + uint64(got)
 		start := at &^ (size - 1)
@@ -77,7 +93,7 @@ func (r *ReadAhead) readAt(b []byte, a, to uint64) (int, error) {
 
 // at returns the window that start falls to.
 func (r *ReadAhead) at(start uint64) *window {
-	return &r.windows[start/min(windowBytes, r.log.segments.size)%readAheadWindows]
+	return &r.windows[start/min(windowBytes, r.segments.size)%readAheadWindows]
 }
 
 // begin begins to read [start, end), unless that has been done up to need.
@@ -88,7 +104,7 @@ func (r *ReadAhead) begin(start, need, end uint64) {
 	}
 	r.wait(w)
 	w.used, w.start, w.end = true, start, end
-	segs := r.log.segments
+	segs := r.segments
 	if w.seg, w.err = segs.forRead(start); w.err != nil {
 		return
 	}

@@ -373,3 +373,16 @@ func TestWarm_FramesAreAsOnDisk(t *testing.T) {
 		t.Error("nothing was warmed")
 	}
 }
+
+// A log that fits is warmed to its beginning, which lies within a page.
+func TestWarm_AllThatFits(t *testing.T) {
+	k := newKit(t, 64)
+	k.writeAll(kitSegment)
+	tail := k.cut()
+	must(t, k.SyncTo(tail))
+	k.place(tail)
+	must(t, k.Warm(context.Background(), uint64(word.FirstAddress), tail, tail, tail))
+	if k.Head() != uint64(word.FirstAddress) {
+		t.Errorf("memory begins at %#x, the log at %#x", k.Head(), uint64(word.FirstAddress))
+	}
+}

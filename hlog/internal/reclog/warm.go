@@ -25,7 +25,7 @@ func (l *Log) Warm(ctx context.Context, start, end, gap, opened uint64) error {
 		head := l.head.Load()
 		page := l.pageStart(head - 1)
 		full := l.limit.Load()-page > l.windowPages()*l.pageBytes
-		if head > end || page < start && head != end || full || head <= start {
+		if head > end || full || head <= start {
 			l.pageMu.Unlock()
 			return nil
 		}
