@@ -58,7 +58,7 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 func (l *lockedBuffer) tail() []byte {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	return bytes.Clone(l.b.Bytes()[max(0, l.b.Len()-16<<10):])
+	return bytes.Clone(l.b.Bytes()[max(0, l.b.Len()-64<<10):])
 }
 
 // freeAddress returns an address on loopback that nobody listens at.
@@ -201,7 +201,8 @@ func (p *process) stateNumber() (number uint64) {
 
 // load proposes until it is stopped. Proposals that were not acknowledged may have been applied all the same.
 func (c *cluster) load() (stop func()) {
-	const clients, most = 4, 250
+	const clients = 4
+	most := uint64(testkit.Scaled(250, 250, 250, 2000))
 	var all sync.WaitGroup
 	var stopped atomic.Bool
 	for n := range clients {

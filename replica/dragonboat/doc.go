@@ -46,6 +46,9 @@
 //
 //	T6  A snapshot is the version that PrepareSnapshot has cut, written by hlog.View.WriteTo while Update goes on. It is
 //	    pinned from the cut on.
+//	T9  All snapshots of one index are the same bytes: they are written from one view. The library tells streams apart by
+//	    the index, the sender and the receiver alone, and may put the beginning of one and the end of another together, which is
+//	    a snapshot only if they are equal.
 //	T7  The state is one of the numbered directories in Config.Dir, the one that the file CURRENT names. A snapshot is
 //	    imported into a new one and opened; then CURRENT is replaced, atomically, and lookups go to the new store. After a
 //	    crash the replica is whole at the old or the new state, and Prepare removes the other.

@@ -7,6 +7,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"sync"
 	"sync/atomic"
 
 	"github.com/lni/dragonboat/v4/statemachine"
@@ -25,6 +26,9 @@ type machine struct {
 	batch          Batch
 	durable        uint64 // Sync has nothing to do for entries up to here
 	failed         bool   // a batch was applied in part
+
+	mu     sync.Mutex
+	newest *snapshot // prepared last, as long as the state has its index
 }
 
 var _ statemachine.IOnDiskStateMachine = (*machine)(nil)
@@ -70,6 +74,9 @@ func (m *machine) Update(entries []statemachine.Entry) ([]statemachine.Entry, er
 	if len(entries) == 0 {
 		return entries, nil
 	}
+	m.mu.Lock()
+	m.forget()
+	m.mu.Unlock()
 	m.batch.Entries = entries
 	m.failed = true // also when Apply panics
 	err := m.c.Apply(&m.batch)
@@ -111,37 +118,53 @@ func (m *machine) Sync() error {
 	return m.record.set(index)
 }
 
-// snapshot is a version that was cut to be sent to another replica.
-type snapshot struct {
-	state   *state
-	pending *hlog.PendingCheckpoint
-}
-
-// PrepareSnapshot cuts the version that SaveSnapshot writes (T6).
+// PrepareSnapshot cuts the version that SaveSnapshot writes (T6), unless there is one of the same index (T9).
 func (m *machine) PrepareSnapshot() (any, error) {
 	s := m.state.Load()
-	pending, err := s.store.BeginCheckpoint(hlog.WithCookie(cookieOf(m.shard, s.index.Load())))
+	index := s.index.Load()
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if p := m.newest; p != nil && p.state == s && p.index == index {
+		p.users.Add(1)
+		return p, nil
+	}
+	pending, err := s.store.BeginCheckpoint(hlog.WithCookie(cookieOf(m.shard, index)))
 	if err != nil {
 		return nil, err
 	}
-	return &snapshot{s, pending}, nil
+	p := &snapshot{state: s, index: index, pending: pending}
+	p.users.Store(2) // the caller, and m
+	m.forget()
+	m.newest = p
+	return p, nil
+}
+
+// forget gives up the snapshot of an index that the state has left. The caller holds mu.
+func (m *machine) forget() {
+	if p := m.newest; p != nil {
+		m.newest = nil
+		p.release()
+	}
 }
 
 // SaveSnapshot writes the version that PrepareSnapshot has cut. What goes wrong with the writer ends the snapshot; what goes
 // wrong with the store is returned, and ends the process.
 func (m *machine) SaveSnapshot(what any, w io.Writer, stop <-chan struct{}) error {
 	p, ok := what.(*snapshot)
-	if !ok || !p.state.acquire() {
+	if !ok {
+		return statemachine.ErrSnapshotAborted
+	}
+	defer p.release()
+	if !p.state.acquire() {
 		return statemachine.ErrSnapshotAborted
 	}
 	defer p.state.release()
 	ctx, cancel := until(stop)
 	defer cancel()
 	out := &stoppable{w: w, ctx: ctx}
-	view, err := p.pending.View(ctx)
+	view, err := p.open(ctx)
 	if err == nil {
 		_, err = view.WriteTo(out)
-		err = errors.Join(err, ignoreClosed(view.Close()))
 	}
 	switch {
 	case err == nil:
@@ -160,14 +183,6 @@ func (m *machine) SaveSnapshot(what any, w io.Writer, stop <-chan struct{}) erro
 	return err
 }
 
-// ignoreClosed drops the error of a view that the store has closed.
-func ignoreClosed(err error) error {
-	if errors.Is(err, hlog.ErrClosed) {
-		return nil
-	}
-	return err
-}
-
 // RecoverFromSnapshot replaces the state (T7). Lookups go on in the old one until the new one is current.
 func (m *machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
 	old := m.state.Load()
@@ -182,6 +197,9 @@ func (m *machine) RecoverFromSnapshot(r io.Reader, stop <-chan struct{}) error {
 	if err == nil {
 		if err = m.becomes(s); err == nil {
 			m.begin(s)
+			m.mu.Lock()
+			m.forget()
+			m.mu.Unlock()
 			old.release()
 			return nil
 		}

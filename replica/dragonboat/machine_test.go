@@ -208,20 +208,67 @@ func TestSnapshot_BesideUpdates(t *testing.T) {
 	if next == 3001 {
 		t.Error("nothing was applied meanwhile")
 	}
-	again := bytes.Clone(out.Bytes())
+	size := int64(out.Len())
+	view, err := what.(*snapshot).pending.View(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if view.Size() != size {
+		t.Errorf("%d bytes, the view says %d", size, view.Size())
+	}
+	if err := view.Close(); err != nil {
+		t.Fatal(err)
+	}
 	other := newMachine(t, t.TempDir())
 	if err := other.RecoverFromSnapshot(&out, nil); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, other, 1000)
-	view, err := what.(*snapshot).pending.View(t.Context())
+}
+
+// Two snapshots of one index are the same, whatever the store has done in between, and their version is kept as long as
+// somebody may ask for it and no longer.
+func TestSnapshot_SameIndexSameBytes(t *testing.T) {
+	c := testConfig(t, t.TempDir())
+	m, err := openMachine(c, false)
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer view.Close()
-	if view.Size() != int64(len(again)) {
-		t.Errorf("%d bytes, the view says %d", len(again), view.Size())
+	defer m.Close()
+	update(t, m, 1, 3000)
+	first := saved(t, m)
+	if err := m.Sync(); err != nil {
+		t.Fatal(err)
 	}
+	for range 3 { // index files are merged, and versions purged
+		if _, err := m.state.Load().store.Checkpoint(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if again := saved(t, m); !bytes.Equal(first, again) {
+		t.Errorf("%d and %d bytes, which differ", len(first), len(again))
+	}
+	late, err := m.PrepareSnapshot() // and not saved before the state goes on
+	if err != nil {
+		t.Fatal(err)
+	}
+	update(t, m, 3001, 3001)
+	other := saved(t, m)
+	if bytes.Equal(first, other) {
+		t.Error("the next index has the same snapshot")
+	}
+	var out bytes.Buffer
+	if err := m.SaveSnapshot(late, &out, nil); err != nil || !bytes.Equal(out.Bytes(), first) {
+		t.Errorf("a snapshot that was prepared before: %v", err)
+	}
+	update(t, m, 3002, 3002)
+	if err := m.Sync(); err != nil {
+		t.Fatal(err)
+	}
+	testkit.Eventually(t, "versions that nobody sends to be purged", func() bool {
+		versions, err := m.state.Load().store.Versions()
+		return err == nil && len(versions) == 1
+	})
 }
 
 type writerFunc func(p []byte) (int, error)
