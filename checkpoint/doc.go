@@ -164,6 +164,16 @@
 //	J9  A remote of an older release has no sequence; its newest version counts as its head. Whoever writes to it first
 //	    begins the sequence with what he has found there, and then gives STORE a format that older releases refuse. None
 //	    of these may write to it at that time.
+//	J10 HINT is no part of the truth. A reader believes what it says of the sequence only if SEQUENCE and the entry that it
+//	    ends at are those that it names, with that checksum, and then reads on from there as J3 says; else it searches.
+//
+// # Reading where it lies
+//
+// A [RemoteReader] reads versions on a remote without a directory, by ranged gets of the pieces that they consist of, and
+// shows them as files of a directory that is nowhere ([RemoteDirectory]). With a hint that is not old it knows after three
+// answers of the remote what a version consists of: STORE and HINT; SEQUENCE and the entries behind the hint; the witness of
+// J3, and the version's object. It changes nothing, and nobody knows of it: a version may be purged under it, which it
+// finds out by an object that is missing and a sequence in which the version stands no more.
 //
 // # Streams
 //

@@ -76,6 +76,7 @@ type Mirror struct {
 	inSync     bool               // its head is where this directory has put it, or found it (J4)
 	claim      uint64             // number of this mirror's claim; 0: it has to claim before it puts anything
 	generation uint64             // of new objects (J6)
+	hinted     uint64             // number of the entry that HINT was last put for
 	doubt      uint64             // nonce of an entry that moves the head and may stand or not; 0: none
 	lists      map[uint64][]piece // decoded lists, by name
 	loose      map[string]bool    // pieces that an interrupted upload has left since the claim
@@ -403,7 +404,7 @@ func (m *Mirror) retry(ctx context.Context, f func() error) error {
 	pause := m.opts.Backoff
 	for attempt := 1; ; attempt++ {
 		err := f()
-		final := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrFormat) || errors.Is(err, errAgain)
+		final := errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) || errors.Is(err, ErrFormat) || errors.Is(err, errAgain) || errors.Is(err, errLate)
 		if err == nil || final || ctx.Err() != nil || attempt >= m.opts.Attempts {
 			return err
 		}

@@ -12,6 +12,7 @@ import (
 // On a remote, a store is these objects; <id> is the store id in hexadecimal, <g> a generation:
 //
 //	STORE                                       identity, as in the local directory, but in format 2; claims the remote
+//	HINT                                        where the sequence ended a short while ago (hint.go)
 //	<id>/SEQUENCE                               where the sequence begins (sequence.go)
 //	<id>/entries/<nonce>/%016x                  an entry of the sequence
 //	<id>/versions/<g>/%016x.manifest            a version: its manifest and the pieces that it consists of

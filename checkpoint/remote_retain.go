@@ -352,5 +352,8 @@ func (m *Mirror) destroy(ctx context.Context, id Identity) error {
 	if err != nil {
 		return nil // STORE is not there, or not known to be ours
 	}
+	if err := m.deleteObject(ctx, hintName); err != nil {
+		return err
+	}
 	return m.deleteObject(ctx, storeName)
 }

@@ -263,6 +263,9 @@ func (s *Store) wayBack(m *checkpoint.Manifest, err error) error {
 
 // versionToOpen returns the version to open at, nil for the empty store.
 func (s *Store) versionToOpen() (*checkpoint.Manifest, error) {
+	if s.opts.viewsOnly {
+		return nil, nil
+	}
 	cur := s.ledger.Current()
 	v := s.opts.Version
 	if v == 0 || cur != nil && cur.Version == v {

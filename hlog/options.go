@@ -148,6 +148,7 @@ type Options struct {
 	FS fsx.FS
 
 	pageChosen bool      // PageBytes was 0
+	viewsOnly  bool      // the store is there for its views: it opens at no version
 	indexPace  indexPace // of the index on disk; 0 but in tests of this package
 }
 

@@ -99,6 +99,7 @@ func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.C
 	x.from = m.Index
 	source := index.Source{
 		Shares: sharesOf(m.Index), Drop: logBegin(m), Open: func(r index.ShareRef) (index.ShareFile, error) { return s.openShare(r) },
+		Distant: s.opts.viewsOnly,
 	}
 	if m.Image != nil {
 		if x.files, err = s.openOld(m, &source); err != nil {

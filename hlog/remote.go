@@ -191,6 +191,9 @@ func (c *copier) round(s *Store) {
 		if _, err := c.mirror.Retain(c.ctx, s.opts.KeepVersions); err != nil {
 			s.logger.Warn("retention on the remote", "err", err)
 		}
+		if err := c.mirror.PutHint(c.ctx); err != nil {
+			s.logger.Debug("hint on the remote", "err", err)
+		}
 	}
 }
 

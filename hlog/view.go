@@ -23,7 +23,9 @@ type View struct {
 	index   openedIndex
 	epochs  *epoch.Manager
 	begin   word.Address
-	readers sync.Pool // of *viewReader
+	readers sync.Pool                   // of *viewReader
+	remote  *checkpoint.RemoteDirectory // where the version lies; nil: in the store's directory. The store is the view's own.
+	reader  *checkpoint.RemoteReader    // of the remote; nil: it is not the view's own
 
 	mu     lock.Mutex[lock.View]
 	idle   sync.Cond // of mu
@@ -128,6 +130,9 @@ func (w *View) Close() error {
 		return ErrClosed
 	}
 	w.closed = true
+	if w.remote != nil {
+		w.remote.Interrupt(ErrClosed)
+	}
 	for w.active > 0 {
 		w.idle.Wait()
 	}
@@ -136,6 +141,9 @@ func (w *View) Close() error {
 	w.index.Close()
 	w.epochs.Close()
 	w.s.ledger.Unpin(w.m.Version)
+	if w.remote != nil {
+		return w.closeRemote()
+	}
 	w.s.kickMaintenance()
 	return nil
 }
@@ -145,6 +153,9 @@ func (w *View) Info() checkpoint.Info {
 	i, err := w.s.ledger.Info(w.m.Version)
 	if err != nil { // being purged
 		i = checkpoint.Info{Version: w.m.Version, Parent: w.m.Parent, Created: w.m.Created, Cookie: w.m.Cookie}
+	}
+	if w.remote != nil {
+		i.Place = checkpoint.OnRemote
 	}
 	return i
 }

@@ -19,6 +19,9 @@ type Source struct {
 	// The files are closed when all is loaded or the index is closed.
 	Shares Shares
 	Open   func(ShareRef) (ShareFile, error)
+	// Distant says that a read of a file takes long, but that many take as long as one: those that a block of buckets needs
+	// are made together.
+	Distant bool
 	// Drop is where the log begins: records below it are left out.
 	Drop word.Address
 	// Image is the image of a version that was written before there were shares, ImageBytes its length, and Runs what lies
@@ -61,7 +64,7 @@ func Open(cfg Config, src Source) (*Index, error) {
 		im.expect(1 << (im.bits - im.shift))
 	}
 	im.drop, im.runs = src.Drop, src.Runs
-	im.shares = &shareSet{refs: src.Shares, open: src.Open, opened: map[uint64]*openShare{}}
+	im.shares = &shareSet{refs: src.Shares, open: src.Open, distant: src.Distant, opened: map[uint64]*openShare{}}
 	t, err := x.newTable(max(im.bits, cfg.InitialBits), held, false)
 	if err != nil {
 		return nil, err
@@ -74,8 +77,9 @@ func Open(cfg Config, src Source) (*Index, error) {
 
 // shareSet is the shares that an index is loaded from.
 type shareSet struct {
-	refs Shares
-	open func(ShareRef) (ShareFile, error)
+	refs    Shares
+	open    func(ShareRef) (ShareFile, error)
+	distant bool
 
 	mu     sync.Mutex
 	opened map[uint64]*openShare // of mu; by id
@@ -141,7 +145,11 @@ func (s *shareSet) close() {
 // read appends the triples of the hashes with orders between first and last, of all shares.
 func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) {
 	var raw []byte
-	for _, ref := range s.refs.Over(first, last) {
+	over := s.refs.Over(first, last)
+	if s.distant {
+		s.fetch(over, first, last)
+	}
+	for _, ref := range over {
 		share, err := s.get(ref)
 		if err != nil {
 			return triples, err
@@ -159,6 +167,24 @@ func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) 
 		}
 	}
 	return triples, nil
+}
+
+// fetch reads from all shares at a time what read is about to read from one after the other, so that whoever is behind the
+// files has it at hand. An error comes up again there.
+func (s *shareSet) fetch(over Shares, first, last uint64) {
+	var all sync.WaitGroup
+	for _, ref := range over {
+		all.Go(func() {
+			share, err := s.get(ref)
+			if err != nil {
+				return
+			}
+			if i, end := share.within(max(first, ref.First), min(last, ref.Last)); i < end {
+				_ = readAt(share.r, make([]byte, (end-i)*shareBlock), blockAt(i))
+			}
+		})
+	}
+	all.Wait()
 }
 
 // sweep goes over all shares once, in order.

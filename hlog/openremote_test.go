@@ -1,0 +1,316 @@
+package hlog
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
+	"github.com/hybridlog/hybridlog/internal/testkit"
+)
+
+// remoteState is what a store on a remote had at its versions.
+type remoteState struct {
+	remote   *remotetest.Faulty
+	dir      string // of the remote
+	store    *Store
+	versions map[checkpoint.Version]map[string]string
+	newest   checkpoint.Version
+}
+
+// onRemote makes a store with some versions on a remote, in which keys come, change and go.
+func onRemote(t testing.TB, versions, keys int) *remoteState {
+	t.Helper()
+	dir := t.TempDir()
+	inner, err := checkpoint.NewDirRemote(dir)
+	must(t, err)
+	r := &remoteState{remote: remotetest.NewFaulty(inner), dir: dir, versions: map[checkpoint.Version]map[string]string{}}
+	o := tiny()
+	o.Remote, o.KeepVersions = r.remote, max(versions, 2)
+	r.store = mustOpen(t, "store", o)
+	state := map[string]string{}
+	for v := range versions {
+		for i := v % 2; i < keys; i += 1 + 3*v {
+			key := fmt.Sprintf("key %06d", i)
+			if (i+v)%7 == 6 {
+				must(t, r.store.Delete([]byte(key)))
+				delete(state, key)
+				continue
+			}
+			state[key] = fmt.Sprintf("%d of %d %s", v, i, strings.Repeat("x", i%90))
+			must(t, r.store.Set([]byte(key), []byte(state[key])))
+		}
+		r.newest = commit(t, r.store)
+		r.versions[r.newest] = maps.Clone(state)
+	}
+	r.settled(t)
+	return r
+}
+
+// settled waits until the copier has nothing to do.
+func (r *remoteState) settled(t testing.TB) {
+	t.Helper()
+	eventually(t, "a hint", func() bool {
+		_, err := os.Stat(filepath.Join(r.dir, "HINT"))
+		return err == nil
+	})
+}
+
+// distant is a remote that takes a second to answer, and counts.
+type distant struct {
+	checkpoint.Remote
+	calls atomic.Int64
+}
+
+func (d *distant) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	d.calls.Add(1)
+	testkit.Pause(time.Second)
+	return d.Remote.Get(ctx, name, off, n)
+}
+
+func (d *distant) List(context.Context, string) ([]checkpoint.Object, error) {
+	return nil, errors.New("a listing")
+}
+
+// The first read of a version takes few round trips that wait for each other, and few requests, whatever its size.
+func TestOpenRemote_FirstRead(t *testing.T) {
+	for _, keys := range []int{100, 30_000} {
+		r := onRemote(t, 4, keys)
+		t.Run(fmt.Sprint(keys), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				d := &distant{Remote: r.remote}
+				began := time.Now()
+				v, err := OpenRemote(context.Background(), d, 0, nil)
+				must(t, err)
+				opened := time.Since(began) / time.Second
+				value, err := v.Get(nil, []byte("key 000004"))
+				must(t, err)
+				trips, calls := time.Since(began)/time.Second, d.calls.Load()
+				t.Logf("%d keys: %d round trips to open, %d to the first read, %d requests", keys, opened, trips, calls)
+				if trips > 8 || calls > 64 {
+					t.Errorf("%d keys: %d round trips, %d requests", keys, trips, calls)
+				}
+				if want := r.versions[r.newest]["key 000004"]; string(value) != want {
+					t.Errorf("%q, want %q", value, want)
+				}
+				must(t, v.Close())
+			})
+		})
+	}
+}
+
+// contents returns what a scan of a view finds.
+func contents(t testing.TB, v *View) map[string]string {
+	t.Helper()
+	all := map[string]string{}
+	must(t, v.Scan(context.Background(), func(key, value []byte) bool {
+		if _, twice := all[string(key)]; twice {
+			t.Errorf("%q is visited twice", key)
+		}
+		all[string(key)] = string(value)
+		return true
+	}))
+	return all
+}
+
+// Every version that a remote keeps is read where it lies, with little memory, too, while the store that writes goes on.
+func TestOpenRemote_EveryVersion(t *testing.T) {
+	keys := testkit.UnderRace(3_000, 20_000)
+	r := onRemote(t, 4, keys)
+	for v, want := range r.versions {
+		for _, memory := range []int64{MinMemoryBytes, 64 << 20} {
+			w, err := OpenRemote(context.Background(), r.remote, v, &Options{MemoryBytes: memory})
+			must(t, err)
+			if got := w.Info(); got.Version != v || got.Place != checkpoint.OnRemote {
+				t.Errorf("version %d is described as %+v", v, got)
+			}
+			if got := contents(t, w); !maps.Equal(got, want) {
+				t.Errorf("version %d with %d bytes of memory: %d keys, want %d", v, memory, len(got), len(want))
+			}
+			for i := 0; i < keys; i += 97 {
+				key := fmt.Sprintf("key %06d", i)
+				got, err := w.Get(nil, []byte(key))
+				value, there := want[key]
+				if there && (err != nil || string(got) != value) || !there && err != ErrNotFound {
+					t.Fatalf("%s at version %d: %q, %v, want %q, %v", key, v, got, err, value, there)
+				}
+			}
+			must(t, w.Close())
+			if _, err := w.Get(nil, []byte("key 000001")); err != ErrClosed {
+				t.Errorf("a get of a closed view: %v", err)
+			}
+		}
+	}
+	for v, want := range map[checkpoint.Version]error{r.newest + 1: ErrVersionNotFound, 0: nil} {
+		w, err := OpenRemote(context.Background(), r.remote, v, nil)
+		if !errors.Is(err, want) {
+			t.Errorf("version %d: %v, want %v", v, err, want)
+		}
+		if err == nil {
+			must(t, w.Close())
+		}
+	}
+	empty, err := checkpoint.NewDirRemote(t.TempDir())
+	must(t, err)
+	if _, err := OpenRemote(context.Background(), empty, 0, nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("a remote that is empty: %v", err)
+	}
+}
+
+// A version moves from a remote into a directory as a stream.
+func TestOpenRemote_WriteTo(t *testing.T) {
+	r := onRemote(t, 3, 3_000)
+	w, err := OpenRemote(context.Background(), r.remote, 0, nil)
+	must(t, err)
+	defer w.Close()
+	var stream bytes.Buffer
+	n, err := w.WriteTo(&stream)
+	must(t, err)
+	if n != w.Size() || n != int64(stream.Len()) {
+		t.Errorf("%d bytes were written, %d are there, %d were said to be", n, stream.Len(), w.Size())
+	}
+	o := tiny()
+	_, err = importInto(context.Background(), o.FS, "copy", &stream)
+	must(t, err)
+	v, err := mustOpen(t, "copy", o).OpenVersion(context.Background(), 0)
+	must(t, err)
+	if got := contents(t, v); !maps.Equal(got, r.versions[r.newest]) {
+		t.Errorf("the copy has %d keys, the remote %d", len(got), len(r.versions[r.newest]))
+	}
+}
+
+// A remote that fails, whenever it does, is an error of the read and never a wrong value; the next read works.
+func TestOpenRemote_RemoteFails(t *testing.T) {
+	r := onRemote(t, 3, 1_500)
+	synctest.Test(t, func(t *testing.T) { remoteFails(t, r) }) // pauses and time-outs take no time
+}
+
+func remoteFails(t *testing.T, r *remoteState) {
+	want := r.versions[r.newest]
+	read := func() error {
+		w, err := OpenRemote(context.Background(), r.remote, 0, &Options{OpenTimeout: 20 * time.Millisecond})
+		if err != nil {
+			return err
+		}
+		defer w.Close()
+		for _, key := range []string{"key 000003", "key 000004", "key 000006"} {
+			got, err := w.Get(nil, []byte(key))
+			value, there := want[key]
+			if err == nil && string(got) != value || err == ErrNotFound && there {
+				t.Errorf("%s: %q, %v, want %q", key, got, err, value)
+			}
+			if err != nil && err != ErrNotFound {
+				return err
+			}
+		}
+		return nil
+	}
+	before := r.remote.Calls(remotetest.Get)
+	must(t, read())
+	calls := r.remote.Calls(remotetest.Get) - before
+	for _, mode := range []remotetest.Mode{remotetest.Before, remotetest.After, remotetest.Partial, remotetest.Truncate, remotetest.Block} {
+		for nth := 1; nth <= calls; nth++ {
+			r.remote.Inject(remotetest.Fault{Verb: remotetest.Get, Mode: mode, Nth: nth})
+			if err := read(); err != nil && !(errors.Is(err, ErrRemote) && mode == remotetest.Block) {
+				t.Errorf("mode %d, call %d: %v", mode, nth, err) // what passes is tried again
+			}
+			r.remote.Clear()
+		}
+	}
+	for nth := 1; nth <= calls; nth += testkit.UnderRace(4, 2) {
+		mode := []remotetest.Mode{remotetest.Before, remotetest.Truncate, remotetest.Block}[nth%3]
+		r.remote.Inject(remotetest.Fault{Verb: remotetest.Get, Mode: mode, Nth: nth, Sticky: true})
+		if err := read(); err != nil && !errors.Is(err, ErrRemote) && !errors.Is(err, ErrCorrupt) {
+			t.Errorf("mode %d, from call %d on: %v", mode, nth, err)
+		} else if err == nil && r.remote.Clear() > 0 && mode != remotetest.Truncate {
+			t.Errorf("mode %d, from call %d on: no error", mode, nth)
+		}
+		r.remote.Clear()
+	}
+	must(t, read())
+}
+
+// When the version is purged, what is not in memory cannot be read any more, and that is said.
+func TestOpenRemote_PurgedUnderIt(t *testing.T) {
+	r := onRemote(t, 2, 20_000) // more than is kept in memory
+	first := r.newest - 1
+	w, err := OpenRemote(context.Background(), r.remote, first, &Options{MemoryBytes: MinMemoryBytes})
+	must(t, err)
+	defer w.Close()
+	for range 3 { // and KeepVersions is 2
+		for i := range 3_000 {
+			must(t, r.store.Set(fmt.Appendf(nil, "key %06d", i), []byte("new")))
+		}
+		must(t, r.store.Compact(context.Background()))
+		r.newest = commit(t, r.store)
+	}
+	must(t, r.store.Close()) // what was purged is gone then
+	if _, err := OpenRemote(context.Background(), r.remote, first, nil); !errors.Is(err, ErrVersionNotFound) {
+		t.Errorf("the version is opened: %v", err)
+	}
+	err = w.Scan(context.Background(), func(key, value []byte) bool {
+		if want := r.versions[first][string(key)]; string(value) != want {
+			t.Errorf("%q is %q, want %q", key, value, want)
+		}
+		return true
+	})
+	if !errors.Is(err, ErrVersionNotFound) {
+		t.Errorf("a scan: %v", err)
+	}
+}
+
+// Damage of any object is ErrCorrupt, or is nothing that was needed, and never a wrong value.
+func TestOpenRemote_Damage(t *testing.T) {
+	r := onRemote(t, 2, 1_500)
+	must(t, r.store.Close())
+	want := r.versions[r.newest]
+	found := 0
+	damage := func(t *testing.T, name string) {
+		w, err := OpenRemote(context.Background(), r.remote, 0, nil)
+		if err == nil {
+			err = w.Scan(context.Background(), func(key, value []byte) bool {
+				if string(value) != want[string(key)] {
+					t.Errorf("%s: %q is %q, want %q", name, key, value, want[string(key)])
+				}
+				return true
+			})
+			must(t, w.Close())
+		}
+		if errors.Is(err, ErrCorrupt) {
+			found++
+		} else if err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	must(t, filepath.WalkDir(r.dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil || e.IsDir() {
+			return err
+		}
+		whole, err := os.ReadFile(name)
+		if err != nil || len(whole) == 0 {
+			return err
+		}
+		for i := range 3 {
+			b := bytes.Clone(whole)
+			b[len(b)*(2*i+1)/6] ^= 16
+			must(t, os.WriteFile(name, b, 0o600))
+			synctest.Test(t, func(t *testing.T) { damage(t, name) }) // pauses take no time
+		}
+		return os.WriteFile(name, whole, 0o600)
+	}))
+	if found < 9 {
+		t.Errorf("only %d damages were found", found)
+	}
+}
