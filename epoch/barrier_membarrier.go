@@ -20,21 +20,24 @@ const (
 
 // membarrierWorks registers the process for expedited barriers, once, and reports whether it may use them.
 var membarrierWorks = sync.OnceValue(func() bool {
-	return membarrier(membarrierRegisterPrivateExpedited) && membarrier(membarrierPrivateExpedited)
+	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, membarrierRegisterPrivateExpedited, 0, 0)
+	return errno == 0 && membarrier()
 })
 
 // Prepare begins to register the process, which takes milliseconds once it has several threads. [New] waits for it:
 // whoever calls Prepare early has the time for other work.
 func Prepare() { go membarrierWorks() }
 
-func membarrier(command uintptr) bool {
-	_, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, command, 0, 0)
+// membarrier makes the call without a word to the scheduler, which would take the processor away from a goroutine whose call
+// takes its time, and give it back behind all that are ready to run. The call waits for nothing but interrupts.
+func membarrier() bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_MEMBARRIER, membarrierPrivateExpedited, 0, 0)
 	return errno == 0
 }
 
 // fenceThreads makes every thread of the process execute a full memory barrier. It takes some 10 µs.
 func fenceThreads() {
-	if !membarrier(membarrierPrivateExpedited) {
+	if !membarrier() {
 		// It worked when it was registered; a sandbox that was put up since may have taken it away.
 		stopTheWorld()
 	}

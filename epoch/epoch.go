@@ -83,14 +83,22 @@ func newManager(asymmetric bool, barrier func()) *Manager {
 // Synchronize adds one to the epoch and returns when every guard that was inside has left, or has left and entered
 // again (E2). It must not be called by a goroutine that is inside: it would wait for itself. It takes about 10 µs
 // when nobody is inside.
-func (m *Manager) Synchronize() { m.synchronize(nil) }
+func (m *Manager) Synchronize() { m.SynchronizeUnless(nap) }
 
-// SynchronizeUnless is [Manager.Synchronize] for a caller who may give up: giveUp is asked whenever there is something to
-// wait for, at least every few hundred microseconds, and the first error that it returns ends the wait and is returned.
-// E2 holds only if the result is nil.
-func (m *Manager) SynchronizeUnless(giveUp func() error) error { return m.synchronize(giveUp) }
+// nap yields, and sleeps when that has not helped.
+func nap(try int) error {
+	if try < spins {
+		runtime.Gosched()
+	} else {
+		time.Sleep(min(minSleep<<min(try-spins, 8), maxSleep))
+	}
+	return nil
+}
 
-func (m *Manager) synchronize(giveUp func() error) error {
+// SynchronizeUnless is [Manager.Synchronize] for a caller who knows better how to wait, or who may give up: pause is called
+// whenever a guard has been looked at and is still inside, with how often it was called before for this guard. The first
+// error that it returns ends the wait and is returned. E2 holds only if the result is nil.
+func (m *Manager) SynchronizeUnless(pause func(try int) error) error {
 	target := m.current.Add(1)
 	if len(*m.chunks.Load()) == 0 {
 		return nil // a guard that is registered from now on sees what was done before the call, without a barrier
@@ -99,7 +107,7 @@ func (m *Manager) synchronize(giveUp func() error) error {
 	// The list is loaded after the barrier: a guard of a chunk that is missing here has entered after it.
 	for _, ch := range *m.chunks.Load() {
 		for i := range ch {
-			if err := ch[i].wait(target, giveUp); err != nil {
+			if err := ch[i].wait(target, pause); err != nil {
 				return err
 			}
 		}
@@ -120,25 +128,15 @@ func (m *Manager) Totals() (sums [tallyWords]uint64) {
 	return sums
 }
 
-// wait returns when the guard of c is outside or inside an epoch no older than target, or when giveUp, if there is one,
-// returns an error.
-func (c *cell) wait(target uint64, giveUp func() error) error {
-	sleep := minSleep
+// wait returns when the guard of c is outside or inside an epoch no older than target, or with the error of pause.
+func (c *cell) wait(target uint64, pause func(try int) error) error {
 	for try := 0; ; try++ {
 		if e := c.local.Load(); e == 0 || e >= target {
 			return nil
 		}
-		if giveUp != nil {
-			if err := giveUp(); err != nil {
-				return err
-			}
+		if err := pause(try); err != nil {
+			return err
 		}
-		if try < spins {
-			runtime.Gosched()
-			continue
-		}
-		time.Sleep(sleep)
-		sleep = min(2*sleep, maxSleep)
 	}
 }
 

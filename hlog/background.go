@@ -40,8 +40,9 @@ import (
 // begun, the copies, the callbacks.
 //
 // Some goroutines belong to one call, which waits for them: the reader of a replay and of a read-ahead, those that close
-// several things at a time. A call of Options.Cookie has one, too, which its caller waits for a second at most. The reaper of single reads (package reclog) exists while such reads are under way, and what
-// waits for the epoch is done by package epoch.
+// several things at a time. A call of Options.Cookie has one, too, which its caller waits for a second at most. The reaper
+// of single reads (package reclog) exists while such reads are under way, and what waits for the epoch is done by package
+// epoch.
 type background struct {
 	jobs *step.Jobs
 

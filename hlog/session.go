@@ -61,7 +61,7 @@ func (s *Session) Close() error {
 		s.ops = new(epoch.Tally) // the guard's is another session's from now on, and what ends in ErrClosed is not counted
 		s.guard.Release()
 		if s.unit != nil {
-			s.unit.Release()
+			s.store.units.Release(s.unit)
 		}
 	}
 	return nil

@@ -60,7 +60,7 @@ func (s *Session) beginUnit() error {
 
 func (s *Session) endUnit() {
 	if !s.closed {
-		s.unit.Exit()
+		s.store.units.Leave(s.unit)
 	}
 }
 

@@ -596,7 +596,7 @@ var mutations = []mutation{
 	{
 		name: "look-before-you-say", rule: "U3", file: "hlog/internal/units/gate.go",
 		what:   "say that a unit is under way before looking at the gate",
-		old:    "\tu.Enter()\n\tif phase(g.phase.Load()) == open {\n\t\treturn nil\n\t}\n\tu.Exit()\n",
+		old:    "\tu.Enter()\n\tif phase(g.phase.Load()) == open {\n\t\treturn nil\n\t}\n\tg.Leave(u)\n",
 		new:    "\tif phase(g.phase.Load()) == open {\n\t\tfor range 2000 {\n\t\t\tg.mu.Lock()\n\t\t\tg.mu.Unlock()\n\t\t}\n\t\tu.Enter()\n\t\treturn nil\n\t}\n",
 		caught: []string{"./hlog/internal/units", "-run", "TestGate_NobodyIsInsideWhileItIsShut"},
 	},
@@ -610,8 +610,8 @@ var mutations = []mutation{
 	{
 		name: "waited-in-vain", rule: "U4", file: "hlog/internal/units/gate.go",
 		what:   "let units in that have waited at a gate which was shut in vain",
-		old:    "if w.listed = false; inVain {",
-		new:    "if w.listed = false; false {",
+		old:    "\t\tw.guard.Enter()\n\t\tw.in = true\n",
+		new:    "\t\tw.in = false\n",
 		caught: []string{"./hlog/internal/units", "-run", "TestGate_LetsThoseInWhoHaveWaitedInVain"},
 	},
 	{

@@ -1,8 +1,10 @@
 package units
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/lock"
@@ -22,6 +24,15 @@ const (
 	over       // no unit begins any more
 )
 
+const (
+	// looks is how often Shut looks at units that are under way before it waits to be told: a unit whose goroutine runs takes
+	// about as long as that, some microseconds.
+	looks = 1000
+	// recheck is how long Shut waits to be told that a unit has ended before it looks for itself: guards that are collected
+	// as garbage tell nobody.
+	recheck = time.Millisecond
+)
+
 // Gate is what units pass when they begin. Its methods may be called from any goroutine, those that shut and open it by
 // one goroutine at a time.
 type Gate struct {
@@ -31,37 +42,66 @@ type Gate struct {
 
 	units   *epoch.Manager
 	closed  error
+	ended   chan struct{} // has something when a unit has ended while the gate was shut
+	recheck time.Duration
+
 	mu      lock.Mutex[lock.Leaf] // held while phase moves
 	moved   sync.Cond             // of mu: those in waiting may look again
-	waiting []*waiter             // of mu
+	waiting map[*waiter]struct{}  // of mu
+	asleep  int                   // of mu: how many of waiting wait for moved
+	woken   int                   // of mu: how many were woken and have not looked yet
 }
 
 // waiter is a unit that has found the gate shut.
 type waiter struct {
-	guard  *epoch.Guard
-	listed bool // of Gate.mu: it is in Gate.waiting
-	in     bool // of Gate.mu: it was let in, its guard is inside
+	guard *epoch.Guard
+	in    bool // of Gate.mu: it was let in, its guard is inside
 }
 
 // Init makes g an open gate, with closed as the error of units that begin when it is over.
 func (g *Gate) Init(closed error) {
 	g.units = epoch.New()
 	g.closed = closed
+	g.ended = make(chan struct{}, 1)
+	g.recheck = recheck
+	g.waiting = map[*waiter]struct{}{}
 	g.moved.L = &g.mu
 }
 
 // Register returns the guard with which the units of one session pass.
 func (g *Gate) Register() *epoch.Guard { return g.units.Register() }
 
-// Pass begins a unit, whose guard is inside from then on if the error is nil: Exit, or Release, ends the unit. It waits
+// Pass begins a unit, whose guard is inside from then on if the error is nil: Leave, or Release, ends the unit. It waits
 // while the gate is shut.
 func (g *Gate) Pass(u *epoch.Guard) error {
 	u.Enter()
 	if phase(g.phase.Load()) == open {
 		return nil
 	}
-	u.Exit()
+	g.Leave(u)
 	return g.wait(u)
+}
+
+// Leave ends a unit.
+func (g *Gate) Leave(u *epoch.Guard) {
+	u.Exit()
+	if phase(g.phase.Load()) == shut {
+		g.tell()
+	}
+}
+
+// Release gives up the guard of a session, and ends its unit if one is under way.
+func (g *Gate) Release(u *epoch.Guard) {
+	u.Release()
+	g.tell()
+}
+
+// tell has whoever waits in Shut look at the units again.
+func (g *Gate) tell() {
+	select {
+	case g.ended <- struct{}{}:
+	default: // he has been told
+	}
 }
 
 // wait begins a unit that has found the gate shut.
@@ -69,55 +109,105 @@ func (g *Gate) wait(u *epoch.Guard) error {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	w := &waiter{guard: u}
+	g.waiting[w] = struct{}{}
+	defer delete(g.waiting, w)
 	for !w.in {
 		switch phase(g.phase.Load()) {
 		case over:
 			return g.closed
 		case open:
 			u.Enter() // whoever shuts the gate needs mu first, and finds the guard inside
+			g.wakeSome()
 			return nil
 		}
-		if !w.listed {
-			w.listed = true
-			g.waiting = append(g.waiting, w)
-		}
+		g.asleep++
 		g.moved.Wait()
+		g.woken--
 	}
 	return nil
 }
 
-// Shut lets no unit begin and returns when none is under way; Open, GiveUp or End has to follow. It asks giveUp while it waits;
-// after an error, which is that of giveUp, the gate is open, and the units that have waited at it are under way.
+// wakeSome wakes as many of those who wait as there may be goroutines that run. Each wakes another when it has passed. So
+// no processor is idle while units wait, and the next who shuts the gate does not find all processors busy with those who
+// were woken in vain. The caller holds mu.
+func (g *Gate) wakeSome() {
+	for most := runtime.GOMAXPROCS(0); g.asleep > 0 && g.woken < most; {
+		g.asleep--
+		g.woken++
+		g.moved.Signal()
+	}
+}
+
+// wakeAll wakes all who wait. The caller holds mu.
+func (g *Gate) wakeAll() {
+	g.woken += g.asleep
+	g.asleep = 0
+	g.moved.Broadcast()
+}
+
+// Shut lets no unit begin and returns when none is under way; Open, GiveUp or End has to follow. It asks giveUp while it
+// waits, about every millisecond; after an error, which is that of giveUp, the gate is open, and the units that have waited
+// at it are under way.
 func (g *Gate) Shut(giveUp func() error) error {
 	g.mu.Lock()
 	g.phase.Store(uint32(shut))
 	g.mu.Unlock()
-	err := g.units.SynchronizeUnless(giveUp)
+	err := g.units.SynchronizeUnless(g.pause(giveUp))
 	if err != nil {
 		g.GiveUp()
 	}
 	return err
 }
 
+// pause returns how Shut waits for units: it looks at them for some microseconds without pause, and then waits until it is
+// told that one has ended. It must not yield instead, since the goroutines that are ready to run may be very many, nor sleep:
+// the kernel lets an idle process sleep for a millisecond at least.
+//
+// A unit that ends tells if it finds the gate shut. If it does not find that, its end is before the barrier of the epoch,
+// and so before the first look (E2). Where the epoch has no such barrier the end and the look at the gate may pass each
+// other, and the pause takes its longest time.
+func (g *Gate) pause(giveUp func() error) func(int) error {
+	n := 0
+	var timer *time.Timer
+	return func(int) error {
+		if n++; n < looks {
+			return nil
+		}
+		if err := giveUp(); err != nil {
+			return err
+		}
+		if timer == nil {
+			timer = time.NewTimer(g.recheck)
+		} else {
+			timer.Reset(g.recheck)
+		}
+		select {
+		case <-g.ended:
+		case <-timer.C:
+		}
+		return nil
+	}
+}
+
 // Open opens the gate.
-func (g *Gate) Open() { g.reopen(false) }
-
-// GiveUp opens the gate for whoever has not done what it was shut for: the units that have waited at it are under way.
-func (g *Gate) GiveUp() { g.reopen(true) }
-
-func (g *Gate) reopen(inVain bool) {
+func (g *Gate) Open() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	for _, w := range g.waiting {
-		if w.listed = false; inVain {
-			w.guard.Enter()
-			w.in = true
-		}
+	g.phase.Store(uint32(open))
+	g.wakeSome()
+}
+
+// GiveUp opens the gate for whoever has not done what it was shut for: the units that have waited at it are under way.
+func (g *Gate) GiveUp() {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	for w := range g.waiting {
+		w.guard.Enter()
+		w.in = true
 	}
 	clear(g.waiting)
-	g.waiting = g.waiting[:0]
 	g.phase.Store(uint32(open))
-	g.moved.Broadcast()
+	g.wakeAll()
 }
 
 // End lets no unit begin any more. Those that wait return the error given to Init. It waits for none that is under way.
@@ -125,6 +215,5 @@ func (g *Gate) End() {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	g.phase.Store(uint32(over))
-	g.waiting = nil
-	g.moved.Broadcast()
+	g.wakeAll()
 }

@@ -6,7 +6,9 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
+	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -51,7 +53,7 @@ func TestGate_ShutsBetweenUnits(t *testing.T) {
 		if p := phase(g.phase.Load()); p != open {
 			t.Fatalf("U4: whoever has given up leaves the gate in phase %d", p)
 		}
-		u.Exit()
+		g.Leave(u)
 		if err := g.Shut(atOnce); err != nil {
 			t.Fatalf("shut between units: %v", err)
 		}
@@ -80,7 +82,7 @@ func TestGate_LetsThoseInWhoHaveWaitedInVain(t *testing.T) {
 				t.Error(err)
 			}
 			<-goOn
-			u.Exit()
+			g.Leave(u)
 		})
 	}
 	g.waitFor(t, units)
@@ -88,7 +90,7 @@ func TestGate_LetsThoseInWhoHaveWaitedInVain(t *testing.T) {
 	if err := <-vain; err != errBusy {
 		t.Fatal(err)
 	}
-	busy.Exit()
+	g.Leave(busy)
 	for range 5 {
 		if err := g.Shut(atOnce); err != errBusy {
 			t.Fatalf("shut in front of units that have waited: %v", err)
@@ -140,7 +142,7 @@ func TestGate_NobodyIsInsideWhileItIsShut(t *testing.T) {
 				runtime.Gosched()
 				inside.Add(-1)
 				passed.Add(1)
-				u.Exit()
+				g.Leave(u)
 			}
 		})
 	}
@@ -161,4 +163,82 @@ func TestGate_NobodyIsInsideWhileItIsShut(t *testing.T) {
 	}
 	ended.Store(true)
 	all.Wait()
+}
+
+// Whoever shuts the gate is told when the last unit ends, and need not look for himself; so it is when the session of the unit
+// is closed.
+func TestGate_UnitsThatEndTell(t *testing.T) {
+	for _, end := range []func(*Gate, *epoch.Guard){(*Gate).Leave, (*Gate).Release} {
+		g := newGate()
+		g.recheck = time.Hour
+		first, last := g.Register(), g.Register()
+		if err := errors.Join(g.Pass(first), g.Pass(last)); err != nil {
+			t.Fatal(err)
+		}
+		shut := make(chan error, 1)
+		go func() { shut <- g.Shut(never) }()
+		testkit.Eventually(t, "somebody who waits to be told", func() bool { return testkit.Stands("[select", "units.(*Gate).Shut(") })
+		end(g, last) // the order does not matter
+		end(g, first)
+		testkit.Within(t, "shutting the gate", func() {
+			if err := <-shut; err != nil {
+				t.Error(err)
+			}
+		})
+	}
+}
+
+// Few are woken when the gate opens, and each wakes another: all come to pass. Those who are still asleep when it is shut
+// again are let in if that is in vain (U4).
+func TestGate_EachWhoPassesWakesAnother(t *testing.T) {
+	g := newGate()
+	waiters := 20 + 2*runtime.GOMAXPROCS(0)
+	wait := func(goOn chan struct{}) (all *sync.WaitGroup) {
+		all = &sync.WaitGroup{}
+		for range waiters {
+			u := g.Register()
+			all.Go(func() {
+				if err := g.Pass(u); err != nil {
+					t.Error(err)
+				}
+				<-goOn
+				g.Leave(u)
+			})
+		}
+		g.waitFor(t, waiters)
+		return all
+	}
+	at := make(chan struct{})
+	close(at)
+	if err := g.Shut(atOnce); err != nil {
+		t.Fatal(err)
+	}
+	all := wait(at)
+	g.Open()
+	testkit.Within(t, "units that have waited", all.Wait)
+
+	if err := g.Shut(atOnce); err != nil {
+		t.Fatal(err)
+	}
+	goOn := make(chan struct{})
+	all = wait(goOn)
+	g.mu.Lock() // nobody passes until the gate is shut again
+	g.phase.Store(uint32(open))
+	g.wakeSome()
+	if woken, asleep := g.woken, g.asleep; woken > runtime.GOMAXPROCS(0) || woken+asleep > waiters {
+		t.Errorf("%d were woken at once, %d are asleep", woken, asleep)
+	}
+	g.phase.Store(uint32(shut))
+	g.mu.Unlock()
+	g.GiveUp()
+	if err := g.Shut(atOnce); err != errBusy {
+		t.Errorf("shut in front of units that have waited in vain: %v", err)
+	}
+	close(goOn)
+	testkit.Within(t, "units that have waited in vain", all.Wait)
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.asleep != 0 || g.woken != 0 || len(g.waiting) != 0 {
+		t.Errorf("%d asleep, %d woken, %d waiting when all are through", g.asleep, g.woken, len(g.waiting))
+	}
 }
