@@ -61,15 +61,19 @@ func (l *lockedBuffer) tail() []byte {
 	return bytes.Clone(l.b.Bytes()[max(0, l.b.Len()-64<<10):])
 }
 
-// freeAddress returns an address on loopback that nobody listens at.
+// freeAddress returns an address on loopback that nobody listens at. Its port is none that the system gives to those who dial,
+// so that it is still free when a node is started again.
 func freeAddress(t *testing.T) string {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			l.Close()
+			return address
+		}
 	}
-	defer l.Close()
-	return l.Addr().String()
+	t.Fatal("no port is free")
+	return ""
 }
 
 func newCluster(t *testing.T) *cluster {

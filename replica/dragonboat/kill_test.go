@@ -80,5 +80,6 @@ func (c *cluster) kills(each, total int) {
 		p.kill()
 		p.start()
 		p.must("/ready") // it is one of the majority again before another one goes
+		c.phase(fmt.Sprintf("node %d was killed and is back", p.config.Replica))
 	}
 }

@@ -234,9 +234,18 @@ func (m *machine) becomes(s *state) error {
 	return m.c.writeCurrent(m.shard, m.replica, s.number)
 }
 
-// Close commits what was applied, and closes the store. Lookups return ErrClosed from then on. After a batch that has failed
-// the store goes back to its newest version first; if it cannot, it stays open and commits nothing (T1).
+// Close commits what was applied, and closes the store. Lookups return ErrClosed from then on. What goes wrong is logged and not
+// returned: the library would end the process, with all other replicas in it, for a version that nobody counts on.
 func (m *machine) Close() error {
+	if err := m.close(); err != nil {
+		m.logger().Error("the last version was not committed", "shard", m.shard, "replica", m.replica, "error", err)
+	}
+	return nil
+}
+
+// close is Close, with the error. After a batch that has failed the store goes back to its newest version first; if it
+// cannot, it stays open and commits nothing (T1).
+func (m *machine) close() error {
 	s := m.state.Swap(nil)
 	if s == nil {
 		return nil

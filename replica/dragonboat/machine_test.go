@@ -41,7 +41,7 @@ func newMachine(t *testing.T, dir string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	t.Cleanup(func() { m.close() })
 	return m
 }
 
@@ -109,7 +109,7 @@ func TestUpdate_BatchedAndAlone(t *testing.T) {
 		t.Errorf("counter 5 is %v, %v", n, err)
 	}
 	mustHold(t, m, 110)
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, newMachineKnown(t, dir), 110)
@@ -122,7 +122,7 @@ func newMachineKnown(t *testing.T, dir string) *machine {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { m.Close() })
+	t.Cleanup(func() { m.close() })
 	return m
 }
 
@@ -161,7 +161,7 @@ func TestApply_ErrorCommitsNothing(t *testing.T) {
 	if err := tryUpdate(m, 11, 200); !errors.Is(err, ErrApply) || !errors.Is(err, broken) {
 		t.Errorf("a batch that fails: %v", err)
 	}
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, newMachineKnown(t, dir), 10)
@@ -234,7 +234,7 @@ func TestSnapshot_SameIndexSameBytes(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	defer m.close()
 	update(t, m, 1, 3000)
 	first := saved(t, m)
 	if err := m.Sync(); err != nil {
@@ -294,7 +294,7 @@ func TestRecover_Replaces(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		if err := m.Close(); err != nil {
+		if err := m.close(); err != nil {
 			t.Fatal(err)
 		}
 		if names, _ := filepath.Glob(filepath.Join(dir, "state", "state-*")); len(names) != 1 {
@@ -318,7 +318,7 @@ func TestRecover_Older(t *testing.T) {
 	if err := m.RecoverFromSnapshot(bytes.NewReader(stream), nil); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, newMachineKnown(t, dir), 20)
@@ -353,7 +353,7 @@ func TestRecover_LookupsGoOn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	defer m.close()
 	update(t, m, 1, 20)
 	old := m.state.Load()
 	slow := make(chan error)
@@ -450,7 +450,7 @@ func TestRecover_Refused(t *testing.T) {
 		}
 	}
 	update(t, m, 21, 30)
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
 	mustHold(t, newMachineKnown(t, dir), 30)
@@ -491,7 +491,7 @@ func TestSaveSnapshot_Errors(t *testing.T) {
 	if what, err = m.PrepareSnapshot(); err != nil {
 		t.Fatal(err)
 	}
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
 	if err := m.SaveSnapshot(what, w, nil); err != statemachine.ErrSnapshotStopped {
@@ -518,7 +518,7 @@ func TestLookup_DuringAndAfterClose(t *testing.T) {
 			}
 		}()
 	}
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Fatal(err)
 	}
 	for range 4 {
@@ -527,7 +527,7 @@ func TestLookup_DuringAndAfterClose(t *testing.T) {
 	if _, err := m.Lookup(uint64(3)); !errors.Is(err, ErrClosed) {
 		t.Errorf("after Close: %v", err)
 	}
-	if err := m.Close(); err != nil {
+	if err := m.close(); err != nil {
 		t.Errorf("a second Close: %v", err)
 	}
 }
@@ -551,7 +551,7 @@ func TestCrash_AtEveryCall(t *testing.T) {
 				synced = 10 * i
 			}
 		}
-		if m.Close() == nil {
+		if m.close() == nil {
 			synced = 60
 		}
 		return synced
@@ -596,7 +596,7 @@ func TestCrash_AtEveryCall(t *testing.T) {
 			if err := holds(m, index); err != nil {
 				t.Fatalf("crash at %d, %v: %v", k, keep, err)
 			}
-			if err := m.Close(); err != nil {
+			if err := m.close(); err != nil {
 				t.Fatal(err)
 			}
 			states++
@@ -612,7 +612,7 @@ func TestSync_DiskFails(t *testing.T) {
 		c := testConfig(t, dir)
 		m, err := openMachine(c, false)
 		if err == nil {
-			err = m.Close()
+			err = m.close()
 		}
 		if err != nil {
 			t.Fatal(err)
@@ -630,7 +630,16 @@ func TestSync_DiskFails(t *testing.T) {
 					}
 				}
 			}
-			m.Close()
+			if err == nil { // something for Close to commit
+				err = tryUpdate(m, 51, 60)
+			}
+			if err != nil {
+				t.Logf("sync %d fails: %v", nth, err)
+			}
+			err = m.Close()
+			if err != nil { // the library would end the process
+				t.Fatalf("sync %d fails: Close: %v", nth, err)
+			}
 		}
 		if injected.Fired() == 0 {
 			if nth < 5 {
@@ -648,7 +657,7 @@ func TestSync_DiskFails(t *testing.T) {
 		} else if err := holds(m, index); err != nil {
 			t.Fatal(err)
 		}
-		if err := m.Close(); err != nil {
+		if err := m.close(); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -688,7 +697,7 @@ func TestReader(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer m.Close()
+	defer m.close()
 	if _, err := m.Update([]statemachine.Entry{{Index: 3, Cmd: []byte("a")}, {Index: 4, Cmd: []byte("b")}}); err != nil {
 		t.Fatal(err)
 	}

@@ -128,7 +128,7 @@ func (r *Replica) Close() error {
 	if m == nil {
 		return nil
 	}
-	return m.Close()
+	return m.close()
 }
 
 // current returns the state, which the caller releases; nil when the replica is closed.
