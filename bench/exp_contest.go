@@ -75,7 +75,7 @@ func runHeadToHead(ctx context.Context, e *env) (*report.Section, error) {
 	larger.Name, larger.Shape.Keys, larger.Each, larger.NoPageCache = "headtohead-larger", 2*s.Keys, 2*each, true
 	larger.Memory = e.engineMemory(max(8<<20, larger.Shape.Bytes()/4))
 	larger.Contestants = withUntold(e.contestants(compare.Options{MemoryBytes: larger.Memory}, "hybridlog", "lsm", "appendlog"))
-	larger.Warm = 6
+	larger.Warm = 4
 	larger.Dists, larger.Mixes = e.distributions("zipf", "hotset"), e.operations("update", "getrmw")
 	more, err := larger.Run(ctx)
 	if err != nil {

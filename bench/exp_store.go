@@ -124,6 +124,9 @@ func runCheckpoint(ctx context.Context, e *env) (*report.Section, error) {
 	return s, nil
 }
 
+// mostChanged is how many bytes of records are changed at most to measure the deltas of one size.
+const mostChanged = 2 << 30
+
 // deltas takes checkpoints after changing 0.1 %, 1 %, 10 % and all of the keys.
 func (d *direct) deltas(ctx context.Context, tab *report.Table, rounds int) error {
 	if _, err := d.Checkpoint(ctx); err != nil {
@@ -132,7 +135,7 @@ func (d *direct) deltas(ctx context.Context, tab *report.Table, rounds int) erro
 	for _, share := range []float64{0.001, 0.01, 0.1, 1} {
 		n := max(1, int(share*float64(d.keys)))
 		var times, bytes []float64
-		for r := range rounds {
+		for r := range max(1, min(rounds, int(mostChanged/(int64(n)*d.record())))) {
 			if err := d.change(n, uint64(r)+1); err != nil {
 				return err
 			}
@@ -158,7 +161,7 @@ func (d *direct) deltas(ctx context.Context, tab *report.Table, rounds int) erro
 // clock takes as long as the operation does. One goroutine shows what operations lose; as many as there are cores, what
 // the work in the background takes from them besides.
 func (d *direct) whileWorking(ctx context.Context, e *env, goroutines int, tab *report.Table) error {
-	rounds, each := e.round(9, 4*time.Second)
+	rounds, each := e.round(3, 2*time.Second)
 	plan := workload.NewPlan(e.distributions("zipf")[0], workload.Mix{RMW: 100}, d.keys, 1<<20, 3)
 	sessions := make([]*hlog.Session, goroutines)
 	keys := make([][]byte, goroutines)
@@ -170,7 +173,7 @@ func (d *direct) whileWorking(ctx context.Context, e *env, goroutines int, tab *
 	run := func(checkpoints bool) (workload.Result, error) {
 		stop, done := make(chan struct{}), make(chan error, 1)
 		if checkpoints {
-			go func() { done <- d.every(ctx, min(time.Second, each/4), stop) }()
+			go func() { done <- d.every(ctx, min(time.Second, each/2), stop) }()
 		} else {
 			done <- nil
 		}
