@@ -25,6 +25,37 @@ func (d *Dir) Versions() []Info {
 	return infos
 }
 
+// OldBytes returns the bytes of log, image, runs and shares that only versions other than the current one use: what purging
+// all of them would free.
+func (d *Dir) OldBytes() (n int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	current := d.currentID()
+	var old, now ExtentSet
+	files := map[uint64]int64{}
+	var kept []uint64
+	for v, e := range d.versions {
+		switch {
+		case e.m == nil:
+		case v == current:
+			now, kept = Log(e.m.Extents), e.m.Index.IDs()
+		default:
+			old.AddSet(Log(e.m.Extents))
+			for _, f := range e.m.Index.files() {
+				files[f.id] = f.bytes
+			}
+		}
+	}
+	old.SubtractSet(now)
+	for _, id := range kept {
+		delete(files, id)
+	}
+	for _, bytes := range files {
+		n += bytes
+	}
+	return n + old.Bytes()
+}
+
 // Info returns what m says of its version: all but what depends on the directory.
 func (m *Manifest) Info() Info {
 	info := Info{

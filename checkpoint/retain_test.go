@@ -111,6 +111,9 @@ func TestVersions_ExclusiveBytes(t *testing.T) {
 			t.Errorf("version %d: %v, want %v", v, got, want)
 		}
 	}
+	if n := d.OldBytes(); n != 8192+1000 { // of versions 2 and 3
+		t.Errorf("%d bytes for old versions", n)
+	}
 }
 
 // What Info says of the version that was committed last, without a look at the others, is what Versions says of it.

@@ -23,6 +23,7 @@ type budget struct {
 	index   atomic.Int64 // held by the index
 	cache   atomic.Int64 // held by the cache of cold records
 	ahead   atomic.Int64 // held by the prefetcher
+	triples func() int64 // held by the index on disk, of log that no run stands for
 
 	shared *Budget      // nil: the store has total for itself
 	kick   func()       // has the pager look at the regions again
@@ -47,7 +48,7 @@ const (
 )
 
 func newBudget(o Options) *budget {
-	b := &budget{total: o.MemoryBytes, shared: o.Shared}
+	b := &budget{total: o.MemoryBytes, shared: o.Shared, triples: func() int64 { return 0 }}
 	b.level.Store(o.MemoryBytes)
 	// A 32nd of a small memory, a 64th of a large one.
 	b.readers = min(o.MemoryBytes/32, max(o.MemoryBytes/64, minReaderBytes), maxReaderBytes)
@@ -75,7 +76,7 @@ type sharing struct {
 // sizeCache is a round of dividing memory between frames and cache.
 func (s *Store) sizeCache() {
 	b, l := s.memory, s.log
-	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load(), 0)
+	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load()-b.triples(), 0)
 	if s.cache == nil || b.sharing.share == 0 && !s.readsDisk(room) {
 		return
 	}
@@ -123,7 +124,7 @@ func (s *Store) decideShare(room int64) {
 
 // frames returns how many bytes of frames may be resident, of a log that has so many and would have as many as wanted.
 func (b *budget) frames(used, wanted int64) int64 {
-	others := b.fixed + b.index.Load() + b.cache.Load() + b.ahead.Load()
+	others := b.fixed + b.index.Load() + b.cache.Load() + b.ahead.Load() + b.triples()
 	if b.shared == nil {
 		return b.total - others
 	}

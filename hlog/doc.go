@@ -158,7 +158,7 @@
 //
 // # Memory
 //
-// Options.MemoryBytes is divided among index, frames, flush buffers and the cache of cold records (budget.go). The
-// index takes what it needs up to its share; frames and cache share the rest by use (budget.go). Which records keep a place
-// in memory, and the rules for that (H12, H13), is in keep.go.
+// Options.MemoryBytes is divided among index, frames, flush buffers, the cache of cold records, and the triples that are in
+// no run yet (budget.go). The index takes what it needs up to its share; frames and cache share by use what the others leave.
+// Which records keep a place in memory, and the rules for that (H12, H13), is in keep.go.
 package hlog

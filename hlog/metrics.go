@@ -24,9 +24,11 @@ type Metrics struct {
 	FrameBytes       int64 // log in memory
 	IndexBytes       int64 // index in memory
 	CacheBytes       int64 // memory for cold records
+	TripleBytes      int64 // memory of what the index on disk is told of and has not written yet
 	PageBytes        int   // size of a log page
 	DiskBytes        int64 // size of the segment files, those that only older versions need included
 	DeadBytes        int64 // the sum of DeadBytes over Segments
+	OldBytes         int64 // log and index files that only versions other than the current one hold: what purging them all would free
 	IndexBuckets     int64 // of 64 bytes, with room for 7 entries each
 	IndexOverflow    int64 // buckets that others have overflowed into
 	IndexEntries     int64 // entries in use, about one per key; sampled when there are many
@@ -103,7 +105,7 @@ func (s *Store) Metrics() Metrics {
 	m := Metrics{
 		LogBegin: l.Begin(), LogHead: l.Head(), LogReadOnly: l.ReadOnly(), LogTail: l.Tail(),
 		MemoryBytes: s.opts.MemoryBytes, PageBytes: s.opts.PageBytes,
-		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(),
+		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(), TripleBytes: s.disk.Memory(), OldBytes: s.ledger.OldBytes(),
 		AppendedBytes: l.Tail(), FlushedBytes: l.Durability().Written(),
 		ColdReadCount: uint64(n.coldReads.Value()), CacheHitCount: s.cache.Hits(),
 		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
@@ -192,8 +194,8 @@ func (m Metrics) String() string {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, args...)...)
 	}
 	row("log", "begin %#x  head %#x  read-only %#x  tail %#x", m.LogBegin, m.LogHead, m.LogReadOnly, m.LogTail)
-	row("memory", "%s of %s: frames %s, index %s, cold cache %s", size(m.FrameBytes+m.IndexBytes+m.CacheBytes), size(m.MemoryBytes),
-		size(m.FrameBytes), size(m.IndexBytes), size(m.CacheBytes))
+	row("memory", "%s of %s: frames %s, index %s, cold cache %s, triples %s", size(m.FrameBytes+m.IndexBytes+m.CacheBytes+m.TripleBytes),
+		size(m.MemoryBytes), size(m.FrameBytes), size(m.IndexBytes), size(m.CacheBytes), size(m.TripleBytes))
 	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d, %d doublings", m.IndexEntries, m.IndexBuckets,
 		m.IndexLoad, m.IndexOverflow, m.IndexChainMax, m.IndexGrowthCount)
 	row("operations", "%d gets, %d sets, %d deletes, %d updates", m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount)
@@ -211,7 +213,8 @@ func (m Metrics) String() string {
 	row("checkpoints", "%d, %d failed; the last took %v, the longest %v, all together %v", m.CheckpointCount, m.CheckpointErrorCount,
 		brief(m.LastCheckpoint), brief(m.LongestCheckpoint), brief(m.CheckpointTime))
 	row("upkeep", "images %s, moved %s, reclaimed %s, %d restores", size(m.ImageBytes), size(m.CompactedBytes), size(m.ReclaimedBytes), m.RestoreCount)
-	row("disk", "%s in segment files; about %s dead in the current version", size(m.DiskBytes), size(m.DeadBytes))
+	row("disk", "%s in segment files; about %s dead in the current version; %s only for other versions", size(m.DiskBytes), size(m.DeadBytes),
+		size(m.OldBytes))
 	for _, g := range m.Segments[:min(len(m.Segments), maxRows)] { // the oldest are compacted first
 		row("", "segment %-12d %10s of log, %10s dead (%.0f%%)", g.Segment, size(g.LogBytes), size(g.DeadBytes),
 			100*float64(g.DeadBytes)/float64(max(g.LogBytes, 1)))

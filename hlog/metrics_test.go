@@ -131,6 +131,9 @@ func TestMetrics_PerVersion(t *testing.T) {
 	if m.PerVersion[2].ExclusiveBytes < 100<<10 {
 		t.Errorf("nobody else needs what version 5 has added: %+v", m.PerVersion[2])
 	}
+	if old := m.PerVersion[2].ExclusiveBytes + m.PerVersion[0].ExclusiveBytes; m.OldBytes < old {
+		t.Errorf("only old versions hold %d bytes, two of them %d for themselves", m.OldBytes, old)
+	}
 }
 
 // What a person looks for is in the table, and it stays readable however many versions and segments there are.

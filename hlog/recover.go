@@ -36,6 +36,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.cache = coldcache.NewEmpty(s.opts.MemoryBytes) // it gets memory when the log spills
 		s.cache.Pressed = s.background.sizing.Wake
 	}
+	s.memory.triples = s.disk.Memory
 	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.background.merges.Wake}
 	if s.cache != nil {
 		hooks.Leaving = s.leaving

@@ -7,7 +7,6 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
-	"slices"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -87,7 +86,7 @@ func (s *Store) writeRun(ctx context.Context, r *index.NewRun) error {
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		var err error
-		if g.Shares, err = index.WriteTriples(ctx, w.config(), r.From, r.To, slices.Clone(g.Triples)); err != nil {
+		if g.Shares, err = index.WriteTriples(ctx, w.config(), r.From, r.To, g.Triples); err != nil {
 			s.disk.FinishRun(r, err)
 			return errors.Join(err, w.drop())
 		}

@@ -7,7 +7,9 @@ import (
 	"slices"
 	"sort"
 	"sync"
+	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -34,11 +36,16 @@ type DiskConfig struct {
 
 const versionMerges = 8
 
+// tripleMemory is what a triple takes in memory, in bytes: two words.
+const tripleMemory = 2 * mem.WordBytes
+
 // Disk is the index on disk of a store: its shares, the triples of what was logged since, and what is being made of
 // them. It touches no file: whoever uses it writes what [Disk.TakeRun] and [Disk.TakeMerge] hand out, and tells what came
 // of it. Its methods are safe for concurrent use; but for [Disk.Await] they wait for nothing but each other.
 type Disk struct {
 	cfg DiskConfig
+
+	memory atomic.Int64 // what the triples take, see weigh
 
 	mu      sync.Mutex
 	changed chan struct{} // of mu: closed when a run has come back, and replaced
@@ -79,7 +86,7 @@ type NewRun struct {
 // Group is the part of a run that belongs to the versions from one on.
 type Group struct {
 	Since   uint64    // log version
-	Triples []Triple  // in the order of the log
+	Triples []Triple  // in the order of the log, as long as they are not handed out
 	Shares  []Written // what they were written to
 }
 
@@ -102,6 +109,7 @@ func (d *Disk) Adopt(shares Shares, end word.Address, oldest uint64) {
 	d.merging, d.credit, d.damaged = false, 0, map[uint64]bool{}
 	d.replan()
 	d.counted, d.begin = map[uint64]counted{}, 0
+	d.weigh()
 	d.settle()
 }
 
@@ -122,17 +130,39 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 		d.earn(d.cfg.MergePace * int64(to-from))
 	}
 	d.to = max(to, d.from)
+	var g *Group
+	var of word.RecordVersion // what g is for
 	for i := range records {
 		if r := &records[i]; r.Address() >= d.from {
-			g := d.group(r.Version)
+			if g == nil || of != r.Version {
+				g, of = d.group(r.Version), r.Version
+			}
 			if len(g.Triples) == cap(g.Triples) {
 				g.Triples = slices.Grow(g.Triples, d.expected(len(records), from, to))
 			}
 			g.Triples = append(g.Triples, r.Triple)
 		}
 	}
+	d.weigh()
 	return int64(d.to-d.from) >= d.due() || d.writing != nil && !d.out
 }
+
+// weigh finds out what the triples take. Whoever sorts those of a run takes as much again.
+func (d *Disk) weigh() {
+	n := 0
+	for i := range d.groups {
+		n += cap(d.groups[i].Triples)
+	}
+	if d.writing != nil {
+		for i := range d.writing.Groups {
+			n += 2 * cap(d.writing.Groups[i].Triples)
+		}
+	}
+	d.memory.Store(int64(n) * tripleMemory)
+}
+
+// Memory returns how many bytes of memory the triples take that are in no share yet.
+func (d *Disk) Memory() int64 { return d.memory.Load() }
 
 // expected returns how many triples to make room for, when so many records lie in the log from from to to: about those of
 // the log until a run is due, so that what there is need not be moved again and again.
@@ -234,6 +264,7 @@ func (d *Disk) TakeRun(all bool) (r *NewRun, ok bool) {
 	}
 	r.Groups = append(r.Groups, common)
 	d.writing, d.out, d.from, d.groups = r, true, d.to, nil
+	d.weigh()
 	return r, true
 }
 
@@ -255,6 +286,7 @@ func (d *Disk) FinishRun(r *NewRun, err error) (used bool) {
 		}
 		d.mature()
 	}
+	d.weigh()
 	d.settle()
 	return err == nil
 }

@@ -234,7 +234,7 @@ func (s *simulation) takeRun(all bool) {
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		g.Shares = nil
-		written, err := WriteTriples(context.Background(), s.config(), r.From, r.To, slices.Clone(g.Triples))
+		written, err := WriteTriples(context.Background(), s.config(), r.From, r.To, g.Triples)
 		if err != nil {
 			s.T.Fatal(err)
 		}
@@ -576,5 +576,58 @@ func TestDisk_EveryVersionIsWhole(t *testing.T) {
 		files, level, runs, pairs)
 	if level < 5 || runs == 0 || pairs == 0 {
 		t.Error("too little of what the test is about has happened")
+	}
+}
+
+// Writing triples may fail half way, and is then done again with the same ones: the newest of each hash are still among them.
+func TestWriteTriples_Again(t *testing.T) {
+	r := rand.New(rand.NewPCG(7, 8))
+	for _, n := range []int{10, 5000} {
+		var f shareFiles
+		var triples []Triple
+		newest := map[uint64]word.Address{}
+		for i := range n {
+			h := r.Uint64N(uint64(n)) * 0x9e3779b97f4a7c15
+			a := word.FirstAddress + word.Address(i*word.Align)
+			triples, newest[h] = append(triples, MakeTriple(h, a, 32, false)), a
+		}
+		for range 3 {
+			written, err := WriteTriples(t.Context(), f.config(), 0, word.MaxAddress, triples)
+			if err != nil {
+				t.Fatal(err)
+			}
+			all, err := f.open(t, written[0].ShareRef)[0].all(0, ^uint64(0))
+			if err != nil || len(all) != len(newest) {
+				t.Fatalf("%d triples of %d hashes, %v", len(all), len(newest), err)
+			}
+			for _, x := range all {
+				if a := newest[x.Hash()]; a != x.Address() {
+					t.Fatalf("hash %#x: %#x, the newest is %#x", x.Hash(), x.Address(), a)
+				}
+			}
+		}
+	}
+}
+
+// What waits for a run takes memory, twice as much while it is being written, and none once it is.
+func TestDisk_Memory(t *testing.T) {
+	d := NewDisk(DiskConfig{CutBytes: 4096, MergeBytes: 4096, MergePace: 2})
+	var logged []Logged
+	for i := range 100 {
+		a := word.FirstAddress + word.Address(32*i)
+		logged = append(logged, Logged{Triple: MakeTriple(uint64(i), a, 32, false)})
+	}
+	d.Log(word.FirstAddress, word.FirstAddress+3200, logged)
+	told := d.Memory()
+	if told < 100*16 {
+		t.Errorf("100 triples take %d bytes", told)
+	}
+	r, ok := d.TakeRun(true)
+	if n := d.Memory(); !ok || n != 2*told {
+		t.Errorf("%d bytes while they are written, %d before", n, told)
+	}
+	d.FinishRun(r, nil)
+	if n := d.Memory(); n != 0 {
+		t.Errorf("%d bytes when they are written", n)
 	}
 }

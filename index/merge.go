@@ -44,8 +44,8 @@ type MergeConfig struct {
 	Create func() (w io.WriterAt, id uint64, err error)
 }
 
-// WriteTriples writes triples, in any order, which it uses up: of each hash the newest (I14). They are of the log from from
-// to to.
+// WriteTriples writes triples, in any order, of the log from from to to: of each hash the newest (I14). It sorts them in
+// their place, where it leaves others of them that do not matter; after an error it can be given the same again.
 func WriteTriples(ctx context.Context, cfg MergeConfig, from, to word.Address, triples []Triple) ([]Written, error) {
 	var s sorter
 	out := shareOutput{cfg: cfg, first: 0, from: from, to: to}

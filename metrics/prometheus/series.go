@@ -50,9 +50,11 @@ var all = []series{
 	{"memory_bytes", "use", "frames", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.FrameBytes) }},
 	{"memory_bytes", "use", "index", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.IndexBytes) }},
 	{"memory_bytes", "use", "cache", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.CacheBytes) }},
+	{"memory_bytes", "use", "triples", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.TripleBytes) }},
 
 	{"disk_bytes", "", "", "Size of the segment files, those that only older versions need included.", gauge, func(m *hlog.Metrics) float64 { return float64(m.DiskBytes) }},
 	{"dead_bytes", "", "", "Estimate of the superseded and deleted records in the log of the current version.", gauge, func(m *hlog.Metrics) float64 { return float64(m.DeadBytes) }},
+	{"old_versions_bytes", "", "", "Log and index files that only versions other than the current one hold.", gauge, func(m *hlog.Metrics) float64 { return float64(m.OldBytes) }},
 	{"open_files", "io", "direct", files, gauge, func(m *hlog.Metrics) float64 { return float64(m.DirectFiles) }},
 	{"open_files", "io", "buffered", files, gauge, func(m *hlog.Metrics) float64 { return float64(m.BufferedFiles) }},
 	{"async_reads", "", "", "1 if several reads from disk are under way in the kernel at a time, 0 if goroutines make them.", gauge, func(m *hlog.Metrics) float64 { return oneIf(m.AsyncReads) }},

@@ -21,6 +21,7 @@ type Reader interface {
 	Current() *checkpoint.Manifest
 	Manifest(v checkpoint.Version) (*checkpoint.Manifest, error)
 	Versions() []checkpoint.Info
+	OldBytes() int64
 	Info(v checkpoint.Version) (checkpoint.Info, error)
 	MaxID() checkpoint.Version
 	MaxEnd() uint64
