@@ -72,10 +72,13 @@ func (r *Runner) single(o Op) error {
 }
 
 func (r *Runner) set(p point, key []byte, size int) error {
-	r.Work.Pause(pauseOperations)
 	r.model.seq++
-	v := Value(r.model.seq, size)
-	ok, err := r.wrote(key, size, p.Set(key, v))
+	return r.put(p, key, Value(r.model.seq, size))
+}
+
+func (r *Runner) put(p point, key, v []byte) error {
+	r.Work.Pause(pauseOperations)
+	ok, err := r.wrote(key, len(v), p.Set(key, v))
 	if ok {
 		r.model.live[string(key)] = string(v)
 	}

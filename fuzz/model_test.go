@@ -52,7 +52,7 @@ func versionsTape(seed uint64, n int) Tape {
 	rng := rand.New(rand.NewPCG(seed, 2))
 	kinds := []Kind{OpSet, OpSet, OpSet, OpDelete, OpRMW, OpRMW, OpMultiSet, OpTable, OpFill, OpChurn, OpCheckpoint,
 		OpCheckpoint, OpCheckpoint, OpBegin, OpWait, OpRestore, OpRestore, OpPurge, OpCompact, OpView, OpViewCheck, OpViewClose, OpReopen,
-		OpBurst}
+		OpBurst, OpUnit, OpUnit, OpChanges}
 	t := make(Tape, n)
 	for i := range t {
 		o := Op{kinds[rng.IntN(len(kinds))], byte(rng.Uint32()), byte(rng.Uint32()), byte(rng.Uint32())}

@@ -35,6 +35,8 @@ const (
 	OpScan                   // compares the whole state with the model
 	OpMisuse                 // asks for something that must be refused, chosen by A
 	OpBurst                  // B updates each of disjoint keys by three goroutines at once
+	OpUnit                   // a unit: B+1 from one side of pair A to the other, key C, and the count of units; C: what is refused in it
+	OpChanges                // what version B has changed against version A, both chosen; C%8 = 0: against the empty state
 	numKinds
 )
 
@@ -42,6 +44,7 @@ const (
 var kindNames = [numKinds]string{
 	"Set", "Delete", "RMW", "Get", "MultiSet", "MultiGet", "MultiRMW", "Table", "Fill", "Churn", "Checkpoint", "Begin",
 	"Wait", "Restore", "Purge", "Compact", "View", "ViewCheck", "ViewClose", "Reopen", "Crash", "Scan", "Misuse", "Burst",
+	"Unit", "Changes",
 }
 
 // commandBytes is the length of a command on a tape: its kind and three operands.

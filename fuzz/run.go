@@ -335,6 +335,10 @@ func (r *Runner) step(o Op) error {
 		return r.scan()
 	case OpMisuse:
 		return r.misuse(o)
+	case OpUnit:
+		return r.unit(o)
+	case OpChanges:
+		return r.changes(o)
 	}
 	return nil
 }

@@ -137,8 +137,10 @@ func idOf(e *entry) Version {
 	return e.id
 }
 
+// verifyViews compares each version by a view, and what the newest has changed against the oldest.
 func verifyViews(s *hlog.Store, found map[Version]*entry) error {
-	for _, id := range slices.Sorted(maps.Keys(found)) {
+	ids := slices.Sorted(maps.Keys(found))
+	for _, id := range ids {
 		w, err := s.OpenVersion(context.Background(), id)
 		if err == nil {
 			err = errors.Join(checkState(w, found[id].state), w.Close())
@@ -146,6 +148,13 @@ func verifyViews(s *hlog.Store, found map[Version]*entry) error {
 		if err != nil {
 			return fmt.Errorf("view of version %d: %w", id, err)
 		}
+	}
+	if len(ids) < 2 {
+		return nil
+	}
+	from, to := ids[0], ids[len(ids)-1]
+	if err := checkChanges(s, from, to, found[from].state, found[to].state); err != nil {
+		return fmt.Errorf("changes from version %d to %d: %w", from, to, err)
 	}
 	return nil
 }
