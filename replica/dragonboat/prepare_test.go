@@ -171,6 +171,9 @@ func TestStart_Refusals(t *testing.T) {
 
 	h.start()
 	h.propose(41, 5)
+	if err := Remove(h.NodeHost, testShard, 1, h.config()); !errors.Is(err, hlog.ErrLocked) {
+		t.Errorf("a replica that runs is removed: %v", err)
+	}
 	if n, err := h.StaleRead(testShard, presentQuery(50)); err != nil {
 		t.Fatal(err)
 	} else if times := n.([]byte); times[1] != 1 || times[40] != 1 || times[45] != 1 || times[46] != 0 {
