@@ -84,6 +84,7 @@ func newCluster(t *testing.T) *cluster {
 	for i := range c.nodes {
 		p := &process{c: c, config: nodeConfig{
 			Replica: uint64(10 * (i + 1)), Dir: filepath.Join(t.TempDir(), "node"), Listen: freeAddress(t), Control: freeAddress(t), Members: members,
+			Memory: int64(testkit.Scaled(16, 16, 16, 256)) << 20, // the index of the keys fits
 		}}
 		p.config.Raft = c.net.proxy(p)
 		members[p.config.Replica] = p.config.Raft

@@ -62,6 +62,7 @@ type nodeConfig struct {
 	Control string // where the test talks to it
 	Members map[uint64]string
 	Join    bool
+	Memory  int64
 }
 
 const (
@@ -86,7 +87,7 @@ func raftConfig(replica uint64) config.Config {
 }
 
 func (c nodeConfig) replica() Config {
-	return Config{Dir: filepath.Join(c.Dir, "state"), Apply: applyCommands, Query: answer, Options: hlog.Options{MemoryBytes: 16 << 20}}
+	return Config{Dir: filepath.Join(c.Dir, "state"), Apply: applyCommands, Query: answer, Options: hlog.Options{MemoryBytes: c.Memory}}
 }
 
 // runNode is a node, until it is told to end.
