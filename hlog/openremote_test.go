@@ -49,23 +49,14 @@ func onRemote(t testing.TB, versions, keys int) *remoteState {
 				delete(state, key)
 				continue
 			}
-			state[key] = fmt.Sprintf("%d of %d %s", v, i, strings.Repeat("x", i%90))
+			state[key] = fmt.Sprintf("%d of %d %s", v, i, strings.Repeat("x", i%900))
 			must(t, r.store.Set([]byte(key), []byte(state[key])))
 		}
 		r.newest = commit(t, r.store)
 		r.versions[r.newest] = maps.Clone(state)
 	}
-	r.settled(t)
+	must(t, r.store.copies.mirror.PutHint(context.Background())) // the copier is in no hurry
 	return r
-}
-
-// settled waits until the copier has nothing to do.
-func (r *remoteState) settled(t testing.TB) {
-	t.Helper()
-	eventually(t, "a hint", func() bool {
-		_, err := os.Stat(filepath.Join(r.dir, "HINT"))
-		return err == nil
-	})
 }
 
 // distant is a remote that takes a second to answer, and counts.
@@ -86,7 +77,7 @@ func (d *distant) List(context.Context, string) ([]checkpoint.Object, error) {
 
 // The first read of a version takes few round trips that wait for each other, and few requests, whatever its size.
 func TestOpenRemote_FirstRead(t *testing.T) {
-	for _, keys := range []int{100, 30_000} {
+	for _, keys := range []int{100, testkit.UnderRace(3_000, 10_000)} {
 		r := onRemote(t, 4, keys)
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -127,7 +118,7 @@ func contents(t testing.TB, v *View) map[string]string {
 
 // Every version that a remote keeps is read where it lies, with little memory, too, while the store that writes goes on.
 func TestOpenRemote_EveryVersion(t *testing.T) {
-	keys := testkit.UnderRace(3_000, 20_000)
+	keys := testkit.UnderRace(1_000, 6_000)
 	r := onRemote(t, 4, keys)
 	for v, want := range r.versions {
 		for _, memory := range []int64{MinMemoryBytes, 64 << 20} {
@@ -171,7 +162,7 @@ func TestOpenRemote_EveryVersion(t *testing.T) {
 
 // A version moves from a remote into a directory as a stream.
 func TestOpenRemote_WriteTo(t *testing.T) {
-	r := onRemote(t, 3, 3_000)
+	r := onRemote(t, 3, 1_000)
 	w, err := OpenRemote(context.Background(), r.remote, 0, nil)
 	must(t, err)
 	defer w.Close()
@@ -193,7 +184,7 @@ func TestOpenRemote_WriteTo(t *testing.T) {
 
 // A remote that fails, whenever it does, is an error of the read and never a wrong value; the next read works.
 func TestOpenRemote_RemoteFails(t *testing.T) {
-	r := onRemote(t, 3, 1_500)
+	r := onRemote(t, 3, 300)
 	synctest.Test(t, func(t *testing.T) { remoteFails(t, r) }) // pauses and time-outs take no time
 }
 
@@ -244,13 +235,13 @@ func remoteFails(t *testing.T, r *remoteState) {
 
 // When the version is purged, what is not in memory cannot be read any more, and that is said.
 func TestOpenRemote_PurgedUnderIt(t *testing.T) {
-	r := onRemote(t, 2, 20_000) // more than is kept in memory
+	r := onRemote(t, 2, 6_000) // more than is kept in memory
 	first := r.newest - 1
 	w, err := OpenRemote(context.Background(), r.remote, first, &Options{MemoryBytes: MinMemoryBytes})
 	must(t, err)
 	defer w.Close()
 	for range 3 { // and KeepVersions is 2
-		for i := range 3_000 {
+		for i := range 6_000 {
 			must(t, r.store.Set(fmt.Appendf(nil, "key %06d", i), []byte("new")))
 		}
 		must(t, r.store.Compact(context.Background()))
@@ -273,7 +264,7 @@ func TestOpenRemote_PurgedUnderIt(t *testing.T) {
 
 // Damage of any object is ErrCorrupt, or is nothing that was needed, and never a wrong value.
 func TestOpenRemote_Damage(t *testing.T) {
-	r := onRemote(t, 2, 1_500)
+	r := onRemote(t, 2, 300)
 	must(t, r.store.Close())
 	want := r.versions[r.newest]
 	found := 0
