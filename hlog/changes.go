@@ -3,6 +3,7 @@ package hlog
 import (
 	"bytes"
 	"context"
+	"fmt"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -49,6 +50,19 @@ func (s *Store) Changes(ctx context.Context, from, to checkpoint.Version, fn fun
 	return w.changes(ctx, old, fn)
 }
 
+// Changes is Store.Changes for versions that are open: it calls fn for every key whose state in the view is another than in
+// from, nil for the empty state. Nothing can have purged what a view shows: whoever keeps the view of the version that was
+// applied last, and asks the next one for its changes, misses none.
+//
+// ErrOtherStore when from is a view of another Store, or was opened on a remote, before fn is called; ErrClosed when one
+// of the views, or the store, is closed or is closed meanwhile; ErrCorrupt; the error of ctx. fn must not close the views.
+func (w *View) Changes(ctx context.Context, from *View, fn func(Change) bool) error {
+	if from != nil && from.s != w.s {
+		return fmt.Errorf("%w: the versions whose changes are asked for", ErrOtherStore)
+	}
+	return w.changes(ctx, from, fn)
+}
+
 // changes is Changes from old, nil for the empty state, to w.
 //
 // A key that has changed has a newest record in each version, or in one of them. They are not the same record, and at least
@@ -74,7 +88,7 @@ func (w *View) changes(ctx context.Context, old *View, fn func(Change) bool) err
 	d := differ{old: old, new: w, fn: fn}
 	for _, r := range unshared(old, w) {
 		err := w.s.segments.NewWalker().Walk(ctx, r.Start, r.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
-			if w.isClosed() {
+			if w.isClosed() || old != nil && old.isClosed() {
 				return false, ErrClosed
 			}
 			if now := w.has(a, rec); now != old.has(a, rec) && d.add(a, rec, sh, now) {

@@ -302,3 +302,92 @@ func TestChanges_ReadsWhatIsNotShared(t *testing.T) {
 		t.Errorf("%d records were read for 10 changes", n)
 	}
 }
+
+// A feed that has the changes of each version against the one before, by views, has the state of each.
+func TestView_Changes(t *testing.T) {
+	s, ctx := mustOpen(t, t.TempDir(), tiny()), context.Background()
+	s.opts.KeepVersions = 1
+	view := func() *View {
+		p, err := s.BeginCheckpoint()
+		must(t, err)
+		w, err := p.View(ctx)
+		must(t, err)
+		return w
+	}
+	var last *View // whose changes the feed has
+	feed := map[string]string{}
+	for round := range 5 {
+		for i := range 20 {
+			must(t, s.Set(key8(i), []byte{byte(round * (i % 3))}))
+		}
+		must(t, s.Delete(key8(round)))
+		now := view()
+		calls := 0
+		must(t, now.Changes(ctx, last, func(c Change) bool {
+			if calls++; c.Deleted {
+				delete(feed, string(c.Key))
+			} else {
+				feed[string(c.Key)] = string(c.Value)
+			}
+			return true
+		}))
+		if want := state(t, now.Scan); !maps.Equal(feed, want) {
+			t.Fatalf("round %d: the feed has %v, the version %v", round, feed, want)
+		}
+		if round > 0 && calls > 16 { // the 6 or 7 that are always 0 have not changed
+			t.Errorf("round %d: %d changes", round, calls)
+		}
+		if last != nil {
+			must(t, now.Changes(ctx, now, func(Change) bool { t.Error("a version has changed against itself"); return false }))
+			must(t, last.Close())
+		}
+		last = now
+	}
+	none := func(Change) bool { t.Error("called"); return false }
+	other := mustOpen(t, t.TempDir(), tiny())
+	must(t, other.Set(key8(1), nil))
+	commit(t, other)
+	w, err := other.OpenVersion(ctx, 0)
+	must(t, err)
+	if err := last.Changes(ctx, w, none); !errors.Is(err, ErrOtherStore) {
+		t.Errorf("against a view of another store: %v", err)
+	}
+	must(t, w.Close())
+	newest := view()
+	must(t, last.Close())
+	if err := newest.Changes(ctx, last, none); err != ErrClosed {
+		t.Errorf("against a view that is closed: %v", err)
+	}
+	if err := last.Changes(ctx, nil, none); err != ErrClosed {
+		t.Errorf("of a view that is closed: %v", err)
+	}
+	must(t, newest.Close())
+}
+
+// Whoever closes the older of two views, or the store, waits for no more than the changes that are being reported.
+func TestView_ChangesEndWhenTheOlderViewIsClosed(t *testing.T) {
+	s, ctx := mustOpen(t, t.TempDir(), tiny()), context.Background()
+	must(t, s.Set(key8(0), nil))
+	v := commit(t, s)
+	for i := range 4 * differBatch {
+		must(t, s.Set(key8(i), []byte("new")))
+	}
+	last := commit(t, s)
+	old, err := s.OpenVersion(ctx, v)
+	must(t, err)
+	now, err := s.OpenVersion(ctx, last)
+	must(t, err)
+	defer now.Close()
+	closed, calls := make(chan error, 1), 0
+	err = now.Changes(ctx, old, func(Change) bool {
+		if calls++; calls == 1 {
+			go func() { closed <- old.Close() }()
+			eventually(t, "the view to be closed", old.isClosed)
+		}
+		return true
+	})
+	if err != ErrClosed || calls > differBatch {
+		t.Errorf("%d changes were reported, then %v", calls, err)
+	}
+	must(t, <-closed)
+}

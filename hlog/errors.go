@@ -88,7 +88,8 @@ var (
 	// says which version that is.
 	ErrBase = checkpoint.ErrBase
 
-	// ErrOtherStore reports an import into the directory of another store, or a remote that has another store.
+	// ErrOtherStore reports an import into the directory of another store, a remote that has another store, or views of two
+	// stores where they must be of one.
 	ErrOtherStore = checkpoint.ErrStoreMismatch
 
 	// ErrRemote reports that a version, or a rollback, is durable in the directory, but has not reached the remote yet. The
