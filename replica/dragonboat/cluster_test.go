@@ -29,6 +29,7 @@ type cluster struct {
 	began time.Time
 
 	next  atomic.Uint64 // id of a proposal
+	limit atomic.Int64  // acknowledged proposals, at which the clients wait
 	mu    sync.Mutex
 	acked map[uint64]bool // ids that were acknowledged
 }
@@ -84,7 +85,8 @@ func newCluster(t *testing.T) *cluster {
 	for i := range c.nodes {
 		p := &process{c: c, config: nodeConfig{
 			Replica: uint64(10 * (i + 1)), Dir: filepath.Join(t.TempDir(), "node"), Listen: freeAddress(t), Control: freeAddress(t), Members: members,
-			Memory: int64(testkit.Scaled(16, 16, 16, 256)) << 20, // the index of the keys fits
+			Memory:    int64(testkit.Scaled(16, 16, 16, 256)) << 20, // the index of the keys fits
+			Snapshots: uint64(testkit.Scaled(400, 400, 400, 10_000)), Kept: uint64(testkit.Scaled(200, 200, 200, 100_000)),
 		}}
 		p.config.Raft = c.net.proxy(p)
 		members[p.config.Replica] = p.config.Raft
@@ -214,6 +216,10 @@ func (c *cluster) load() (stop func()) {
 		all.Go(func() {
 			rng := rand.New(rand.NewPCG(uint64(n), 5))
 			for !stopped.Load() && !c.t.Failed() {
+				if c.ackedCount() >= int(c.limit.Load()) {
+					testkit.Pause(time.Millisecond)
+					continue
+				}
 				batch := 1 + rng.Uint64N(most)
 				end := c.next.Add(batch)
 				var body []byte
@@ -244,9 +250,11 @@ func (c *cluster) ackedCount() int {
 	return len(c.acked)
 }
 
-// until waits for so many acknowledged proposals.
+// until waits for so many acknowledged proposals. There may be some more of them before the next call.
 func (c *cluster) until(n int) {
+	const more = 20_000
 	c.t.Helper()
+	c.limit.Store(int64(n) + more)
 	c.eventually(fmt.Sprintf("%d acknowledged proposals", n), func() bool { return c.ackedCount() >= n })
 }
 

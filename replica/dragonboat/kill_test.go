@@ -18,7 +18,7 @@ func TestCluster_KilledCutOffReplaced(t *testing.T) {
 	kills := testkit.Scaled(2, 4, 4, 20) // of each node
 	c := newCluster(t)
 	stop := c.load()
-	c.until(snapshotEntries)
+	c.until(500)
 	c.phase("begun")
 	c.partition()
 	c.phase("one was cut off")
@@ -45,7 +45,7 @@ func (c *cluster) partition() {
 	c.eventually("the node has a state", func() bool { return p.stateNumber() > 0 })
 	before := p.stateNumber()
 	c.net.partition(p)
-	c.until(c.ackedCount() + 4*snapshotEntries)
+	c.until(c.ackedCount() + 2*int(p.config.Snapshots+p.config.Kept))
 	c.net.partition(nil)
 	c.eventually("the node that was cut off takes a snapshot in", func() bool { return p.stateNumber() > before })
 }
@@ -74,7 +74,7 @@ func (c *cluster) kills(each, total int) {
 		order = append(order, c.nodes[:]...)
 	}
 	rand.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
-	step := max((total-c.ackedCount())/len(order), snapshotEntries)
+	step := max((total-c.ackedCount())/len(order), 500)
 	for _, p := range order {
 		c.until(c.ackedCount() + 1 + rand.IntN(2*step))
 		p.kill()

@@ -63,12 +63,14 @@ type nodeConfig struct {
 	Members map[uint64]string
 	Join    bool
 	Memory  int64
+	// Entries between two snapshots, and how many stay in the log behind one: enough for what is applied while a snapshot of
+	// all keys is on its way, else the node that takes it in needs another one when it is there.
+	Snapshots, Kept uint64
 }
 
 const (
-	testShard       = 7
-	snapshotEntries = 400 // between two snapshots; half as many stay in the log behind one
-	counters        = 1000
+	testShard = 7
+	counters  = 1000
 )
 
 func nodeHost(dir, raft, listen string) (*dragonboat.NodeHost, error) {
@@ -79,10 +81,10 @@ func nodeHost(dir, raft, listen string) (*dragonboat.NodeHost, error) {
 	return dragonboat.NewNodeHost(c)
 }
 
-func raftConfig(replica uint64) config.Config {
+func raftConfig(replica, snapshots, kept uint64) config.Config {
 	return config.Config{
 		ShardID: testShard, ReplicaID: replica, ElectionRTT: 20, HeartbeatRTT: 2, CheckQuorum: true, PreVote: true,
-		SnapshotEntries: snapshotEntries, CompactionOverhead: snapshotEntries / 2,
+		SnapshotEntries: snapshots, CompactionOverhead: kept,
 	}
 }
 
@@ -100,7 +102,7 @@ func runNode(c nodeConfig) error {
 	if c.Join || nh.HasNodeInfo(testShard, c.Replica) {
 		members = nil
 	}
-	if _, err := Start(nh, members, c.Join && !nh.HasNodeInfo(testShard, c.Replica), raftConfig(c.Replica), c.replica()); err != nil {
+	if _, err := Start(nh, members, c.Join && !nh.HasNodeInfo(testShard, c.Replica), raftConfig(c.Replica, c.Snapshots, c.Kept), c.replica()); err != nil {
 		return err
 	}
 	n := &node{nh}

@@ -47,7 +47,7 @@ func (h *host) config() Config {
 // start starts the replica; it is ready when start returns.
 func (h *host) start() *Replica {
 	h.t.Helper()
-	raft := raftConfig(1)
+	raft := raftConfig(1, 400, 200)
 	raft.WaitReady = true
 	members := map[uint64]dragonboat.Target{1: h.address}
 	if h.HasNodeInfo(testShard, 1) {
@@ -103,7 +103,7 @@ func (h *host) restart(between func()) *host {
 // was done is undone, and the replica starts.
 func (h *host) refused(want error) {
 	h.t.Helper()
-	raft := raftConfig(1)
+	raft := raftConfig(1, 400, 200)
 	if _, err := Start(h.NodeHost, nil, false, raft, h.config()); !errors.Is(err, want) {
 		h.t.Fatalf("started: %v, want %v", err, want)
 	}
