@@ -108,6 +108,16 @@ func (d *RemoteDirectory) Manifest(v Version) (*Manifest, error) {
 	return DecodeManifest(name, b)
 }
 
+// Versions returns the versions of the directory, oldest first.
+func (d *RemoteDirectory) Versions() []Version {
+	var versions []Version
+	for _, st := range d.stands {
+		versions = append(versions, st.version)
+	}
+	slices.Sort(versions)
+	return versions
+}
+
 // Interrupt ends the reads that are under way and makes all later ones fail with err.
 func (d *RemoteDirectory) Interrupt(err error) { d.cancel(err) }
 

@@ -1,160 +1,18 @@
-// Command hlog looks into the directory of a store, which may be in use, and moves versions. It changes no byte of a directory
-// that it looks into and takes no lock; only import writes, into a directory of its own. `hlog help` has the rest.
+// Command hlog looks into the directory of a store, which may be in use, or into a remote, and moves versions. `hlog help` has
+// the rest; package inspector is what it does. The command of the module remote/s3 knows buckets, too.
 package main
 
 import (
 	"context"
-	"errors"
-	"flag"
-	"fmt"
-	"io"
 	"os"
 	"os/signal"
-	"strings"
 
-	"github.com/hybridlog/hybridlog/hlog"
-	"github.com/hybridlog/hybridlog/internal/fsx"
-)
-
-// Exit codes.
-const (
-	exitFine     = 0
-	exitFailed   = 1 // the disk, an argument that is no store, a context that ended
-	exitUsage    = 2
-	exitDamaged  = 3 // something is damaged
-	exitNotFound = 4 // there is no such key or version
+	"github.com/hybridlog/hybridlog/cmd/hlog/inspector"
 )
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr)
+	code := inspector.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, inspector.Remotes{"dir": inspector.Dir})
 	stop()
 	os.Exit(code)
-}
-
-// command is one verb.
-type command struct {
-	name, args, what string
-	min, max         int // arguments
-	flags            []string
-	run              func(*call) error
-}
-
-var commands = []command{
-	{"info", "DIR", "what a directory holds", 1, 1, nil, (*call).info},
-	{"versions", "DIR", "the versions, oldest first, with their cookies", 1, 1, nil, (*call).versions},
-	{"verify", "DIR", "whether versions can be opened, or with -deep every byte of them", 1, 1, []string{"version", "deep"}, (*call).verify},
-	{"get", "DIR KEY", "the value of a key", 2, 2, []string{"version", "hex"}, (*call).get},
-	{"scan", "DIR", "all keys and values, in no particular order", 1, 1, []string{"version", "hex"}, (*call).scan},
-	{"diff", "DIR FROM TO", "what keys version TO has changed against version FROM", 3, 3, []string{"hex"}, (*call).diff},
-	{"export", "DIR [FILE]", "a version as a stream, to standard output without FILE", 1, 2, []string{"version", "since"}, (*call).export},
-	{"import", "DIR [FILE]", "a directory out of a stream, or a later version for one", 1, 2, nil, (*call).import_},
-}
-
-// call is one run of a command.
-type call struct {
-	ctx         context.Context
-	fs          fsx.FS
-	in          io.Reader
-	out, errOut io.Writer
-	args        []string
-	json        bool
-	version     uint64
-	since       uint64
-	deep, hex   bool
-	damaged     bool              // something is, and was named
-	before      map[string]string // the manifests, before the directory was opened
-}
-
-// errUsage is carried by errors about arguments.
-var errUsage = errors.New("see hlog help")
-
-func run(ctx context.Context, args []string, in io.Reader, out, errOut io.Writer) int {
-	if len(args) == 0 || args[0] == "help" || args[0] == "-h" || args[0] == "--help" {
-		help(out)
-		return exitFine
-	}
-	for _, c := range commands {
-		if c.name == args[0] {
-			return do(c, &call{ctx: ctx, fs: fsx.OS(), in: in, out: out, errOut: errOut}, args[1:])
-		}
-	}
-	fmt.Fprintf(errOut, "hlog: there is no command %q; %v\n", args[0], errUsage)
-	return exitUsage
-}
-
-func do(c command, x *call, args []string) int {
-	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
-	f.SetOutput(io.Discard)
-	f.BoolVar(&x.json, "json", false, "")
-	for _, name := range c.flags {
-		switch name {
-		case "version":
-			f.Uint64Var(&x.version, name, 0, "")
-		case "since":
-			f.Uint64Var(&x.since, name, 0, "")
-		case "deep":
-			f.BoolVar(&x.deep, name, false, "")
-		case "hex":
-			f.BoolVar(&x.hex, name, false, "")
-		}
-	}
-	err := f.Parse(args)
-	if errors.Is(err, flag.ErrHelp) {
-		help(x.out)
-		return exitFine
-	}
-	x.args = f.Args()
-	if err == nil && (len(x.args) < c.min || len(x.args) > c.max) {
-		err = fmt.Errorf("%s takes %s", c.name, c.args)
-	}
-	if err != nil {
-		fmt.Fprintf(x.errOut, "hlog %s: %v; %v\n", c.name, err, errUsage)
-		return exitUsage
-	}
-	err = c.run(x)
-	if err != nil {
-		fmt.Fprintf(x.errOut, "hlog %s: %v\n", c.name, err)
-	}
-	switch {
-	case errors.Is(err, errUsage):
-		return exitUsage
-	case errors.Is(err, errReplaced):
-		return exitFailed
-	case errors.Is(err, hlog.ErrCorrupt), err == nil && x.damaged:
-		return exitDamaged
-	case errors.Is(err, hlog.ErrNotFound), errors.Is(err, hlog.ErrVersionNotFound):
-		return exitNotFound
-	case err != nil:
-		return exitFailed
-	}
-	return exitFine
-}
-
-func help(out io.Writer) {
-	var b strings.Builder
-	b.WriteString("hlog looks into the directory of a store, in use or not, and changes nothing in it.\n\n")
-	for _, c := range commands {
-		flags := ""
-		for _, f := range c.flags {
-			flags += map[string]string{"version": "[-version V] ", "since": "[-since V] ", "deep": "[-deep] ", "hex": "[-hex] "}[f]
-		}
-		fmt.Fprintf(&b, "  hlog %s [-json] %s%s\n        %s\n", c.name, flags, c.args, c.what)
-	}
-	b.WriteString(`
-  -version V   the version to read; 0, the default, is the one that the directory opens at
-  -since V     write only what a directory at version V lacks
-  -deep        read every byte of the versions, the dead ones too, and name what is damaged and what that costs
-  -hex         keys and values are hexadecimal, those of arguments, too; without it they are quoted like in Go
-  -json        one JSON object per line; keys and values in base64
-
-Exit codes: 0 fine; 1 failed; 2 wrong arguments; 3 something is damaged; 4 no such key or version.
-
-Examples:
-  hlog versions /data/store
-  hlog verify -deep /data/store
-  hlog export /data/store | ssh elsewhere hlog import /data/copy
-  hlog export -since 7 /data/store delta && hlog import /data/copy delta
-`)
-	io.WriteString(out, b.String())
 }

@@ -1,4 +1,4 @@
-package main
+package inspector
 
 import (
 	"bytes"
@@ -34,7 +34,12 @@ func must(t *testing.T, err error) {
 // filled makes a store with two versions of a few keys, and leaves it open.
 func filled(t *testing.T, dir string) *hlog.Store {
 	t.Helper()
-	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes})
+	return filledWith(t, dir, nil)
+}
+
+func filledWith(t *testing.T, dir string, remote checkpoint.Remote) *hlog.Store {
+	t.Helper()
+	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, Remote: remote})
 	must(t, err)
 	t.Cleanup(func() { s.Close() })
 	for v := 1; v <= 2; v++ {
@@ -57,7 +62,7 @@ func hlogCommand(in []byte, dirs map[string]string, args ...string) (out, errOut
 			args[i] = d
 		}
 	}
-	code = run(context.Background(), args, bytes.NewReader(in), &o, &e)
+	code = Run(context.Background(), args, bytes.NewReader(in), &o, &e, Remotes{"dir": Dir})
 	clean := func(s string) string {
 		for name, d := range dirs {
 			s = strings.ReplaceAll(s, d, name)
@@ -72,8 +77,12 @@ func hlogCommand(in []byte, dirs map[string]string, args ...string) (out, errOut
 // What the program says, beside a store that is in use, is in testdata/golden.
 func TestGolden(t *testing.T) {
 	dirs := map[string]string{"STORE": t.TempDir(), "COPY": filepath.Join(t.TempDir(), "copy"), "STREAM": filepath.Join(t.TempDir(), "stream"),
-		"DELTA": filepath.Join(t.TempDir(), "delta"), "NOWHERE": filepath.Join(t.TempDir(), "nowhere")}
-	filled(t, dirs["STORE"])
+		"DELTA": filepath.Join(t.TempDir(), "delta"), "NOWHERE": filepath.Join(t.TempDir(), "nowhere"), "COPY2": filepath.Join(t.TempDir(), "two")}
+	bucket := t.TempDir()
+	dirs["dir:REMOTE"], dirs["dir:NOWHERE"] = "dir:"+bucket, "dir:"+dirs["NOWHERE"]
+	remote, err := checkpoint.NewDirRemote(bucket)
+	must(t, err)
+	filledWith(t, dirs["STORE"], remote)
 	var got strings.Builder
 	for _, line := range []string{
 		"help", "info STORE", "info -json STORE", "versions STORE", "versions -json STORE", "verify STORE", "verify -deep STORE",
@@ -81,6 +90,9 @@ func TestGolden(t *testing.T) {
 		"get -json STORE version", "get STORE absent", "get -version 9 STORE version", "get -hex STORE x", "diff STORE 1 2", "diff -json STORE 1 2",
 		"diff STORE 2 1", "diff STORE one 2", "export -version 1 STORE STREAM", "export -since 1 -json STORE DELTA", "import COPY STREAM",
 		"import COPY STREAM", "import COPY DELTA", "import -json COPY DELTA", "get COPY version", "info NOWHERE", "info", "fly STORE", "scan -fast STORE",
+		"info dir:REMOTE", "versions dir:REMOTE", "verify -deep dir:REMOTE", "get dir:REMOTE version", "get -version 1 dir:REMOTE version",
+		"get -version 9 dir:REMOTE version", "diff dir:REMOTE 1 2", "copy -version 1 dir:REMOTE COPY2", "copy -since 1 dir:REMOTE COPY2",
+		"get COPY2 version", "copy COPY2 dir:REMOTE", "info gopher://REMOTE", "info dir:NOWHERE",
 	} {
 		out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...)
 		fmt.Fprintf(&got, "$ hlog %s\n%s", line, out)
@@ -130,14 +142,23 @@ func tree(t *testing.T, dir string) map[string]string {
 
 // Whatever is looked at, nothing is written, not even a lock.
 func TestCommands_ChangeNothing(t *testing.T) {
-	dir := t.TempDir()
-	must(t, filled(t, dir).Close())
-	must(t, os.Remove(filepath.Join(dir, "LOCK")))
-	before := tree(t, dir)
+	dir, bucket := t.TempDir(), t.TempDir()
+	remote, err := checkpoint.NewDirRemote(bucket)
+	must(t, err)
+	must(t, filledWith(t, dir, remote).Close())
+	for _, d := range []string{dir, bucket} {
+		must(t, os.Remove(filepath.Join(d, "LOCK")))
+	}
+	before, there := tree(t, dir), tree(t, bucket)
 	for _, line := range []string{"info D", "versions D", "verify -deep D", "get D version", "scan D", "diff D 1 2", "export D", "export -since 1 D"} {
-		if _, errOut, code := hlogCommand(nil, map[string]string{"D": dir}, strings.Fields(line)...); code != 0 {
-			t.Errorf("%s: exit code %d: %s", line, code, errOut)
+		for _, place := range []string{dir, "dir:" + bucket} {
+			if _, errOut, code := hlogCommand(nil, map[string]string{"D": place}, strings.Fields(line)...); code != 0 {
+				t.Errorf("%s: exit code %d: %s", line, code, errOut)
+			}
 		}
+	}
+	if !maps.Equal(there, tree(t, bucket)) {
+		t.Error("something was changed on the remote")
 	}
 	if !maps.Equal(before, tree(t, dir)) {
 		t.Error("something was changed")
@@ -149,7 +170,7 @@ func TestExport_ThroughAPipe(t *testing.T) {
 	dirs := map[string]string{"STORE": t.TempDir(), "COPY": filepath.Join(t.TempDir(), "copy")}
 	filled(t, dirs["STORE"])
 	var stream, e bytes.Buffer
-	if code := run(context.Background(), []string{"export", dirs["STORE"]}, nil, &stream, &e); code != 0 {
+	if code := Run(context.Background(), []string{"export", dirs["STORE"]}, nil, &stream, &e, nil); code != 0 {
 		t.Fatal(code, e.String())
 	}
 	if _, errOut, code := hlogCommand(stream.Bytes()[:stream.Len()-1], dirs, "import", "COPY"); code != exitDamaged {
@@ -306,7 +327,7 @@ func TestCommands_BesideAWriter(t *testing.T) {
 	for range rounds {
 		for _, line := range []string{"info", "versions", "verify -deep", "scan", "export"} {
 			var out, errOut bytes.Buffer
-			code := run(context.Background(), append(strings.Fields(line), dir), nil, &out, &errOut)
+			code := Run(context.Background(), append(strings.Fields(line), dir), nil, &out, &errOut, nil)
 			if code != exitFine && code != exitNotFound && !strings.Contains(errOut.String(), errReplaced.Error()) {
 				t.Errorf("%s: exit code %d\n%s", line, code, errOut.String())
 			}

@@ -1,4 +1,4 @@
-package main
+package inspector
 
 import (
 	"encoding/hex"
@@ -15,6 +15,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
 // attempts is how often a directory is opened: a store that is in use may replace the files of a version meanwhile.
@@ -30,8 +31,16 @@ func (x *call) open() (s *hlog.Store, err error) {
 }
 
 func (x *call) openOnce() (*hlog.Store, error) {
-	return hlog.Open(x.args[0], &hlog.Options{
-		ReadOnly: true, FS: looking{x.fs}, MemoryBytes: 64 << 20, Version: checkpoint.Version(x.version),
+	var files fsx.FS = looking{x.fs}
+	d, path, err := x.lies()
+	if err != nil {
+		return nil, err
+	}
+	if d != nil {
+		files = d
+	}
+	return hlog.Open(path, &hlog.Options{
+		ReadOnly: true, FS: files, MemoryBytes: 64 << 20, Version: checkpoint.Version(x.version),
 	})
 }
 
@@ -68,6 +77,16 @@ func (x *call) settle(try func() error) (err error) {
 
 // view opens the store and the version that is asked for.
 func (x *call) view(do func(*hlog.View) error) error {
+	if remote, err := x.remote(x.args[0]); err != nil {
+		return err
+	} else if remote != nil && x.since == 0 {
+		v, err := hlog.OpenRemote(x.ctx, remote, checkpoint.Version(x.version), &hlog.Options{MemoryBytes: 64 << 20})
+		if err != nil {
+			return err
+		}
+		defer v.Close()
+		return do(v)
+	}
 	s, v, err := x.openView()
 	if err != nil {
 		return err
@@ -149,11 +168,11 @@ func (x *call) info() error {
 		return err
 	}
 	line := struct {
-		Directory       string
+		Place           string
 		Versions        int
 		Current         uint64
 		LogBytes, Bytes int64 // of the current version; of all files that versions need
-	}{Directory: x.args[0], Versions: len(all)}
+	}{Place: x.args[0], Versions: len(all)}
 	if c, ok := s.Current(); ok {
 		line.Current, line.LogBytes = uint64(c.Version), c.LogBytes
 		line.Bytes = c.LogBytes + c.ImageBytes
@@ -163,8 +182,8 @@ func (x *call) info() error {
 			}
 		}
 	}
-	return x.say(line, "directory  %s\nversions   %d\ncurrent    %d\nlog        %d bytes\nin all     %d bytes at least\n",
-		line.Directory, line.Versions, line.Current, line.LogBytes, line.Bytes)
+	return x.say(line, "place      %s\nversions   %d\ncurrent    %d\nlog        %d bytes\nin all     %d bytes at least\n",
+		line.Place, line.Versions, line.Current, line.LogBytes, line.Bytes)
 }
 
 func (x *call) versions() error {
@@ -214,6 +233,13 @@ func (x *call) verify() error {
 
 // ids returns the versions that the directory has manifests of, damaged ones included.
 func (x *call) ids() (ids []checkpoint.Version, err error) {
+	d, _, err := x.lies()
+	if err != nil {
+		return nil, err
+	}
+	if d != nil {
+		return d.Versions(), nil
+	}
 	files, err := filepath.Glob(x.manifest("*"))
 	for _, f := range files {
 		name := filepath.Base(f)
@@ -436,4 +462,25 @@ func (x *call) import_() error {
 		return err
 	}
 	return x.say(moved{uint64(info.Version), 0, passed.done}, "version %d: %d bytes\n", info.Version, passed.done)
+}
+
+// copy is export and import in one.
+func (x *call) copy() error {
+	if remote, err := x.remote(x.args[1]); remote != nil || err != nil {
+		return errors.Join(err, fmt.Errorf("copy to %s: versions come to a remote by the store that has it; %w", x.args[1], errUsage))
+	}
+	return x.view(func(v *hlog.View) error {
+		from, to := io.Pipe()
+		passed := &progress{x: x, what: "copied", told: time.Now()}
+		go func() {
+			_, err := v.WriteDelta(to, checkpoint.Version(x.since))
+			to.CloseWithError(err)
+		}()
+		info, err := hlog.Import(x.ctx, x.args[1], io.TeeReader(from, passed))
+		from.CloseWithError(err) // whoever writes ends, and the view waits for that
+		if err != nil {
+			return err
+		}
+		return x.say(moved{uint64(info.Version), x.since, passed.done}, "version %d: %d bytes\n", info.Version, passed.done)
+	})
 }
