@@ -39,7 +39,7 @@ var arrows = map[string][]string{
 	"cmd":        {"hlog", "checkpoint"},
 	"examples":   {"hlog", "checkpoint"},
 	"metrics":    {"hlog"},
-	"remote":     {"checkpoint", "hlog"},
+	"remote":     {"checkpoint", "hlog", "cmd"},
 	"stream":     {"checkpoint", "hlog"},
 	"replica":    {"checkpoint", "hlog"},
 }

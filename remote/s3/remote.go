@@ -44,6 +44,20 @@ func Open(ctx context.Context, text string) (*Remote, error) {
 	return New(ctx, o)
 }
 
+// OpenToRead is Open for somebody who only reads (Options.ReadOnly).
+func OpenToRead(ctx context.Context, text string) (checkpoint.Remote, error) {
+	o, err := Parse(text)
+	if err != nil {
+		return nil, err
+	}
+	o.ReadOnly = true
+	r, err := New(ctx, o)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // New returns a remote after it has found the bucket and, unless it is only to be read, the server fit for it (N1, N2).
 // What is wrong with the settings is a *ConfigError. Any other error says that the server cannot be reached now.
 func New(ctx context.Context, o Options) (*Remote, error) {
