@@ -10,7 +10,7 @@ func (s *Store) maintain() {
 		return
 	}
 	s.clearEntries()
-	if err := s.ledger.Retain(s.opts.KeepVersions); err != nil {
+	if err := s.ledger.RetainWhile(s.opts.KeepVersions, func() bool { return s.check() == nil }); err != nil {
 		s.logger.Error("retention", "err", err)
 	}
 	if !s.opts.NoCompaction {

@@ -42,7 +42,16 @@ func (l *Ledger) Purge(v checkpoint.Version) error {
 
 // Retain purges the oldest versions but for keep of them.
 func (l *Ledger) Retain(keep int) error {
+	return l.RetainWhile(keep, func() bool { return true })
+}
+
+// RetainWhile is Retain, which goes on to the next version only while more reports true: each takes syncs, and whoever closes
+// the store does not wait for those of all.
+func (l *Ledger) RetainWhile(keep int, more func() bool) error {
 	for _, v := range l.dir.Retain(keep) {
+		if !more() {
+			return nil
+		}
 		err := l.Purge(v)
 		if errors.Is(err, checkpoint.ErrInUse) || errors.Is(err, checkpoint.ErrNotFound) {
 			continue // somebody was faster to pin it, or to purge it

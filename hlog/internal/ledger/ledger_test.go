@@ -355,3 +355,17 @@ func TestCollect_EverythingAtOnce(t *testing.T) {
 		t.Errorf("%d index files, %d are kept", len(entries), n)
 	}
 }
+
+// Retention that is to end purges no further version.
+func TestRetainWhile_Ends(t *testing.T) {
+	d := newDesk(t)
+	for range 6 {
+		d.write(1)
+		d.commit()
+	}
+	asked := 0
+	must(t, d.RetainWhile(1, func() bool { asked++; return asked <= 2 }))
+	if n := len(d.Versions()); n != 4 || asked != 3 {
+		t.Errorf("%d versions are left of 6 when 2 were purged, asked %d times", n, asked)
+	}
+}
