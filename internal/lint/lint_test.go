@@ -48,6 +48,7 @@ var arrows = map[string][]string{
 // their whole path.
 var rooms = map[string][]string{
 	"coldcache": {},
+	"cold":      {"index"},
 	"life":      {},
 	"record":    {},
 	"units":     {"epoch"},

@@ -21,7 +21,7 @@ func TestRecords_AreChangedThroughOneDoor(t *testing.T) {
 	doors := 0
 	for _, s := range sources(t) {
 		dir := path.Dir(s.name)
-		if dir == room || dir == "internal/word" {
+		if dir == room || dir == "internal/word" || dir == "hlog/internal/cold" { // cold writes to memory of its own, and never sees a frame
 			continue
 		}
 		ast.Inspect(s.file, func(n ast.Node) bool {

@@ -106,6 +106,9 @@ func Equal(p Ptr, b []byte) bool {
 	return (Load(p)^tail(b))<<(64-8*len(b)) == 0
 }
 
+// Of returns the address of the first of b, which must be 8-aligned and is kept alive by the result.
+func Of(b []byte) Ptr { return Ptr(unsafe.SliceData(b)) }
+
 // AsBytes returns the bytes of *v, which share its memory. T must hold no pointers; the caller has checked that.
 func AsBytes[T any](v *T) []byte {
 	// Sound because the slice covers exactly *v and keeps it alive.

@@ -68,6 +68,14 @@ func (r *Region) Release(off, n int) {
 	}
 }
 
+// Discard gives the n bytes from off on, whole pages, back to the system if it takes them. Unlike with Release others may
+// still be reading there: they find what was there, or zero.
+func (r *Region) Discard(off, n int) {
+	if n > 0 {
+		r.discard(r.Bytes(off, n))
+	}
+}
+
 // Prefault takes the n bytes from off on from the system ahead of use. Best effort: it changes nothing but speed.
 func (r *Region) Prefault(off, n int) {
 	if n > 0 {

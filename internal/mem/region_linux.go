@@ -34,6 +34,9 @@ func (r *Region) release(b []byte) {
 	}
 }
 
+// discard keeps what the kernel does not take, locked memory for one.
+func (r *Region) discard(b []byte) { _ = unix.Madvise(b, unix.MADV_DONTNEED) }
+
 func (r *Region) prefault(b []byte) {
 	page := os.Getpagesize()
 	// Whole pages around b: touching the neighbours' part of a page changes nothing they could see.

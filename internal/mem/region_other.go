@@ -12,4 +12,6 @@ func adviseHuge([]byte) {}
 // release only clears: what gives pages back differs from system to system, and none of these is first class here.
 func (r *Region) release(b []byte) { clear(b) }
 
+func (r *Region) discard([]byte) {}
+
 func (r *Region) prefault([]byte) {}
