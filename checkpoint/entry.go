@@ -84,6 +84,7 @@ func sameFiles(a, b Index) bool {
 	if (a.Image == nil) != (b.Image == nil) || a.Image != nil && a.Image.ID != b.Image.ID {
 		return false
 	}
+	same := func(x, y ShareRef) bool { return x.ID == y.ID }
 	return slices.EqualFunc(a.Runs, b.Runs, func(x, y RunRef) bool { return x.ID == y.ID }) &&
-		slices.EqualFunc(a.Shares, b.Shares, func(x, y ShareRef) bool { return x.ID == y.ID })
+		slices.EqualFunc(a.Shares, b.Shares, same) && slices.EqualFunc(a.Cold, b.Cold, same)
 }

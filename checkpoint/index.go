@@ -32,7 +32,8 @@ type Index struct {
 	Image      *ImageRef // of old; nil: there is none, and the lineage is replayed as far as shares do not stand for it
 	Runs       []RunRef  // of old: what is to be replayed over the image, see V10
 	Shares     []ShareRef
-	ReplayFrom uint64 // if there are shares: the log from here on is to be replayed over them
+	ReplayFrom uint64     // if there are shares: the log from here on is to be replayed over them
+	Cold       []ShareRef // files of records, which stand for the log that the lineage once had below its extents
 }
 
 // Replay returns where the log begins that a recovery has to replay.
@@ -71,9 +72,10 @@ const (
 	ofImage indexKind = iota
 	ofRun
 	ofShare
+	ofCold
 )
 
-// files returns the image, the runs and the shares, in this order.
+// files returns the image, the runs, the shares and the cold files, in this order.
 func (x Index) files() []indexFile {
 	var files []indexFile
 	if i := x.Image; i != nil {
@@ -84,6 +86,9 @@ func (x Index) files() []indexFile {
 	}
 	for _, s := range x.Shares {
 		files = append(files, indexFile{s.ID, s.Bytes, s.From, 0, ofShare})
+	}
+	for _, s := range x.Cold {
+		files = append(files, indexFile{s.ID, s.Bytes, s.From, 0, ofCold})
 	}
 	return files
 }
@@ -108,11 +113,21 @@ func (x Index) check(cut uint64) string {
 		return fmt.Sprintf("%d shares, to be replayed from %d, cut %d", len(x.Shares), x.ReplayFrom, cut)
 	}
 	for i, s := range x.Shares {
-		if s.Bytes < 0 || s.First > s.Last || s.From >= s.To || s.To > cut || s.Level < 0 || s.Triples < 0 || s.Live < 0 {
+		if s.bad(cut) {
 			return fmt.Sprintf("share %d: %+v, cut %d", i, s, cut)
 		}
 	}
+	for i, s := range x.Cold {
+		if s.bad(cut) {
+			return fmt.Sprintf("cold file %d: %+v, cut %d", i, s, cut)
+		}
+	}
 	return ""
+}
+
+// bad reports whether no share of a version that ends at cut can be like s.
+func (s ShareRef) bad(cut uint64) bool {
+	return s.Bytes < 0 || s.First > s.Last || s.From >= s.To || s.To > cut || s.Level < 0 || s.Triples < 0 || s.Live < 0
 }
 
 const (
@@ -140,12 +155,36 @@ func (x Index) append(b []byte, format uint32) []byte {
 		}
 	}
 	if format >= sharesFormat {
-		b = appendUint64s(b, x.ReplayFrom, uint64(len(x.Shares)))
-		for _, s := range x.Shares {
-			b = appendUint64s(b, s.ID, uint64(s.Bytes), s.First, s.Last, s.From, s.To, uint64(s.Level), uint64(s.Triples), uint64(s.Live))
-		}
+		b = appendShares(appendUint64s(b, x.ReplayFrom), x.Shares)
+	}
+	if format >= coldFormat {
+		b = appendShares(b, x.Cold)
 	}
 	return b
+}
+
+func appendShares(b []byte, shares []ShareRef) []byte {
+	b = appendUint64s(b, uint64(len(shares)))
+	for _, s := range shares {
+		b = appendUint64s(b, s.ID, uint64(s.Bytes), s.First, s.Last, s.From, s.To, uint64(s.Level), uint64(s.Triples), uint64(s.Live))
+	}
+	return b
+}
+
+// shares reads what appendShares has written.
+func (r *reader) shares() []ShareRef {
+	n := r.count(shareBytes)
+	if n == 0 {
+		return nil
+	}
+	shares := make([]ShareRef, n)
+	for i := range shares {
+		shares[i] = ShareRef{
+			ID: r.uint64(), Bytes: r.int64(), First: r.uint64(), Last: r.uint64(), From: r.uint64(), To: r.uint64(),
+			Level: int(r.int64()), Triples: r.int64(), Live: r.int64(),
+		}
+	}
+	return shares
 }
 
 // read reads what append has written.
@@ -157,13 +196,11 @@ func (x *Index) read(r *reader, format uint32) {
 		}
 	}
 	if format >= sharesFormat {
-		x.ReplayFrom = r.uint64()
-		x.Shares = make([]ShareRef, r.count(shareBytes))
-		for i := range x.Shares {
-			x.Shares[i] = ShareRef{
-				ID: r.uint64(), Bytes: r.int64(), First: r.uint64(), Last: r.uint64(), From: r.uint64(), To: r.uint64(),
-				Level: int(r.int64()), Triples: r.int64(), Live: r.int64(),
-			}
+		x.ReplayFrom, x.Shares = r.uint64(), r.shares()
+	}
+	if format >= coldFormat {
+		if x.Cold = r.shares(); x.Cold == nil {
+			r.fail("format %d without cold files", format)
 		}
 	}
 	if format < identityFormat && format != x.format() {
@@ -171,8 +208,5 @@ func (x *Index) read(r *reader, format uint32) {
 	}
 	if len(x.Runs) == 0 {
 		x.Runs = nil
-	}
-	if len(x.Shares) == 0 {
-		x.Shares = nil
 	}
 }

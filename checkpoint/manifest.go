@@ -105,6 +105,7 @@ const (
 	runsFormat     = 2 // of manifests and remote versions that have runs
 	sharesFormat   = 3 // of those that have shares
 	identityFormat = 4 // of those that hold the store's identity
+	coldFormat     = 5 // of those that have cold files, too
 )
 
 // EncodeManifest returns the bytes of m's file, or an error that says which field of m is out of range.
@@ -143,7 +144,10 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 
 // format returns the lowest format that can express m.
 func (m *Manifest) format() uint32 {
-	if m.SegmentBytes != 0 {
+	switch {
+	case len(m.Cold) > 0:
+		return coldFormat
+	case m.SegmentBytes != 0:
 		return identityFormat
 	}
 	return m.Index.format()
@@ -197,7 +201,7 @@ func DecodeManifest(file string, b []byte) (*Manifest, error) {
 // Clone returns a copy that shares nothing with m.
 func (m *Manifest) Clone() *Manifest {
 	c := *m
-	c.Runs, c.Shares = slices.Clone(m.Runs), slices.Clone(m.Shares)
+	c.Runs, c.Shares, c.Cold = slices.Clone(m.Runs), slices.Clone(m.Shares), slices.Clone(m.Cold)
 	c.Extents, c.Cookie, c.Aux = slices.Clone(m.Extents), slices.Clone(m.Cookie), slices.Clone(m.Aux)
 	if m.Image != nil {
 		image := *m.Image

@@ -258,7 +258,7 @@ func decodeReplica(name string, b []byte) (*replica, error) {
 	if magic == magicRemote && format != v.m.format() {
 		r.fail("format %d with a manifest of format %d", format, v.m.format())
 	}
-	for range len(v.m.Runs) + len(v.m.Shares) {
+	for range len(v.m.Runs) + len(v.m.Shares) + len(v.m.Cold) {
 		v.others = append(v.others, r.pieces(size))
 	}
 	if err := r.done(); err != nil {

@@ -14,11 +14,20 @@ import (
 // step: what fails there fails every time.
 func TestCrash_EveryCall(t *testing.T) {
 	t.Parallel()
+	crashEveryCall(t, small, scaled(1, 4, 20, 200))
+}
+
+// The same with a cold tier: demotions, merges of cold files, and versions that name them are cut short everywhere.
+func TestCrash_EveryCallWhileDemoting(t *testing.T) {
+	t.Parallel()
+	crashEveryCall(t, demoting, scaled(1, 2, 20, 200))
+}
+
+func crashEveryCall(t *testing.T, o hlog.Options, scripts uint64) {
 	var sum Counts
-	scripts := scaled(1, 4, 20, 200)
 	for seed := range scripts {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
-		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+		r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{o}}
 		c := &Crasher{Options: r.Options, Outcome: r.Outcome, Every: sparse(1), Subsets: 8, Again: 80, Depths: 40}
 		if seed%4 != 0 {
 			r.HashSeed, r.Work, c.Stepped = seed, step.New(seed), true

@@ -14,6 +14,13 @@ import (
 // small are the options that make everything happen early: the least memory, the smallest pages, short segments.
 var small = hlog.Options{MemoryBytes: 4 << 20, PageBytes: 16 << 10, SegmentBytes: 64 << 10, KeepVersions: 1000}
 
+// demoting is small with a cold tier, into which every version demotes what was committed.
+var demoting = func() hlog.Options {
+	o := small
+	o.ColdAfter = 1
+	return o
+}()
+
 func randomTape(seed uint64, n int) Tape {
 	rng := rand.New(rand.NewPCG(seed, 1))
 	t := make(Tape, n)
@@ -35,6 +42,9 @@ func TestTapes_Random(t *testing.T) {
 		play := func(tape Tape) error {
 			disk := fsx.NewCrash(fsx.CrashOptions{Direct: seed%2 == 0})
 			r := &Runner{FS: disk, Disk: disk, Options: []hlog.Options{small}}
+			if seed/3%2 == 1 {
+				r.Options = []hlog.Options{demoting}
+			}
 			if seed%3 == 2 {
 				r.HashSeed, r.Work = seed, step.New(seed)
 			}

@@ -19,10 +19,12 @@ import (
 //	prefetch      reads ahead for Prefetch                  Prefetch                              nothing
 //	commit        makes checkpoints durable             a checkpoint that has begun           Flush, LedgerWriting
 //	runs          writes index runs                     the flusher                           nothing
-//	merges        merges index shares                   a run; the log has grown by a page    nothing
+//	merges        merges index shares, and cold files   a run; the log has grown by a page;   Tier for a moment
+//	                                                    a demotion
 //	housekeeping  frees index entries, purges           a commit; a view or a scan that has   Compacting while it
-//	              versions, compacts, removes files     ended                                 compacts; DirCollecting
-//	                                                                                          while it removes
+//	              versions, demotes, compacts,          ended                                 compacts or demotes, with
+//	              removes files                                                               Cut and Tier for a moment;
+//	                                                                                          DirCollecting while it removes
 //	interval      begins a checkpoint                   Options.CheckpointEvery               Cut
 //	copy          copies versions to the remote         a commit; every catchUp               nothing
 //	events        calls the callbacks of Events         what they tell of                     nothing

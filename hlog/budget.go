@@ -24,6 +24,7 @@ type budget struct {
 	cache   atomic.Int64 // held by the cache of cold records
 	ahead   atomic.Int64 // held by the prefetcher
 	triples func() int64 // held by the index on disk, of log that no run stands for
+	cold    atomic.Int64 // held by what is known of cold files, and by a demotion
 
 	shared *Budget      // nil: the store has total for itself
 	kick   func()       // has the pager look at the regions again
@@ -76,7 +77,7 @@ type sharing struct {
 // sizeCache is a round of dividing memory between frames and cache.
 func (s *Store) sizeCache() {
 	b, l := s.memory, s.log
-	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load()-b.triples(), 0)
+	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load()-b.triples()-b.cold.Load(), 0)
 	if s.cache == nil || b.sharing.share == 0 && !s.readsDisk(room) {
 		return
 	}
@@ -124,7 +125,7 @@ func (s *Store) decideShare(room int64) {
 
 // frames returns how many bytes of frames may be resident, of a log that has so many and would have as many as wanted.
 func (b *budget) frames(used, wanted int64) int64 {
-	others := b.fixed + b.index.Load() + b.cache.Load() + b.ahead.Load() + b.triples()
+	others := b.fixed + b.index.Load() + b.cache.Load() + b.ahead.Load() + b.triples() + b.cold.Load()
 	if b.shared == nil {
 		return b.total - others
 	}

@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,8 +28,8 @@ type Change struct {
 // any change. Whoever holds the state of from and applies all changes holds the state of to.
 //
 // The time it takes follows the log that only one of the two versions has: what was written since, and what compaction has
-// moved. It needs about a MiB of memory, and what a View needs of each version. Writers, checkpoints, compaction and purges
-// go on meanwhile. fn may use the store, but must not close it.
+// moved. Where the two have different cold files (Options.ColdAfter), it goes over all keys of both instead. It needs about a
+// MiB of memory, and what a View needs of each version. Writers, checkpoints, compaction and purges go on meanwhile. fn may use the store, but must not close it.
 //
 // ErrVersionNotFound when there is no such version (one that only the remote has is fetched), before fn is called; ErrCorrupt
 // when log or index of one is damaged; ErrClosed when the store is closed meanwhile; the error of ctx.
@@ -84,6 +85,9 @@ func (w *View) changes(ctx context.Context, old *View, fn func(Change) bool) err
 			return err
 		}
 		defer old.end()
+	}
+	if !sameTier(old, w) {
+		return w.compareAll(ctx, old, fn)
 	}
 	d := differ{old: old, new: w, fn: fn}
 	for _, r := range unshared(old, w) {
@@ -237,6 +241,11 @@ func (d *differ) compare(c *candidate) error {
 	if alive {
 		value = rec.Value(sh)
 	}
+	if rec == nil {
+		if value, alive, err = others.findInTier(r, nil, key); err != nil {
+			return err
+		}
+	}
 	switch {
 	case c.new:
 		c.note(key, c.data[c.keyLen:], c.alive, value, alive)
@@ -244,6 +253,52 @@ func (d *differ) compare(c *candidate) error {
 		c.note(key, bytes.Clone(value), alive, c.data[c.keyLen:], c.alive)
 	}
 	return nil
+}
+
+// sameTier reports whether two versions have the same cold files, or none. Then Z1 and Z2 hold for the logs above: a key that
+// only one log has anything of has the same value below both.
+func sameTier(old, new *View) bool {
+	var below []checkpoint.ShareRef
+	if old != nil {
+		below = old.m.Cold
+	}
+	return slices.Equal(below, new.m.Cold)
+}
+
+// compareAll is changes where the versions have different tiers: it goes over all keys of both.
+func (w *View) compareAll(ctx context.Context, old *View, fn func(Change) bool) error {
+	var value []byte
+	var failure error
+	ended := false
+	err := w.Scan(ctx, func(key, now []byte) bool {
+		was, err := []byte(nil), ErrNotFound
+		if old != nil {
+			was, err = old.Get(value[:0], key)
+			value = was
+		}
+		switch {
+		case err == ErrNotFound || err == nil && !bytes.Equal(was, now):
+			ended = !fn(Change{Key: key, Value: now})
+		case err != nil:
+			failure = err
+		}
+		return !ended && failure == nil
+	})
+	if err = cmp.Or(failure, err); err != nil || ended || old == nil {
+		return err
+	}
+	err = old.Scan(ctx, func(key, _ []byte) bool {
+		now, err := w.Get(value[:0], key)
+		value = now
+		switch {
+		case err == ErrNotFound:
+			ended = !fn(Change{Key: key, Deleted: true})
+		case err != nil:
+			failure = err
+		}
+		return !ended && failure == nil
+	})
+	return cmp.Or(failure, err)
 }
 
 // note keeps what has become of a key, from the value that it had to the one that it has, if it had and has one.

@@ -42,6 +42,7 @@ func (s *Store) Close() error {
 	s.background.jobs.End()
 	s.epochs.Close()
 	s.cache.Resize(0, 0)
+	s.cold.close()
 	err = errors.Join(err, s.closeCompactor(), s.stagings.close(), s.prefetcher.close())
 	s.log.CloseQueues()
 	s.disk.patient.queue.Close()

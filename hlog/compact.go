@@ -179,10 +179,16 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
 // record that no page could take, of which only a directory of an older store may have one (K5); that is ErrOptions.
 func (s *Store) compactTo(ctx context.Context, target uint64) error {
+	if s.cold.standing.Load() != nil {
+		return s.demoteTo(ctx, target)
+	}
 	s.compactor.running.Lock()
 	defer s.compactor.running.Unlock()
 	if err := s.check(); err != nil {
 		return err
+	}
+	if s.cold.standing.Load() != nil {
+		return nil // somebody has just begun to demote
 	}
 	began := time.Now()
 	hold, _ := s.hold("a compaction") // versions may go meanwhile, and their log with them
@@ -278,7 +284,7 @@ func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (b
 	if err != nil || from < a {
 		return false, err
 	}
-	return c.probes.follow(c.s.log.NewReader(), &probe{a: a, from: from, rec: rec, sh: sh})
+	return c.probes.follow(c.s.log.NewReader(), &probe{a: a, from: from, rec: rec, sh: sh, key: rec.Key(sh)})
 }
 
 // visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
@@ -356,7 +362,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 			if seen, err = c.leaves(key, a); err != nil || seen < a {
 				return err
 			}
-			q := probe{a: a, from: seen, rec: rec, sh: sh}
+			q := probe{a: a, from: seen, rec: rec, sh: sh, key: key}
 			if newest, err := c.probes.follow(c.s.log.NewReader(), &q); err != nil || !newest {
 				return err
 			}

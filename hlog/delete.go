@@ -31,14 +31,19 @@ func (s *Session) remove(key []byte, h uint64) error {
 	}
 }
 
-// tryDelete is one attempt inside the epoch. A key whose chain goes on on disk gets a tombstone without being read.
+// tryDelete is one attempt inside the epoch. A key whose chain goes on on disk gets a tombstone without being read, and so does
+// one that the tier may have (T32).
 func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
+	t, begin := s.below()
 	slot, e, status := s.store.index().Find(h)
-	switch {
-	case status == index.NeedLoad:
+	if status != index.NeedLoad && uint64(e.Address()) < begin {
+		if t == nil || t.Excludes(t.of.filters, index.Order(h)) {
+			return done
+		}
+		slot, e, status = s.store.index().FindOrCreate(h)
+	}
+	if status == index.NeedLoad {
 		return needLoad
-	case uint64(e.Address()) < s.log.Begin():
-		return done
 	}
 	// head is read first: it never passes safeReadOnly.
 	head := s.log.Head()
@@ -48,7 +53,7 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 	}
 	a, p, ok := s.log.Find(e.Address(), key, head)
 	if !ok {
-		if uint64(a) < s.log.Begin() {
+		if uint64(a) < begin && (t == nil || t.Excludes(t.of.filters, index.Order(h))) {
 			return done
 		}
 		return s.publish(c, slot, e, source{}, key, nil, true)

@@ -37,6 +37,7 @@ type diskIndex struct {
 	cut     uint64        // log that makes a run due
 	version func() uint64 // the log version that operations belong to
 	patient patientSync
+	cold    *coldTier
 
 	mu     lock.Mutex[lock.Leaf]
 	old    checkpoint.Index // of mu: image and runs of a version that was written before there were shares
@@ -49,14 +50,14 @@ type indexPace struct {
 	cutLog, shareLength int64
 }
 
-func newDiskIndex(o Options, version func() uint64) *diskIndex {
+func newDiskIndex(o Options, c *coldTier, version func() uint64) *diskIndex {
 	cut := cmp.Or(o.indexPace.cutLog, min(cutLog, o.MemoryBytes/16))
 	return &diskIndex{
 		Disk: index.NewDisk(index.DiskConfig{
 			CutBytes: cut, LeastBytes: min(cut, leastLog), MergeBytes: cmp.Or(o.indexPace.shareLength, shareLength), MergePace: mergePace,
 			Newest: version,
 		}),
-		cut: uint64(cut), version: version,
+		cut: uint64(cut), version: version, cold: c,
 	}
 }
 
@@ -69,21 +70,30 @@ func (d *diskIndex) Name(logVersion, cut uint64) checkpoint.Index {
 		return d.old
 	}
 	x := checkpoint.Index{Image: d.old.Image, Runs: d.old.Runs, ReplayFrom: uint64(replay)}
+	x.Shares = shareRefs(shares)
+	return x
+}
+
+// shareRefs returns shares as a manifest has them.
+func shareRefs(shares index.Shares) (refs []checkpoint.ShareRef) {
 	for _, s := range shares {
-		x.Shares = append(x.Shares, checkpoint.ShareRef{
+		refs = append(refs, checkpoint.ShareRef{
 			ID: s.ID, Bytes: s.Bytes, First: s.First, Last: s.Last, From: uint64(s.From), To: uint64(s.To),
 			Level: s.Level, Triples: s.Triples, Live: s.Live,
 		})
 	}
-	return x
+	return refs
 }
+
+// Cold returns the files of the tier that stands.
+func (d *diskIndex) Cold() []checkpoint.ShareRef { return shareRefs(d.cold.refs()) }
 
 // IDs returns the ids of all files that Name may return from now on.
 func (d *diskIndex) IDs() []uint64 {
 	d.mu.Lock()
 	old := d.old.IDs()
 	d.mu.Unlock()
-	return slices.Concat(d.Disk.IDs(), old)
+	return slices.Concat(d.Disk.IDs(), old, d.cold.ids())
 }
 
 // GoOn makes the index files of m the standing ones. The log behind them has to be told again.
@@ -136,8 +146,10 @@ func (d *diskIndex) caughtUp() {
 }
 
 // sharesOf returns the shares of x as package index has them.
-func sharesOf(x checkpoint.Index) (shares index.Shares) {
-	for _, s := range x.Shares {
+func sharesOf(x checkpoint.Index) index.Shares { return sharesFrom(x.Shares) }
+
+func sharesFrom(refs []checkpoint.ShareRef) (shares index.Shares) {
+	for _, s := range refs {
 		shares = append(shares, index.ShareRef{
 			ID: s.ID, Bytes: s.Bytes, First: s.First, Last: s.Last, From: word.Address(s.From), To: word.Address(s.To),
 			Level: s.Level, Triples: s.Triples, Live: s.Live,

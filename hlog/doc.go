@@ -116,6 +116,19 @@
 //	    the size of pages or refuses, and Restore refuses. Only a directory of a store that took no notes of that may
 //	    have a record where compaction ends, with an error that says so.
 //
+// # The cold tier
+//
+// With Options.ColdAfter the records of the oldest log go into the cold tier (package cold, with rules T21 to T34; demote.go),
+// which stands for all log below its begin: chains end there, and who finds nothing above asks the tier. It is one immutable
+// value behind one pointer, loaded once for each stay in the epoch, together with the entry. Where a store has one, compaction
+// is demotion, and tombstones go into the tier (K3 is for stores without). What is demoted has been committed before, so that
+// an update which rests on a cold read has the generation of the tier as a second witness (T28), and the log version as the
+// first (H10). A scan is not demoted under (T33), and a demotion that finds one, or a cut, does nothing.
+//
+// A version names its cold files like those of its index: they are files of one kind to packages checkpoint and ledger, and
+// travel, are verified, kept and collected as those are. A version that is begun takes over the tier that stands (T30), a
+// restore opens that of its version unless the one that stands begins where it does (T31).
+//
 // # Units
 //
 // What a session does in a unit is in one version. Single operations have no part in what follows, and pay nothing for it:

@@ -80,7 +80,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 		if _, err := s.enter(); err != nil {
 			return dst, err
 		}
-		begin := s.log.Begin() // before the entry, see getCold
+		t, begin := s.below() // before the entry, see getCold
 		_, e, status := s.store.index().Find(h)
 		a, p, ok := s.log.Find(e.Address(), key, s.log.Head())
 		if ok {
@@ -92,18 +92,24 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 			}
 			return value, nil
 		}
-		s.guard.Exit()
 		if status == index.NeedLoad {
+			s.guard.Exit()
 			if err := s.store.loadIndex(h); err != nil {
 				return dst, err
 			}
 			continue
 		}
-		value, found, err := s.getCold(dst, key, a, begin)
+		t.hold()
+		s.guard.Exit()
+		if uint64(a) < begin {
+			a = word.None
+		}
+		value, found, err := s.getCold(dst, key, h, a, t, begin)
+		t.release()
 		switch {
 		case found:
 			return value, nil
-		case s.log.Begin() != begin:
+		case s.store.belowMoved(t, begin):
 			continue // compaction may have moved the record away from where we looked
 		case err != nil && s.chainMoved(key, h, a):
 			continue // a restore has led the chain elsewhere, and what it abandoned may be gone
@@ -116,14 +122,30 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 
 // getCold reads key from the part of its chain that is on disk, from a down to begin. What the chain was when its
 // entry was read decides the result. begin is that of the log before the entry was read: what lies below it was dead
-// then. When it has moved since, a failure to find the key says nothing, and the caller starts over.
-func (s *Session) getCold(dst, key []byte, a word.Address, begin uint64) ([]byte, bool, error) {
+// then, or is in the tier t, which is asked when the chain ends (T27). When it has moved since, a failure to find the key says
+// nothing, and the caller starts over.
+func (s *Session) getCold(dst, key []byte, h uint64, a word.Address, t *tier, begin uint64) ([]byte, bool, error) {
 	rec, sh, err := s.findCold(key, a, begin, reading)
+	if err == nil && rec == nil && t != nil {
+		value, found, err := s.findInTier(t, key, h)
+		if found {
+			dst = append(dst, value...)
+		}
+		return dst, found, err
+	}
 	if err != nil || rec == nil || rec.State().Tombstone() {
 		return dst, false, err
 	}
 	value := rec.Value(sh)
 	return append(slices.Grow(dst, len(value)), value...), true, nil
+}
+
+// findInTier returns the value that a tier has of key. It is valid until the session's next read. Key and value are copied, so
+// that those of a caller may lie on his stack.
+func (s *Session) findInTier(t *tier, key []byte, h uint64) (value []byte, found bool, err error) {
+	s.asked = append(s.asked[:0], key...)
+	s.answer, found, err = t.find(s.answer[:0], s.asked, h, &s.block)
+	return s.answer, found, err
 }
 
 // chainMoved reports whether the chain of key no longer leaves memory at a.

@@ -13,6 +13,9 @@ func (s *Store) maintain() {
 	if err := s.ledger.RetainWhile(s.opts.KeepVersions, func() bool { return s.check() == nil }); err != nil {
 		s.logger.Error("retention", "err", err)
 	}
+	if err := s.demoteIfDue(s.life.Context()); err != nil && s.check() == nil {
+		s.logger.Error("demotion", "err", err)
+	}
 	if !s.opts.NoCompaction {
 		if err := s.compactIfDue(s.life.Context()); err != nil && s.check() == nil && s.compactor.tells(err) {
 			s.logger.Error("compaction", "err", err)

@@ -29,6 +29,9 @@ type Metrics struct {
 	DiskBytes        int64 // size of the segment files, those that only older versions need included
 	DeadBytes        int64 // the sum of DeadBytes over Segments
 	OldBytes         int64 // log and index files that only versions other than the current one hold: what purging them all would free
+	ColdRecords      int64 // records in the cold tier, tombstones and what is superseded included
+	ColdBytes        int64 // size of its files
+	ColdMemoryBytes  int64 // memory for its filters and directories
 	IndexBuckets     int64 // of 64 bytes, with room for 7 entries each
 	IndexOverflow    int64 // buckets that others have overflowed into
 	IndexEntries     int64 // entries in use, about one per key; sampled when there are many
@@ -59,6 +62,7 @@ type Metrics struct {
 	LongestCheckpoint    time.Duration // and of the slowest since the store was opened
 	ImageBytes           int64         // total: index images and runs written
 	CompactedBytes       int64         // total: live records moved
+	DemotedBytes         int64         // total: live records moved into the cold tier
 	ReclaimedBytes       int64         // total: files removed
 	RestoreCount         uint64
 	RemoteLagVersions    int    // versions that the remote is to have and does not have yet
@@ -115,6 +119,10 @@ func (s *Store) Metrics() Metrics {
 		ImageBytes:        n.imageBytes.Load(), CompactedBytes: n.compactedBytes.Load(),
 		ReclaimedBytes: n.reclaimedBytes.Load(), RestoreCount: n.restores.Load(),
 		RemoteLagVersions: s.copies.lag(s), RemoteError: s.copies.trouble(),
+	}
+	m.ColdMemoryBytes, m.DemotedBytes = s.memory.cold.Load(), s.cold.demoted.Load()
+	for _, r := range s.cold.refs() {
+		m.ColdRecords, m.ColdBytes = m.ColdRecords+r.Triples, m.ColdBytes+r.Bytes
 	}
 	ops := s.epochs.Totals()
 	m.GetCount, m.SetCount, m.DeleteCount, m.UpdateCount = ops[opGet], ops[opSet], ops[opDelete], ops[opUpdate]
@@ -179,6 +187,7 @@ func (m Metrics) Sub(earlier Metrics) Metrics {
 	m.CheckpointTime -= earlier.CheckpointTime
 	m.ImageBytes -= earlier.ImageBytes
 	m.CompactedBytes -= earlier.CompactedBytes
+	m.DemotedBytes -= earlier.DemotedBytes
 	m.ReclaimedBytes -= earlier.ReclaimedBytes
 	m.RestoreCount -= earlier.RestoreCount
 	return m
@@ -194,7 +203,7 @@ func (m Metrics) String() string {
 		fmt.Fprintf(&b, "%-12s "+format+"\n", append([]any{name}, args...)...)
 	}
 	row("log", "begin %#x  head %#x  read-only %#x  tail %#x", m.LogBegin, m.LogHead, m.LogReadOnly, m.LogTail)
-	row("memory", "%s of %s: frames %s, index %s, cold cache %s, triples %s", size(m.FrameBytes+m.IndexBytes+m.CacheBytes+m.TripleBytes),
+	row("memory", "%s of %s: frames %s, index %s, cold cache %s, triples %s", size(m.FrameBytes+m.IndexBytes+m.CacheBytes+m.TripleBytes+m.ColdMemoryBytes),
 		size(m.MemoryBytes), size(m.FrameBytes), size(m.IndexBytes), size(m.CacheBytes), size(m.TripleBytes))
 	row("index", "%d entries in %d buckets (load %.2f), %d overflow, longest chain %d, %d doublings", m.IndexEntries, m.IndexBuckets,
 		m.IndexLoad, m.IndexOverflow, m.IndexChainMax, m.IndexGrowthCount)
@@ -213,6 +222,9 @@ func (m Metrics) String() string {
 	row("checkpoints", "%d, %d failed; the last took %v, the longest %v, all together %v", m.CheckpointCount, m.CheckpointErrorCount,
 		brief(m.LastCheckpoint), brief(m.LongestCheckpoint), brief(m.CheckpointTime))
 	row("upkeep", "images %s, moved %s, reclaimed %s, %d restores", size(m.ImageBytes), size(m.CompactedBytes), size(m.ReclaimedBytes), m.RestoreCount)
+	if m.ColdRecords > 0 || m.DemotedBytes > 0 {
+		row("cold tier", "%d records in %s of files, %s of memory; demoted %s", m.ColdRecords, size(m.ColdBytes), size(m.ColdMemoryBytes), size(m.DemotedBytes))
+	}
 	row("disk", "%s in segment files; about %s dead in the current version; %s only for other versions", size(m.DiskBytes), size(m.DeadBytes),
 		size(m.OldBytes))
 	for _, g := range m.Segments[:min(len(m.Segments), maxRows)] { // the oldest are compacted first

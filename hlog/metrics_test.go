@@ -174,7 +174,7 @@ func TestMetrics_Sub(t *testing.T) {
 			f.SetString("5")
 		}
 	}
-	totals := map[string]bool{"AppendedBytes": true, "ImageBytes": true, "CompactedBytes": true, "ReclaimedBytes": true}
+	totals := map[string]bool{"AppendedBytes": true, "ImageBytes": true, "CompactedBytes": true, "DemotedBytes": true, "ReclaimedBytes": true}
 	d := reflect.ValueOf(m.Sub(m))
 	for i := range v.NumField() {
 		name := v.Type().Field(i).Name

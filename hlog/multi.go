@@ -251,10 +251,11 @@ func (s *Session) coldHead(key []byte, h uint64) (word.Address, error) {
 	if _, err := s.enter(); err != nil {
 		return word.None, err
 	}
+	_, begin := s.below()
 	_, e, _ := s.store.index().Find(h)
 	a, _, ok := s.log.Find(e.Address(), key, s.log.Head())
 	s.guard.Exit()
-	if ok || uint64(a) < s.log.Begin() {
+	if ok || uint64(a) < begin {
 		return word.None, nil
 	}
 	return a, nil

@@ -94,6 +94,7 @@ func open(path string, o Options) (_ *Store, err error) {
 		s.epochs = epoch.NewOn(func(f func()) { work.Go(step.Drain, f) })
 	}
 	s.memory = newBudget(o)
+	s.cold.init(s)
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.abandon())
 	}
@@ -160,6 +161,7 @@ func (s *Store) abandon() error {
 		openedIndex{Index: x, files: s.indexFiles}.Close()
 	}
 	s.background.jobs.End()
+	s.cold.close()
 	s.memory.leave()
 	var err error
 	if s.log != nil {
@@ -311,7 +313,7 @@ func (s *Store) openVersions() error {
 	for _, damage := range d.Damaged() {
 		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
 	}
-	s.disk = newDiskIndex(s.opts, func() uint64 { return control(s.control.Load()).logVersion() })
+	s.disk = newDiskIndex(s.opts, &s.cold, func() uint64 { return control(s.control.Load()).logVersion() })
 	s.disk.patient.queue = s.queues.New(1)
 	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil, Standing: s.disk})
 	return err

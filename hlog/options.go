@@ -140,6 +140,13 @@ type Options struct {
 	// NoCompaction switches the automatic compaction off; Store.Compact still works.
 	NoCompaction bool
 
+	// ColdAfter is how many bytes of log a store keeps. When it has more, it moves the records of the oldest log that are not
+	// superseded into the cold tier: files in the order of hashes, of which a record takes a byte or two of memory, instead
+	// of an entry in the index, and are found by one read. It is for a state of which the index alone does not fit into memory;
+	// twice MemoryBytes is a good value. 0: nothing is moved. A directory that has a cold tier has one from then on,
+	// whatever this says: what would be compacted in it goes there. Releases that know no cold tier refuse it with ErrFormat.
+	ColdAfter int64
+
 	// NoReadCache switches off the cache of records that were read from disk.
 	NoReadCache bool
 
@@ -236,6 +243,8 @@ func (o *Options) validate() error {
 		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, mostSegment()))
 	case o.SegmentBytes < int64(o.PageBytes):
 		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("at least PageBytes (%d)", o.PageBytes))
+	case o.ColdAfter < 0:
+		return optionError("ColdAfter", o.ColdAfter, "at least 0")
 	case o.KeepVersions < 0:
 		return optionError("KeepVersions", o.KeepVersions, "at least 1, or 0 for the default")
 	case o.CheckpointEvery < 0:

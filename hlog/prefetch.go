@@ -28,7 +28,7 @@ func (t *Table[K, V]) Prefetch(keys []K) {
 }
 
 func prefetchKeys[K keyed](s *Session, keys K) {
-	if s.closed || s.log.Head() <= s.log.Begin() || keys.len() == 0 {
+	if _, begin := s.below(); s.closed || s.log.Head() <= begin || keys.len() == 0 {
 		return
 	}
 	n := min(keys.len(), prefetchKeysMax)
@@ -60,7 +60,8 @@ func coldOf[K keyed](s *Session, keys K, from, to int, wants []aheadWant, arena 
 	}
 	x := s.store.index() // inside the epoch: a restore replaces it
 	prefetch(s.log, x, hashes[:to-from])
-	begin, head := s.log.Begin(), s.log.Head()
+	_, begin := s.below()
+	head := s.log.Head()
 	for i := from; i < to; i++ {
 		_, e, _ := x.Find(hashes[i-from])
 		if uint64(e.Address()) < begin {

@@ -26,9 +26,14 @@ type probe struct {
 	a, from word.Address
 	rec     record.Bytes // a copy
 	sh      record.Shape
-	newest  bool  // the answer
-	err     error // or why there is none
+	key     []byte // of rec
+	value   []byte // of a cold record, which is no record of the log: then rec is none, and a is what the log begins behind
+	newest  bool   // the answer
+	err     error  // or why there is none
 }
+
+// cold reports whether q asks whether the log has nothing of a key.
+func (q *probe) cold() bool { return q.rec == nil }
 
 // prober collects probes. It belongs to one goroutine, which closes it.
 type prober struct {
@@ -45,8 +50,21 @@ type prober struct {
 func (p *prober) add(a, from word.Address, rec record.Bytes, sh record.Shape) (full bool) {
 	start := len(p.arena)
 	p.arena = append(p.arena, rec...)
-	p.probes = append(p.probes, probe{a: a, from: from, rec: record.Bytes(p.arena[start:]), sh: sh})
-	return len(p.probes) >= probeBatch || len(p.arena) >= probeBytes
+	rec = record.Bytes(p.arena[start:])
+	p.probes = append(p.probes, probe{a: a, from: from, rec: rec, sh: sh, key: rec.Key(sh)})
+	return p.full()
+}
+
+func (p *prober) full() bool { return len(p.probes) >= probeBatch || len(p.arena) >= probeBytes }
+
+// addCold holds a record of the tier back, to ask whether the log, which begins at begin, has nothing of its key: the chain
+// leaves memory at from, at begin or above.
+func (p *prober) addCold(from word.Address, begin uint64, key, value []byte) (full bool) {
+	start := len(p.arena)
+	p.arena = append(append(p.arena, key...), value...)
+	b := p.arena[start:]
+	p.probes = append(p.probes, probe{a: word.Address(begin - 1), from: from, key: b[:len(key):len(key)], value: b[len(key):]})
+	return p.full()
 }
 
 // answer answers all probes and returns them. They are valid until the next add.
@@ -102,14 +120,14 @@ func (p answering) Fetched(at word.Address, tag int, rec record.Bytes, sh record
 
 // step looks at the record at `+"`at`"+`, on the way down to q's; more tells that the chain has to be followed to next.
 func (p *prober) step(q *probe, at word.Address, rec record.Bytes, sh record.Shape) (next word.Address, more bool, err error) {
-	if uint64(at) < p.top && string(rec.Key(sh)) == string(q.rec.Key(q.sh)) && !p.skip(at, rec) {
+	if uint64(at) < p.top && string(rec.Key(sh)) == string(q.key) && !p.skip(at, rec) {
 		return word.None, false, nil
 	}
 	next = rec.Link().Prev()
 	if next >= at {
 		return word.None, false, p.log.Segments().Corrupt(uint64(at), "chain does not descend")
 	}
-	q.newest = next == q.a
+	q.newest = next == q.a || q.cold() && next < q.a
 	return next, next > q.a, nil
 }
 

@@ -26,6 +26,12 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	s.control.Store(logVersion)
 	s.ledger.GoOn(m, tail, 0)
+	t, err := s.cold.openTier(coldFilesOf(m), 1)
+	if err != nil {
+		return err
+	}
+	old, _ := s.cold.install(t, false)
+	old.release() // of an attempt that has failed
 	x, err := s.openIndex(s.life.Context(), m, s.indexConfig(), s.tellDisk(m))
 	if err != nil {
 		return err
@@ -58,6 +64,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.log.SetTotals(auxTotals(m.Aux))
 		s.log.AddLarge(largeRecords(m, tail))
 	}
+	s.cold.size()
 	s.opened.Store(&x.from)
 	s.compactor.reset(begin, true)
 	return nil

@@ -181,11 +181,17 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest, logged 
 	if s.disk.tells(m) {
 		tell = func(_, _ uint64, records []index.Logged) { *logged = append(*logged, records...) }
 	}
-	x, err := s.openIndex(ctx, m, s.indexConfig(), tell)
+	t, err := s.cold.openTier(coldFilesOf(m), s.cold.newest()+1)
 	if err != nil {
 		return nil, nil, err
 	}
+	x, err := s.openIndex(ctx, m, s.indexConfig(), tell)
+	if err != nil {
+		t.release()
+		return nil, nil, err
+	}
 	apply = func() {
+		s.cold.replace(t)
 		s.interruptIndexWork()
 		s.tableMu.Lock()
 		old := openedIndex{Index: s.table.Swap(x.Index), files: s.indexFiles}
@@ -194,7 +200,10 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest, logged 
 		old.Close()
 		s.background.jobs.Once("warm", step.Other, s.loadRest)
 	}
-	return apply, x.Close, nil
+	return apply, func() {
+		x.Close()
+		t.release()
+	}, nil
 }
 
 // rewinder finds where the index has to point for a version that the store has gone on from.

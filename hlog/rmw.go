@@ -116,6 +116,7 @@ type modification struct {
 	final   bool         // seen could no longer change when it was read
 	existed bool
 	use     coldUse // of the record, if it was read from disk or from the cache
+	tier    uint64  // if seen is none: the generation of the tier that was asked, or would have been
 }
 
 // unchangedOnDisk reports whether the key is as it was read if its chain leaves memory at a. A record that was read
@@ -137,18 +138,21 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 		if err != nil {
 			return nil, err
 		}
-		begin := s.log.Begin() // before the entry, see getCold
+		t, begin := s.below() // before the entry, see getCold
 		_, e, status := s.store.index().Find(h)
 		a, p, ok := s.log.Find(e.Address(), key, s.log.Head())
 		if !ok {
-			s.guard.Exit()
 			if status == index.NeedLoad {
+				s.guard.Exit()
 				if err := s.store.loadIndex(h); err != nil {
 					return nil, err
 				}
 				continue
 			}
-			old, retry, err := s.readColdForUpdate(m, c, key, h, a, begin)
+			t.hold()
+			s.guard.Exit()
+			old, retry, err := s.readColdForUpdate(m, c, key, h, a, t, begin)
+			t.release()
 			if retry {
 				continue
 			}
@@ -177,14 +181,21 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 }
 
 // readColdForUpdate is readForUpdate where the chain leaves memory at a. retry asks to start over.
-func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h uint64, a word.Address, begin uint64) (old []byte, retry bool, err error) {
-	*m = modification{c: c &^ contendedBit, cold: a}
+func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h uint64, a word.Address, t *tier, begin uint64) (old []byte, retry bool, err error) {
+	*m = modification{c: c &^ contendedBit, cold: a, tier: t.generation()}
 	if uint64(a) < begin {
 		m.cold = word.None
 	}
 	rec, sh, err := s.findCold(key, a, begin, updating)
 	found := err == nil && rec != nil && !rec.State().Tombstone()
-	if !found && (s.log.Begin() != begin || err != nil && s.chainMoved(key, h, a)) {
+	if err == nil && rec == nil && t != nil {
+		var value []byte
+		if value, found, err = s.findInTier(t, key, h); found {
+			m.existed, s.scratch = true, append(s.scratch[:0], value...)
+			return s.scratch, false, nil
+		}
+	}
+	if !found && (s.store.belowMoved(t, begin) || err != nil && s.chainMoved(key, h, m.cold)) {
 		return nil, true, nil
 	}
 	if err != nil || !found {
@@ -266,6 +277,7 @@ func (s *Session) tryUpdate(m *modification, key []byte, h uint64, value []byte,
 }
 
 func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []byte, remove bool) outcome {
+	t, begin := s.below()
 	slot, e, status := s.store.index().FindOrCreate(h)
 	if status == index.NeedLoad {
 		return needLoad
@@ -277,10 +289,10 @@ func (s *Session) updateByCopy(m *modification, key []byte, h uint64, value []by
 	}
 	a, _, ok := s.log.Find(e.Address(), key, head)
 	if !ok {
-		if uint64(a) < s.log.Begin() {
+		if uint64(a) < begin {
 			a = word.None
 		}
-		if !m.unchangedOnDisk(a) {
+		if !m.unchangedOnDisk(a) || m.seen.Address() == word.None && t.generation() != m.tier { // T28
 			return again // the chain has more in memory, or less, than was looked at
 		}
 		return s.publish(m.c, slot, e, source{heat: m.use.heat}, key, value, remove)

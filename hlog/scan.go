@@ -25,6 +25,8 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	if err != nil {
 		return err
 	}
+	t := s.cold.beginScan()
+	defer s.cold.endScan(t)
 	hold, to := s.hold("a scan")
 	defer s.kickMaintenance() // for the files that nothing else needs
 	defer hold.Release()
@@ -34,7 +36,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	w := s.log.NewWalker()
 	defer w.Close()
 	w.Prepare = x.prepare
-	for _, r := range hold.Log(0, to) {
+	for _, r := range hold.Log(t.end(), to) {
 		err := w.Walk(ctx, r.Start, min(r.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 			if err := s.scannable(restores); err != nil {
 				return false, err
@@ -53,7 +55,35 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 		}
 	}
 	err = sc.flush(ctx)
+	if err == nil && t != nil && !sc.ended {
+		err = sc.overTier(ctx, t, restores)
+	}
 	return cmp.Or(s.scannable(restores), err)
+}
+
+// overTier visits what the tier has and the log below top has nothing of. No entry that leads to the log of the scan is
+// cleared meanwhile (T33).
+func (c *scanner) overTier(ctx context.Context, t *tier, restores uint64) error {
+	begin := t.end()
+	err := t.over(ctx, func(key, value []byte) (bool, error) {
+		if err := c.x.store.scannable(restores); err != nil {
+			return false, err
+		}
+		at, where, err := c.newest(key, word.Address(begin))
+		switch {
+		case err != nil || where == inMemory:
+			return true, err
+		case uint64(at) < begin:
+			c.ended = !c.fn(key, value)
+		case c.probes.addCold(at, begin, key, value):
+			err = c.flush(ctx)
+		}
+		return !c.ended, err
+	})
+	if err != nil || c.ended {
+		return err
+	}
+	return c.flush(ctx)
 }
 
 // scannable returns why a scan that began after so many restores cannot go on.
@@ -139,8 +169,10 @@ func (c *scanner) flush(ctx context.Context) error {
 			return err
 		case q.err != nil:
 			return q.err
+		case q.newest && q.cold():
+			c.ended = !c.fn(q.key, q.value)
 		case q.newest:
-			c.ended = !c.fn(q.rec.Key(q.sh), q.rec.Value(q.sh))
+			c.ended = !c.fn(q.key, q.rec.Value(q.sh))
 		}
 	}
 	return err

@@ -20,6 +20,9 @@ type Session struct {
 
 	cold      *reclog.Reader // made by the first read from disk
 	cached    []byte         // a record out of the cache
+	block     []byte         // what was read of a cold file
+	asked     []byte         // the key that was looked for there
+	answer    []byte         // the value that was found
 	coldUse   coldUse        // of the record that findCold has returned
 	staged    *staging       // borrowed by a Multi call that reads from disk
 	insisting bool           // its update takes precedence

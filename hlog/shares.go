@@ -121,6 +121,7 @@ func (s *Store) mergeShares() {
 	if merged {
 		s.kickMaintenance()
 	}
+	s.mergeCold()
 }
 
 // mergeOnce does a merge.
@@ -225,7 +226,15 @@ func (w *shareWriter) create() (io.WriterAt, uint64, error) {
 
 // publish makes what was written durable, and has take make it a part of the index.
 func (w *shareWriter) publish(take func() bool) error {
-	var err error
+	if err := w.durable(); err != nil {
+		return errors.Join(err, w.drop())
+	}
+	_, err := w.claim.Publish(take)
+	return err
+}
+
+// durable makes what was written durable.
+func (w *shareWriter) durable() (err error) {
 	var n int64
 	for _, f := range w.files {
 		err = errors.Join(err, w.s.syncAside(f))
@@ -240,12 +249,11 @@ func (w *shareWriter) publish(take func() bool) error {
 		err = w.s.root.SyncDir(w.s.ledger.ImagesPath())
 	}
 	if err != nil {
-		return errors.Join(err, w.drop())
+		return err
 	}
-	_, err = w.claim.Publish(take)
 	w.s.counters.imageBytes.Add(n)
 	w.s.events.imageWritten(n, time.Since(w.began))
-	return err
+	return nil
 }
 
 func (w *shareWriter) close() (err error) {

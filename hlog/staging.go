@@ -147,7 +147,7 @@ func collect[K keyed](g *staging, s *Session, keys K, from, to int) error {
 	x := s.store.index() // inside the epoch: a restore replaces it
 	prefetch(s.log, x, n.hashes[:to-from])
 	head := s.log.Head()
-	g.begin = s.log.Begin()
+	_, g.begin = s.below()
 	for i := from; i < to; i++ {
 		_, e, _ := x.Find(n.hashes[i-from])
 		if uint64(e.Address()) < g.begin {
@@ -247,7 +247,7 @@ func (g *staging) await() {
 
 // stagingFor borrows what a call reads ahead with, if the log has spilled and there is one left.
 func (s *Session) stagingFor(does access) *staging {
-	if does == writing || s.log.Head() <= s.log.Begin() {
+	if _, begin := s.below(); does == writing || s.log.Head() <= begin {
 		return nil
 	}
 	g := s.store.stagings.take(s.store)

@@ -33,9 +33,9 @@ type Store struct {
 	log      *reclog.Log
 	segments *reclog.Segments
 	epochs   *epoch.Manager
-	cache    *coldcache.Cache // nil when switched off
-	memory   *budget
-	pool     sessionPool
+	coldRecords
+	memory *budget
+	pool   sessionPool
 	readAhead
 	counters counters
 	units    unitGate
@@ -50,6 +50,12 @@ type Store struct {
 	views      *xsync.MapOf[*View, struct{}] // the open ones
 	background background
 	events     notifier
+}
+
+// coldRecords is what there is for records that are not in the frames of the log.
+type coldRecords struct {
+	cache *coldcache.Cache // nil when switched off
+	cold  coldTier
 }
 
 // readAhead is what reads before it is asked for.

@@ -36,6 +36,9 @@ func (w *View) Verify(ctx context.Context, fn func(Damage)) (whole int64, err er
 			return 0, err
 		}
 	}
+	if err := w.tier.verify(ctx, func(err error) error { return damaged(err, 0) }); err != nil {
+		return 0, err
+	}
 	page := uint64(max(w.m.PageBytes, MinPageBytes))
 	walk := w.s.segments.NewWalker()
 	for _, e := range w.m.Extents {

@@ -21,6 +21,7 @@ type View struct {
 	s       *Store
 	m       *checkpoint.Manifest
 	index   openedIndex
+	tier    *tier // nil: there is nothing below its log
 	epochs  *epoch.Manager
 	begin   word.Address
 	readers sync.Pool                   // of *viewReader
@@ -62,6 +63,7 @@ type viewReader struct {
 	guard *epoch.Guard
 	cold  *reclog.Reader
 	rec   []byte
+	block []byte // of a cold file
 }
 
 // OpenVersion opens version v for reading; 0 is the one that the directory would open at. A version that only the
@@ -85,12 +87,18 @@ func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, e
 func (s *Store) openView(ctx context.Context, m *checkpoint.Manifest) (_ *View, err error) {
 	w := &View{s: s, m: m, epochs: epoch.New()}
 	w.idle.L = &w.mu
+	if w.tier, err = s.cold.openTier(coldFilesOf(m), 0); err != nil {
+		s.ledger.Unpin(m.Version)
+		w.epochs.Close()
+		return nil, err
+	}
 	w.index, err = s.openIndex(ctx, m, index.Config{
 		Epoch:    w.epochs,
 		MaxBytes: func() int64 { return int64(word.MaxAddress) },
 		Reserve:  func(int64) bool { return true },
 	}, nil)
 	if err != nil {
+		w.tier.release()
 		s.ledger.Unpin(m.Version)
 		w.epochs.Close()
 		return nil, err
@@ -139,6 +147,7 @@ func (w *View) Close() error {
 	w.mu.Unlock()
 	w.s.views.Delete(w)
 	w.index.Close()
+	w.tier.release()
 	w.epochs.Close()
 	w.s.ledger.Unpin(w.m.Version)
 	if w.remote != nil {
@@ -176,11 +185,29 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 	if err != nil {
 		return dst, err
 	}
-	if rec == nil || rec.State().Tombstone() {
+	if rec == nil {
+		value, found, err := w.findInTier(r, dst, key)
+		if err == nil && !found {
+			err = ErrNotFound
+		}
+		return value, err
+	}
+	if rec.State().Tombstone() {
 		return dst, ErrNotFound
 	}
 	value := rec.Value(sh)
 	return append(slices.Grow(dst, len(value)), value...), nil
+}
+
+// findInTier appends the value of a key that the version's log has nothing of.
+func (w *View) findInTier(r *viewReader, dst, key []byte) (value []byte, found bool, err error) {
+	if w.tier == nil {
+		return dst, false, nil
+	}
+	if value, found, err = w.tier.find(dst, key, w.s.hash(key), &r.block); !found {
+		value = dst
+	}
+	return value, found, err
 }
 
 // find returns the newest record of key in the version, and its address; nil if it has none.
@@ -277,8 +304,10 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 				return err
 			case q.err != nil:
 				return q.err
+			case q.newest && q.cold():
+				ended = !fn(q.key, q.value)
 			case q.newest:
-				ended = !fn(q.rec.Key(q.sh), q.rec.Value(q.sh))
+				ended = !fn(q.key, q.rec.Value(q.sh))
 			}
 		}
 		return err
@@ -311,6 +340,27 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 		if err != nil || ended {
 			return err
 		}
+	}
+	if err := flush(); err != nil || ended || w.tier == nil {
+		return err
+	}
+	err := w.tier.over(ctx, func(key, value []byte) (bool, error) {
+		if w.isClosed() {
+			return false, ErrClosed
+		}
+		from, err := w.entry(r, w.s.hash(key))
+		switch {
+		case err != nil:
+			return false, err
+		case from < w.begin:
+			ended = !fn(key, value)
+		case probes.addCold(from, uint64(w.begin), key, value):
+			err = flush()
+		}
+		return !ended, err
+	})
+	if err != nil || ended {
+		return err
 	}
 	return flush()
 }

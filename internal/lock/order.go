@@ -9,6 +9,8 @@ type (
 	Compacting struct{}
 	// Cut (hlog): one cut, restore or close at a time.
 	Cut struct{}
+	// Tier (hlog): one change of the cold tier at a time, over the opening of files.
+	Tier struct{}
 	// DirCollecting (checkpoint): no fetch finds a file there that a collection is about to remove.
 	DirCollecting struct{}
 	// LedgerWriting (the ledger): one change of manifests at a time, over its I/O.

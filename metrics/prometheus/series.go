@@ -51,6 +51,7 @@ var all = []series{
 	{"memory_bytes", "use", "index", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.IndexBytes) }},
 	{"memory_bytes", "use", "cache", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.CacheBytes) }},
 	{"memory_bytes", "use", "triples", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.TripleBytes) }},
+	{"memory_bytes", "use", "cold", memory, gauge, func(m *hlog.Metrics) float64 { return float64(m.ColdMemoryBytes) }},
 
 	{"disk_bytes", "", "", "Size of the segment files, those that only older versions need included.", gauge, func(m *hlog.Metrics) float64 { return float64(m.DiskBytes) }},
 	{"dead_bytes", "", "", "Estimate of the superseded and deleted records in the log of the current version.", gauge, func(m *hlog.Metrics) float64 { return float64(m.DeadBytes) }},
@@ -82,6 +83,9 @@ var all = []series{
 	{"checkpoint_last_seconds", "", "", "How long the last committed version took.", gauge, func(m *hlog.Metrics) float64 { return seconds(m.LastCheckpoint) }},
 	{"checkpoint_longest_seconds", "", "", "How long the slowest version took since the store was opened.", gauge, func(m *hlog.Metrics) float64 { return seconds(m.LongestCheckpoint) }},
 	{"compacted_bytes_total", "", "", "Live records moved by compaction.", counter, func(m *hlog.Metrics) float64 { return float64(m.CompactedBytes) }},
+	{"demoted_bytes_total", "", "", "Live records moved into the cold tier.", counter, func(m *hlog.Metrics) float64 { return float64(m.DemotedBytes) }},
+	{"cold_records", "", "", "Records in the cold tier, tombstones and superseded ones included.", gauge, func(m *hlog.Metrics) float64 { return float64(m.ColdRecords) }},
+	{"cold_bytes", "", "", "Size of the files of the cold tier.", gauge, func(m *hlog.Metrics) float64 { return float64(m.ColdBytes) }},
 	{"reclaimed_bytes_total", "", "", "Files removed.", counter, func(m *hlog.Metrics) float64 { return float64(m.ReclaimedBytes) }},
 	{"restores_total", "", "", "Rollbacks of the live store.", counter, func(m *hlog.Metrics) float64 { return float64(m.RestoreCount) }},
 

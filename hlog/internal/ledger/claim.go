@@ -14,9 +14,10 @@ type Kind uint8
 const (
 	Run Kind = iota
 	Merge
+	Demotion
 )
 
-func (k Kind) String() string { return [...]string{"a run", "a merge"}[k] }
+func (k Kind) String() string { return [...]string{"a run", "a merge", "a demotion"}[k] }
 
 // Now is what there is when somebody wants to make index files.
 type Now struct {
@@ -118,6 +119,11 @@ func (l *Ledger) live() checkpoint.Live {
 		live.Log.Add(h.from, live.LogFrom)
 	}
 	live.Images = slices.Concat(l.opts.Standing.IDs(), l.naming)
+	for _, p := range l.pending {
+		for _, f := range p.cold {
+			live.Images = append(live.Images, f.ID)
+		}
+	}
 	for _, c := range l.claims {
 		live.Log.Add(c.From, live.LogFrom)
 		live.Images = slices.Concat(live.Images, c.makes, c.Reads)

@@ -22,6 +22,7 @@
 //	a fetch from a remote     what the version that comes in will name        that is a version
 //	the lineage               the log of the store as it is now               a commit or a restore puts another in its place
 //	the standing index        its files                                       Publish or a restore puts others in their place
+//	a pending version         the cold files that it was begun with           it is a version, or has failed
 //	a manifest being written  the index files that it names                   the call of checkpoint.Dir has returned
 //	a hold                    the log from its address on                     Release
 //	a claim                   the files it makes, the files it reads, and     Publish or Drop has returned

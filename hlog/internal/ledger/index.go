@@ -12,9 +12,11 @@ type Index = checkpoint.Index
 // Standing is the index files that the versions to come will name. Its methods are called under the lock and must not
 // wait.
 type Standing interface {
-	// Name returns the index files for the version that a log version is the newest of, and that ends at cut.
+	// Name returns the index files, without cold ones, for the version that a log version is the newest of, and that ends at cut.
 	Name(logVersion, cut uint64) Index
-	// IDs returns the ids of all files that Name may return from now on.
+	// Cold returns the cold files that a version names which is begun now.
+	Cold() []checkpoint.ShareRef
+	// IDs returns the ids of all files that Name or Cold may return from now on, and those of cold files that are read.
 	IDs() []uint64
 	// GoOn puts the index files of version m, which may be nil, in the place of what there was.
 	GoOn(m *checkpoint.Manifest)
@@ -31,7 +33,7 @@ func IndexOf(m *checkpoint.Manifest) Index {
 // same reports whether x and y name the same files.
 func same(x, y Index) bool {
 	image := x.Image == y.Image || x.Image != nil && y.Image != nil && *x.Image == *y.Image
-	return image && slices.Equal(x.Runs, y.Runs) && slices.Equal(x.Shares, y.Shares) && x.ReplayFrom == y.ReplayFrom
+	return image && slices.Equal(x.Runs, y.Runs) && slices.Equal(x.Shares, y.Shares) && x.ReplayFrom == y.ReplayFrom && slices.Equal(x.Cold, y.Cold)
 }
 
 // Amend has the manifest of the current version name the standing index files, if it names others: shares that were
@@ -64,6 +66,7 @@ func (l *Ledger) toAmend() (v checkpoint.Version, x Index, due bool) {
 		return 0, x, false // it is current and whole: only a failed amendment leaves it unreadable
 	}
 	x = l.opts.Standing.Name(m.LogVersion, m.Cut)
+	x.Cold = m.Cold
 	if same(x, m.Index) || x.Replay() < m.Replay() {
 		return 0, x, false
 	}

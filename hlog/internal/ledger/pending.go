@@ -49,6 +49,7 @@ type Pending struct {
 	LogVersion uint64 // the newest that belongs to it
 	Emptied    uint64 // the log below it is empty and not in it; 0: none is
 	moved      int64  // bytes that compaction had moved in all
+	cold       []checkpoint.ShareRef
 
 	Cut       uint64 // from CutTaken on: where its log ends
 	fuzzy     uint64 // from CutTaken on: From, or Cut if no log lies in between
@@ -133,6 +134,7 @@ func (l *Ledger) Begin(r Request) (*Pending, error) {
 	}
 	p := &Pending{
 		Version: r.Version, Cookie: r.Cookie, Inherits: r.Inherits, Began: time.Now(), Emptied: l.emptied, moved: r.Moved,
+		cold:   l.opts.Standing.Cold(),
 		ledger: l, cut: make(chan struct{}), decided: make(chan struct{}), answered: make(chan struct{}),
 	}
 	if r.Keep {
@@ -294,6 +296,7 @@ func (l *Ledger) describe(p *Pending, aux []byte, pageBytes int, unchanged bool)
 	defer l.mu.Unlock()
 	p.advance(Flushed)
 	c, x := l.lineage, l.opts.Standing.Name(p.LogVersion, p.Cut)
+	x.Cold = p.cold
 	l.naming = x.IDs()
 	delta := checkpoint.Extent{Start: c.Start, End: p.Cut, Fuzzy: max(p.fuzzy, c.Start), LogVersion: p.LogVersion}
 	m := &checkpoint.Manifest{

@@ -67,6 +67,8 @@ type shelf struct{ Index }
 
 func (s *shelf) Name(_, cut uint64) Index { return s.Index }
 
+func (s *shelf) Cold() []checkpoint.ShareRef { return nil }
+
 func (s *shelf) GoOn(m *checkpoint.Manifest) { s.Index = IndexOf(m) }
 
 // stands returns the standing index.

@@ -1,0 +1,494 @@
+package hlog
+
+import (
+	"context"
+	"errors"
+	"slices"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/cold"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Demotion empties the oldest part of the log as compaction does, but its live records go into the cold tier, where they take
+// a byte or two of memory instead of an entry of the index. A round copies what fits into a 16th of the memory:
+//
+//	walk the log from the begin --> sort by hash --> write files, sync --> switch the tier --> drain --> clear entries
+//
+// The tier is switched in one step (T26), together with what the next version is told of the log (Ledger.Emptied). Versions that
+// have begun by then name the tier before, and the log that was demoted (T30). Of the entries that have led to the log,
+// those are cleared that still do (T29): the newest record of each of their chains was among those that were copied. Restore
+// knows from then on that the index has forgotten keys (K3, T31).
+//
+// Where there is a tier, compaction is demotion: tombstones hide what lies in the tier, and go into it.
+
+const (
+	// demotionShare is the part of the memory that the records of a round take, from minDemotion to maxDemotion bytes.
+	demotionShare = 16
+	minDemotion   = 128 << 10
+	maxDemotion   = 16 << 20
+	// recordOverhead is what a record takes in memory besides its bytes before it is written.
+	recordOverhead = 96
+	// coldLength is about how long cold files become by merging.
+	coldLength = 4 << 20
+)
+
+// demotion is a round.
+type demotion struct {
+	compaction
+	tier    *tier // that stands; nil: none
+	limit   int64
+	bytes   int64 // of records that were taken or are held back, with what they take besides
+	live    int64 // of those that were taken
+	arena   []byte
+	records []cold.Record
+	hashes  []uint64 // of the chains whose entries may have to be cleared
+}
+
+// demoteIfDue demotes the oldest part of the log when there is more of it than Options.ColdAfter. It stops between two
+// rounds when somebody wants to restore the store, and when that closes.
+func (s *Store) demoteIfDue(ctx context.Context) error {
+	for s.check() == nil {
+		target, due := s.demotionTarget(s.current())
+		if !due {
+			return nil
+		}
+		if more, err := s.demoteOnce(ctx, target); err != nil || !more {
+			return err
+		}
+	}
+	return nil
+}
+
+// demotionTarget returns up to where the log is to be demoted now, if it is.
+func (s *Store) demotionTarget(m *checkpoint.Manifest) (target uint64, due bool) {
+	keep := s.opts.ColdAfter
+	if m == nil || m.Image != nil || keep == 0 {
+		return 0, false
+	}
+	begin := max(ledger.LogBegin(m), s.ledger.EmptyBelow())
+	log := int64(0)
+	for _, e := range m.Extents {
+		log += int64(max(e.End, begin) - max(e.Start, begin))
+	}
+	// An eighth more than that is to be kept, so that there is something to do.
+	if log <= keep+keep/8 {
+		return 0, false
+	}
+	for i := len(m.Extents) - 1; i >= 0 && keep >= 0; i-- {
+		e := m.Extents[i]
+		if n := int64(e.End - e.Start); n <= keep {
+			keep -= n
+			target = e.Start
+			continue
+		}
+		target, keep = e.End-uint64(keep), -1
+	}
+	return target, target > begin
+}
+
+// demoteTo demotes the log below target, which lies at or below the cut of the current version.
+func (s *Store) demoteTo(ctx context.Context, target uint64) error {
+	for {
+		if more, err := s.demoteOnce(ctx, target); err != nil || !more {
+			return err
+		}
+	}
+}
+
+// demoteOnce does a round. more tells that there is log below target left, and that a round now would get on.
+func (s *Store) demoteOnce(ctx context.Context, target uint64) (more bool, err error) {
+	s.compactor.running.Lock()
+	defer s.compactor.running.Unlock()
+	if err := s.check(); err != nil {
+		return false, err
+	}
+	began := time.Now()
+	hold, _ := s.hold("a demotion")
+	defer hold.Release()
+	m := hold.Parent
+	if m == nil || m.Image != nil || s.cold.scanned() {
+		return false, nil
+	}
+	target = min(target, m.Cut)
+	from := max(ledger.LogBegin(m), s.ledger.EmptyBelow())
+	if from >= target {
+		return false, nil
+	}
+	d := s.newDemotion()
+	defer d.close()
+	end, err := d.collect(ctx, checkpoint.Extend(m, checkpoint.Extent{}, hold.Live), from, target)
+	if err != nil {
+		return false, err
+	}
+	switched, err := d.write(ctx, end)
+	if err != nil || !switched {
+		return false, err
+	}
+	s.cold.demoted.Add(d.live)
+	s.events.compacted(end, d.live, time.Since(began))
+	s.background.merges.Wake()
+	return end < target, nil
+}
+
+func (s *Store) newDemotion() *demotion {
+	d := &demotion{compaction: compaction{s: s, x: s.NewSession()}, tier: s.cold.standing.Load()}
+	d.limit = min(max(s.opts.MemoryBytes/demotionShare, minDemotion), maxDemotion)
+	s.memory.cold.Add(2 * d.limit)
+	s.log.Kick()
+	if s.compactor.reads == nil {
+		s.compactor.reads, s.compactor.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
+	}
+	d.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: s.counters.coldReads}
+	return d
+}
+
+func (d *demotion) close() {
+	d.s.compactor.reads.Stop()
+	d.s.compactor.fetch.Rest()
+	d.x.Close()
+	d.s.memory.cold.Add(-2 * d.limit)
+}
+
+// collect takes the records of the log between from and to that are the newest of their keys, until it has enough. It returns
+// the end of the log that it has gone over.
+func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, from, to uint64) (end uint64, err error) {
+	w := d.s.log.NewWalker()
+	defer w.Close()
+	w.Prepare, w.Reads = d.x.prepare, d.s.compactor.reads
+	for _, e := range extents {
+		start := max(e.Start, from)
+		if start >= to {
+			break
+		}
+		if start >= e.End {
+			continue
+		}
+		skip := recordSkip(e)
+		stopped := false
+		err := w.Walk(ctx, start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+			if stopped = uint64(a) >= to || d.bytes >= d.limit; stopped {
+				to = uint64(a) // the end of what is empty must be the start of a record
+				return false, nil
+			}
+			if skip(a, rec) {
+				return true, nil
+			}
+			return true, d.visit(ctx, a, rec, sh)
+		})
+		if err != nil {
+			return 0, err
+		}
+		if !stopped && to < e.End {
+			to = e.End // there was no record behind it
+		}
+	}
+	return to, d.flush(ctx)
+}
+
+// visit takes the record at a if it is the newest of its key, or holds it back when that takes reading.
+func (d *demotion) visit(ctx context.Context, a word.Address, rec record.Bytes, sh record.Shape) error {
+	at, err := d.leaves(rec.Key(sh), a)
+	switch {
+	case err != nil || at < a:
+		return err // superseded
+	case at == a:
+		d.bytes += int64(sh.Size + recordOverhead)
+		d.take(rec, sh)
+		return nil
+	}
+	d.bytes += int64(sh.Size + recordOverhead)
+	if d.probes.add(a, at, rec, sh) {
+		return d.flush(ctx)
+	}
+	return nil
+}
+
+// flush takes what was held back and is the newest of its key.
+func (d *demotion) flush(ctx context.Context) error {
+	probes, err := d.probes.answer(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range probes {
+		if q.err != nil {
+			return q.err
+		}
+		if q.newest {
+			d.take(q.rec, q.sh)
+		} else {
+			d.bytes -= int64(q.sh.Size + recordOverhead)
+		}
+	}
+	return nil
+}
+
+// take copies a record. A tombstone that has nothing below it hides nothing.
+func (d *demotion) take(rec record.Bytes, sh record.Shape) {
+	key, value := rec.Key(sh), rec.Value(sh)
+	h := d.s.hash(key)
+	d.hashes = append(d.hashes, h)
+	tombstone := rec.State().Tombstone()
+	if tombstone && d.tier == nil {
+		return
+	}
+	r := cold.Record{Order: index.Order(h), Key: d.keep(key), Tombstone: tombstone}
+	if !tombstone {
+		r.Value = d.keep(value)
+		d.live += int64(sh.Size)
+	}
+	d.records = append(d.records, r)
+}
+
+const arenaChunk = 64 << 10
+
+// keep returns a copy of b.
+func (d *demotion) keep(b []byte) []byte {
+	if len(b) > cap(d.arena)-len(d.arena) {
+		d.arena = make([]byte, 0, max(arenaChunk, len(b)))
+	}
+	n := len(d.arena)
+	d.arena = append(d.arena, b...)
+	return d.arena[n:len(d.arena):len(d.arena)]
+}
+
+// write makes files of what was taken of the log below end, and switches the tier; switched is false when a scan, or a cut that
+// is being taken, keeps it from that.
+func (d *demotion) write(ctx context.Context, end uint64) (switched bool, err error) {
+	s := d.s
+	from := word.FirstAddress
+	if d.tier != nil {
+		from = d.tier.Begin()
+	}
+	cold.SortRecords(d.records)
+	w := s.newShareWriter(ledger.Demotion, nil)
+	refs, err := cold.Write(ctx, s.cold.config(w), from, word.Address(end), d.records)
+	if err == nil {
+		err = w.durable()
+	}
+	if err != nil {
+		return false, errors.Join(s.cold.fault(err), w.drop())
+	}
+	d.records = nil
+	t, err := s.cold.openTier(d.tier.with(refs), d.tier.generation()+1)
+	if err != nil {
+		return false, errors.Join(err, w.drop())
+	}
+	old, switched, err := d.switchTo(t, w, refs)
+	if !switched {
+		return false, err
+	}
+	s.epochs.Synchronize() // whoever may have seen the tier before has left
+	d.clear(word.Address(end))
+	old.release()
+	return true, err
+}
+
+// with returns the files of the tier and others besides.
+func (t *tier) with(refs []index.ShareRef) index.Shares {
+	if t == nil {
+		return refs
+	}
+	return t.Refs().Add(refs...)
+}
+
+// switchTo makes t the tier that stands, but for merges that have come in between (T26). If it does not, it lets go of t.
+func (d *demotion) switchTo(t *tier, w *shareWriter, refs []index.ShareRef) (old *tier, switched bool, err error) {
+	s := d.s
+	defer func() {
+		if !switched {
+			t.release()
+		}
+	}()
+	if !s.lockBetweenCuts() {
+		return nil, false, w.drop()
+	}
+	defer s.cutMu.Unlock()
+	c := &s.cold
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	if err := s.check(); err != nil {
+		return nil, false, errors.Join(err, w.drop())
+	}
+	if now := c.standing.Load(); now != d.tier { // merges came in between
+		merged, err := c.openTier(now.with(refs), t.Generation())
+		if err != nil {
+			return nil, false, errors.Join(err, w.drop())
+		}
+		t.release()
+		t = merged
+	}
+	end := uint64(t.Begin())
+	published, err := w.claim.Publish(func() bool {
+		var ok bool
+		old, ok = c.install(t, true)
+		return ok
+	})
+	if !published {
+		return nil, false, err
+	}
+	s.ledger.Emptied(end)
+	s.compactor.clears(end)
+	c.size()
+	return old, true, err
+}
+
+// lockBetweenCuts takes cutMu at a moment when no cut is being taken. ok is false where it must not wait for one.
+func (s *Store) lockBetweenCuts() (ok bool) {
+	for {
+		s.cutMu.Lock()
+		p := s.ledger.Newest()
+		if p == nil || closed(p.Cutting())() {
+			return true
+		}
+		s.cutMu.Unlock()
+		if s.background.work() != nil {
+			return false
+		}
+		<-p.Cutting()
+	}
+}
+
+// clear clears the entries that lead below begin: nobody is in the epoch who has seen the tier before (T29).
+func (d *demotion) clear(begin word.Address) {
+	g := d.s.epochs.Register()
+	defer g.Release()
+	for i, h := range d.hashes {
+		if i%clearGroup == 0 {
+			if i > 0 {
+				g.Exit()
+			}
+			g.Enter()
+		}
+		slot, e, status := d.s.index().Find(h)
+		if status == index.Found && e.Address() < begin && e.Address() != word.None {
+			slot.Clear(e) // it fails if the key has come back
+		}
+	}
+	if len(d.hashes) > 0 {
+		g.Exit()
+	}
+}
+
+// clearGroup is how many entries are cleared in one stay in the epoch.
+const clearGroup = 64
+
+// clears notes that entries that lead to log below begin are missing in the index.
+func (c *compactState) clears(begin uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.cleared = max(c.cleared, begin)
+}
+
+// config says how cold files are written.
+func (c *coldTier) config(w *shareWriter) cold.MergeConfig {
+	return cold.MergeConfig{Order: c.order, MaxBytes: maxShare, Create: w.create}
+}
+
+// mergeCold does the merges of cold files that are worth while.
+func (s *Store) mergeCold() {
+	if s.cold.standing.Load() == nil {
+		return
+	}
+	damaged := map[uint64]bool{}
+	merged := false
+	for s.check() == nil {
+		more, err := s.mergeColdOnce(damaged)
+		if err != nil && s.check() == nil {
+			s.logger.Warn("cold files not merged", "err", err)
+		}
+		if !more {
+			break
+		}
+		merged = merged || err == nil
+	}
+	if merged {
+		s.kickMaintenance() // for the files that nothing needs any more
+	}
+}
+
+// mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part.
+func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
+	c := &s.cold
+	g := s.epochs.Register()
+	g.Enter()
+	t := c.standing.Load()
+	t.hold()
+	g.Exit()
+	g.Release()
+	if t == nil {
+		return false, nil
+	}
+	defer t.release()
+	m, ok := t.Refs().NextMerge(c.mergeLength(t), damaged, nil)
+	if !ok {
+		return false, nil
+	}
+	var reads []uint64
+	var inputs []*cold.Share
+	for _, r := range m.Inputs {
+		reads = append(reads, r.ID)
+		for _, f := range t.files {
+			if f.share.Ref() == r {
+				inputs = append(inputs, f.share)
+			}
+		}
+	}
+	w := s.newShareWriter(ledger.Merge, reads)
+	cfg := c.config(w)
+	cfg.DropTombstones = m.From == word.FirstAddress // T24
+	refs, err := cold.Merge(s.life.Context(), cfg, m, inputs)
+	if err == nil {
+		err = w.durable()
+	}
+	if err != nil {
+		var e *cold.CorruptError
+		if errors.As(err, &e) && !damaged[e.Share] {
+			damaged[e.Share], more = true, true // whoever needs it will tell
+		}
+		return more, errors.Join(c.fault(err), w.drop())
+	}
+	return c.merge(w, m.Inputs, refs)
+}
+
+// mergeLength returns what NextMerge takes for about coldLength bytes of records like those of t.
+func (c *coldTier) mergeLength(t *tier) int64 {
+	var records, bytes int64
+	for _, r := range t.Refs() {
+		records, bytes = records+r.Triples, bytes+r.Bytes
+	}
+	return index.MergeBytes(coldLength / max(bytes/max(records, 1), 1))
+}
+
+// merge puts what was merged in the place of what it was merged from, in the tier that stands by now.
+func (c *coldTier) merge(w *shareWriter, inputs, refs []index.ShareRef) (more bool, err error) {
+	c.changing.Lock()
+	defer c.changing.Unlock()
+	now := c.standing.Load()
+	if now == nil || slices.ContainsFunc(inputs, func(r index.ShareRef) bool { return !slices.Contains(now.Refs(), r) }) {
+		return false, w.drop() // the store was restored
+	}
+	t, err := c.openTier(now.with(refs), now.Generation())
+	if err != nil {
+		return false, errors.Join(err, w.drop())
+	}
+	published, err := w.claim.Publish(func() bool {
+		c.install(t, false)
+		return true
+	})
+	if !published {
+		t.release()
+		return false, err
+	}
+	for _, r := range refs {
+		c.merged.Add(r.Bytes)
+	}
+	c.size()
+	c.s.epochs.Synchronize()
+	now.release()
+	return true, err
+}
