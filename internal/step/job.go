@@ -49,7 +49,10 @@ func (j *Jobs) Once(name string, kind Kind, f func()) {
 	if j.work != nil && kind != Apart {
 		j.work.Go(kind, do)
 	} else {
-		go labelled(name, do)
+		go func() {
+			pprof.SetGoroutineLabels(labels(name))
+			do()
+		}()
 	}
 }
 
@@ -69,7 +72,7 @@ func (j *Jobs) End() {
 // Add returns a job whose rounds are done by round. Kind is what they are in a store that works step by step, where each
 // job but those of kind Apart has a kind of its own. No round begins before Start.
 func (j *Jobs) Add(name string, kind Kind, round func()) *Job {
-	b := &Job{name: name, kind: kind, round: round}
+	b := &Job{labels: labels(name), kind: kind, round: round}
 	if kind != Apart {
 		b.work = j.work
 	}
@@ -80,10 +83,10 @@ func (j *Jobs) Add(name string, kind Kind, round func()) *Job {
 // Job is work that is done in rounds, one at a time, each after somebody has asked for it. It has a goroutine only while
 // there is something to do. Its methods may be called from any goroutine; those of a nil Job do nothing.
 type Job struct {
-	name  string
-	kind  Kind
-	round func()
-	work  *Work // nil: a goroutine does the rounds
+	labels context.Context // made once: jobs begin for each page that is written
+	kind   Kind
+	round  func()
+	work   *Work // nil: a goroutine does the rounds
 
 	mu      lock.Mutex[lock.Waking]
 	idle    sync.Cond // of mu: no round is under way
@@ -153,12 +156,13 @@ func (b *Job) begin() {
 		b.work.Once(b.kind, b.step)
 	case !b.running:
 		b.running = true
-		go labelled(b.name, b.run)
+		go b.run()
 	}
 }
 
 // run does rounds as long as one is wanted.
 func (b *Job) run() {
+	pprof.SetGoroutineLabels(b.labels)
 	for b.take() {
 		b.round()
 	}
@@ -216,8 +220,7 @@ func (b *Job) end(to phase) {
 	b.phase = stopped
 }
 
-// labelled runs f in a goroutine whose profiles say what it does.
-func labelled(name string, f func()) {
-	pprof.SetGoroutineLabels(pprof.WithLabels(context.Background(), pprof.Labels("hlog", name)))
-	f()
+// labels returns what the profiles of a goroutine say that it does.
+func labels(name string) context.Context {
+	return pprof.WithLabels(context.Background(), pprof.Labels("hlog", name))
 }
