@@ -43,9 +43,9 @@
 //
 // # Payloads, formats 1 to 5
 //
-// Manifests are written in format 4, those with cold files in format 5. Format 3 is that of older ones with shares, format 2 of those with runs and none; with
-// neither they had format 1. Each has the lines below up to its own. Releases that do not know a format refuse it with
-// ErrFormat. All else has format 1.
+// Manifests are written in format 4, those with cold files in format 5. Format 3 is that of older ones with shares, format 2
+// of those with runs and none; with neither they had format 1. Each has the lines below up to its own. Releases that do not
+// know a format refuse it with ErrFormat. All else has format 1.
 //
 //	NONE
 //	0    8  1 = no version was ever committed; 2 = the versions are on a remote, which the directory is filled from;

@@ -29,7 +29,8 @@ type Change struct {
 //
 // The time it takes follows the log that only one of the two versions has: what was written since, and what compaction has
 // moved. Where the two have different cold files (Options.ColdAfter), it goes over all keys of both instead. It needs about a
-// MiB of memory, and what a View needs of each version. Writers, checkpoints, compaction and purges go on meanwhile. fn may use the store, but must not close it.
+// MiB of memory, and what a View needs of each version. Writers, checkpoints, compaction and purges go on meanwhile. fn may use
+// the store, but must not close it.
 //
 // ErrVersionNotFound when there is no such version (one that only the remote has is fetched), before fn is called; ErrCorrupt
 // when log or index of one is damaged; ErrClosed when the store is closed meanwhile; the error of ctx.

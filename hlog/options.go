@@ -142,8 +142,9 @@ type Options struct {
 
 	// ColdAfter is how many bytes of log a store keeps. When it has more, it moves the records of the oldest log that are not
 	// superseded into the cold tier: files in the order of hashes, of which a record takes a byte or two of memory, instead
-	// of an entry in the index, and are found by one read. It is for a state of which the index alone does not fit into memory;
-	// twice MemoryBytes is a good value. 0: nothing is moved. A directory that has a cold tier has one from then on,
+	// of an entry in the index, and are found by one read. It is for a state of which the index alone does not fit into memory,
+	// and should be so little that the index has room for the records of so much log: where keys share entries for lack of
+	// memory, more reads are needed than without. 0: nothing is moved. A directory that has a cold tier has one from then on,
 	// whatever this says: what would be compacted in it goes there. Releases that know no cold tier refuse it with ErrFormat.
 	ColdAfter int64
 
