@@ -7,7 +7,7 @@ import (
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"syscall"
@@ -343,20 +343,13 @@ func queuedByKernel(t testing.TB, s *Store, g *staging) bool {
 	return f.Direct()
 }
 
-// kernelQueues counts the queues for reads that the process has in the kernel, 0 where the system does not tell.
-func kernelQueues() int {
-	maps, err := os.ReadFile("/proc/self/maps")
-	if err != nil {
-		return 0
-	}
-	return bytes.Count(maps, []byte("[aio]"))
-}
-
 // A store gives its queues back when it closes, one that a call still has with the end of the call.
 func TestClose_GivesQueuesBack(t *testing.T) {
-	before := kernelQueues()
-	for range 5 {
-		fsys, dir := disks[1].open(t)
+	fsys, dir := disks[1].open(t)
+	queues := fsx.AIOOf(fsys)
+	before := queues.Borrowed()
+	for i := range 5 {
+		dir := filepath.Join(dir, fmt.Sprint(i))
 		s, keys, _ := stagedStore(t, fsys, dir, false)
 		var wg sync.WaitGroup
 		for range 8 {
@@ -386,8 +379,8 @@ func TestClose_GivesQueuesBack(t *testing.T) {
 		close(closed)
 		within(t, "the call", wg.Wait)
 	}
-	if after := kernelQueues(); after > before {
-		t.Errorf("%d queues are left, there were %d", after, before)
+	if after := queues.Borrowed(); after > before {
+		t.Errorf("%d queues are not given back, there were %d", after, before)
 	}
 }
 

@@ -138,6 +138,13 @@ func (a *AIO) giveBack(k *kernelQueue) {
 	a.mu.Unlock()
 }
 
+// Borrowed returns how many contexts are with those who have requests under way. They are the process', and none is unmade.
+func (a *AIO) Borrowed() int {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return int(a.made.Load()) - len(a.contexts)
+}
+
 // isFinal reports whether the kernel would say the same again: it has no asynchronous I/O (ENOSYS), or not for us (EPERM).
 func isFinal(err error) bool {
 	return errors.Is(err, syscall.ENOSYS) || errors.Is(err, syscall.EPERM)

@@ -7,6 +7,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -297,8 +298,7 @@ func TestStore_PrefixOfAnotherStore(t *testing.T) {
 	m := openModel(t, r)
 	m.change()
 	m.checkpoint()
-	before, err := r.List(t.Context(), "")
-	must(t, err)
+	before := listedWith(t, r, "HINT") // which is put after the checkpoint has been answered
 
 	dir := t.TempDir()
 	other, err := hlog.Open(dir, &hlog.Options{MemoryBytes: 8 << 20})
@@ -317,6 +317,18 @@ func TestStore_PrefixOfAnotherStore(t *testing.T) {
 		t.Errorf("the remote holds %v, and held %v", after, before)
 	}
 	m.wantOnEmptyMachine(r)
+}
+
+// listedWith returns what a remote holds, once an object of that name is there.
+func listedWith(t *testing.T, r checkpoint.Remote, name string) []checkpoint.Object {
+	t.Helper()
+	for ctx := soon(t); ; {
+		all, err := r.List(ctx, "")
+		must(t, err)
+		if slices.ContainsFunc(all, func(o checkpoint.Object) bool { return o.Name == name }) {
+			return all
+		}
+	}
 }
 
 // Credentials that are taken away while a store runs fail its copies at once, name no secret, and lose nothing.
