@@ -16,7 +16,7 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 			t.Fatal(err)
 		}
 		ctx := context.Background()
-		const left, most = 500, 4 << 20
+		const left, most = 2_000, 4 << 20
 		keys := testkit.UnderRace(40_000, 300_000)
 		x := s.NewSession()
 		for i := range uint64(keys) {
@@ -32,7 +32,7 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 		}
 		before := s.index().Stats().Entries
 		var logBytes int64
-		for round := range 60 {
+		for round := range 200 { // what a last run hides is known when later ones have made a merge worth while
 			for i := range uint64(left) {
 				x.Set(k8(i), make([]byte, 100))
 			}
