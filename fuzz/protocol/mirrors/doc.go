@@ -7,9 +7,9 @@
 //
 // The truth of a remote is a sequence of entries with dense numbers, each made by a put-if-absent: claim, version, head
 // (where a rollback went), purge. The rules J1 to J9 of package checkpoint say how it is used; the hint of J10, which
-// only tells readers where to begin, is not modelled. Of the five verbs of a
-// remote the model has put-if-absent of an entry, get of an entry, put and delete of a piece; and the listing for readers
-// that trust it. Each is a step of its own. A put-if-absent may take effect and lose its answer, then it is made again.
+// only tells readers where to begin, is not modelled. Of the five verbs of a remote the model has put-if-absent of an entry,
+// get of an entry, put and delete of a piece; and the listing for readers that trust it. Each is a step of its own. A
+// put-if-absent may take effect and lose its answer, then it is made again.
 //
 //	mirrors   two, each with a script of commits, rollbacks, retentions, and openings anew
 //	versions  the base, which both have, and those that the scripts commit; each needs a piece of its own and, unless it
