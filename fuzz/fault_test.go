@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"fmt"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -148,11 +149,11 @@ func TestFault_SyncDropsOnce(t *testing.T) {
 				r.Work, c.Stepped = step.New(seed), true
 			}
 			syncs := int64(0)
-			var playing Kind
-			r.Trace = func(_ int, o Op) { playing = o.Kind }
+			var playing atomic.Int64 // a Kind; background work syncs, too
+			r.Trace = func(_ int, o Op) { playing.Store(int64(o.Kind)) }
 			disk.SetHook(func(call fsx.Call) {
 				// That a purged version comes back is the one thing that is not made good: no later call could tell.
-				if call.Op == fsx.OpSync || call.Op == fsx.OpSyncDir && playing != OpPurge {
+				if call.Op == fsx.OpSync || call.Op == fsx.OpSyncDir && Kind(playing.Load()) != OpPurge {
 					if syncs++; syncs == k {
 						disk.FailSync(fsx.SyncFailOnce, call.Name)
 					}

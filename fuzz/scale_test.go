@@ -7,4 +7,4 @@ func scaled(short, usual, ci, long int) uint64 { return uint64(testkit.Scaled(sh
 
 // sparse returns the stride among places to crash at, or to fail at. Under the race detector it is larger: what comes of
 // each is found out by one goroutine, which has no races.
-func sparse(stride int) int { return stride * testkit.UnderRace(5, 1) }
+func sparse(stride int) int { return stride * testkit.UnderRace(10, 1) }

@@ -270,7 +270,7 @@ var mutations = []mutation{
 	{
 		name: "tombstone", rule: "H1", file: "hlog/delete.go",
 		what:   "write a tombstone over values that are only on disk",
-		old:    "\t\tif uint64(a) < s.log.Begin() {\n\t\t\treturn done\n\t\t}\n",
+		old:    "\t\tif uint64(a) < begin && (t == nil || t.Excludes(t.of.filters, index.Order(h))) {\n\t\t\treturn done\n\t\t}\n",
 		new:    "\t\treturn done\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
 	},
