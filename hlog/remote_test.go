@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"sync/atomic"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -162,20 +163,20 @@ func TestRemote_DamagedDirectoryIsFilled(t *testing.T) {
 // brokenRemote fails every call while it is down.
 type brokenRemote struct {
 	checkpoint.Remote
-	down bool
+	down atomic.Bool
 }
 
 var errDown = fmt.Errorf("down: %w", os.ErrPermission) // final: not tried again
 
 func (r *brokenRemote) PutIfAbsent(ctx context.Context, name string, data []byte) (bool, error) {
-	if r.down {
+	if r.down.Load() {
 		return false, errDown
 	}
 	return r.Remote.PutIfAbsent(ctx, name, data)
 }
 
 func (r *brokenRemote) Put(ctx context.Context, name string, data []byte) error {
-	if r.down {
+	if r.down.Load() {
 		return errDown
 	}
 	return r.Remote.Put(ctx, name, data)
@@ -193,7 +194,7 @@ func TestRemote_DownWhileCheckpointing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	remote.down = true
+	remote.down.Store(true)
 	s.Set([]byte("k"), []byte("1"))
 	info, err := s.Checkpoint(ctx)
 	if !errors.Is(err, ErrRemote) || info.Version != 1 {
@@ -205,7 +206,7 @@ func TestRemote_DownWhileCheckpointing(t *testing.T) {
 	if lag := s.Metrics().RemoteLagVersions; lag != 1 {
 		t.Fatalf("lag %d", lag)
 	}
-	remote.down = false
+	remote.down.Store(false)
 	s.Set([]byte("k"), []byte("2"))
 	if _, err := s.Checkpoint(ctx); err != nil {
 		t.Fatal(err)

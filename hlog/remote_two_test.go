@@ -156,7 +156,7 @@ func TestRestore_Travels(t *testing.T) {
 	dir := t.TempDir()
 	s, err := Open(dir, o)
 	b.must(nil, err)
-	down.down = true
+	down.down.Store(true)
 	info, err := s.Restore(t.Context(), 1)
 	if !errors.Is(err, ErrRemote) || info.Version != 1 {
 		t.Fatalf("remote down: %v, %v", info, err)
@@ -168,7 +168,7 @@ func TestRestore_Travels(t *testing.T) {
 		t.Errorf("close: %v", err)
 	}
 	b.want("two")
-	down.down = false
+	down.down.Store(false)
 	s, err = Open(dir, o)
 	b.must(nil, err)
 	b.must(nil, s.Close()) // tries again
