@@ -129,9 +129,12 @@ func (c linearConfig) round(t *testing.T, round uint64, seen *hlog.Metrics) int 
 	seen.CompactedBytes += m.CompactedBytes
 	seen.RestoreCount += m.RestoreCount
 	dir := filepath.Join(os.TempDir(), fmt.Sprintf("hybridlog-%s-%d", filepath.Base(t.Name()), round))
-	res, err := r.rec.Check(2, time.Minute, dir)
-	if err != nil {
-		t.Error(err)
+	res := r.rec.Check(2, 20*time.Second, dir)
+	if res.Unknown > 0 {
+		t.Logf("round %d: of %d of %d keys the search took too long", round, res.Unknown, res.Keys)
+	}
+	if res.Unknown*20 > res.Keys {
+		t.Errorf("round %d: nothing is known of %d of %d keys", round, res.Unknown, res.Keys)
 	}
 	for _, bad := range res.Bad {
 		t.Errorf("round %d: not linearizable, see %s", round, bad)

@@ -53,9 +53,9 @@ func TestCheck_TellsRightFromWrong(t *testing.T) {
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			res, err := history(c.ops...).Check(1, time.Minute, t.TempDir())
-			if err != nil || (len(res.Bad) == 0) != c.ok || res.Operations != len(c.ops) {
-				t.Errorf("%+v, %v", res, err)
+			res := history(c.ops...).Check(1, time.Minute, t.TempDir())
+			if res.Unknown > 0 || (len(res.Bad) == 0) != c.ok || res.Operations != len(c.ops) {
+				t.Errorf("%+v", res)
 			}
 			for _, drawing := range res.Bad {
 				for _, name := range []string{drawing, strings.TrimSuffix(drawing, ".html") + ".json"} {
