@@ -274,7 +274,7 @@ func TestTier_OneReadForOneKey(t *testing.T) {
 			records = append(records, recordOf(key, []byte("12345678")))
 		}
 		SortRecords(records)
-		refs = append(refs, mustWrite(t, f, 1<<20, word.Address(max(i<<30, int(word.FirstAddress))), word.Address(i+1)<<30, records)...)
+		refs = append(refs, mustWrite(t, f, 1<<20, max(word.Address(i)<<30, word.FirstAddress), word.Address(i+1)<<30, records)...)
 	}
 	tier, err := NewTier(3<<30, 3, refs, f.open(t, refs...))
 	if err != nil {
