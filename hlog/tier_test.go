@@ -386,9 +386,9 @@ func TestTier_ClearedAfterTheDrain(t *testing.T) {
 // A version that is on its way has the cold files that it was begun with, whatever is merged meanwhile.
 func TestTier_PendingVersionKeepsItsFiles(t *testing.T) {
 	s := demoted(t, "/store", tiny())
-	check := fillKeys(t, s, 500)
+	fillKeys(t, s, 500)
 	first := commit(t, s)
-	check = fillKeys(t, s, 1000)
+	check := fillKeys(t, s, 1000)
 	commit(t, s)
 	m, err := s.ledger.Manifest(first)
 	must(t, err)

@@ -177,12 +177,7 @@ func (s *State) cold(t uint8, key uint8) (value uint16, has uint8, bad string) {
 	return 0, 0, ""
 }
 
-// Guards of the epoch; a session's is its number.
-const (
-	guardDemote = sessions
-	guardScan   = guardDemote + 1
-)
-
+// enter begins a stay in the epoch. A session's guard is its number.
 func (s *State) enter(guard int) { s.inside |= 1 << guard }
 
 func (s *State) leave(guard int) {
