@@ -112,17 +112,27 @@ func (s *Store) clearEntries() {
 	if len(hashes) == 0 {
 		return
 	}
+	s.clearBelow(begin, hashes)
+}
+
+// clearBelow frees the entries of hashes that lead below begin.
+func (s *Store) clearBelow(begin uint64, hashes []uint64) {
 	g := s.epochs.Register()
 	defer g.Release()
-	for _, h := range hashes {
+	for some := range slices.Chunk(hashes, clearGroup) {
 		g.Enter()
-		slot, e, status := s.index().Find(h)
-		if status == index.Found && uint64(e.Address()) < begin && e.Address() != word.None {
-			slot.Clear(e) // it fails if the key has come back
+		for _, h := range some {
+			slot, e, status := s.index().Find(h)
+			if status == index.Found && uint64(e.Address()) < begin && e.Address() != word.None {
+				slot.Clear(e) // it fails if the key has come back
+			}
 		}
 		g.Exit()
 	}
 }
+
+// clearGroup is how many entries are freed in one stay in the epoch.
+const clearGroup = 64
 
 const (
 	// spaceBudget is how many bytes of log, beyond the live ones, the store tolerates per live byte before it compacts.
@@ -198,17 +208,11 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		return nil
 	}
 	target = min(target, m.Cut)
-	c := &compaction{s: s, x: s.NewSession()}
-	if s.compactor.reads == nil {
-		s.compactor.reads, s.compactor.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
-	}
-	c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: s.counters.coldReads}
-	defer c.x.Close()
-	defer s.compactor.fetch.Rest()
-	defer s.compactor.reads.Stop()
-	w := s.log.NewWalker()
+	c := &compaction{picker: s.newPicker()}
+	c.take = c.move
+	defer c.close()
+	w := c.walker()
 	defer w.Close()
-	w.Prepare, w.Reads = c.x.prepare, s.compactor.reads
 	var stuck error // what ended the compaction before its target
 	// The records of the next version in m's fuzzy end are not m's, but they are the live store's.
 	for _, e := range checkpoint.Extend(m, checkpoint.Extent{}, hold.Live) {
@@ -263,15 +267,13 @@ func (s *Store) closeCompactor() error {
 
 // compaction moves records on behalf of one Compact.
 type compaction struct {
-	s     *Store
-	x     *Session
+	picker
 	seen  int64 // bytes of records looked at
 	moved int64 // bytes of records copied
 
 	published bool // the record that is being moved has been copied
 
 	dropped []droppedTombstone
-	probes  prober
 }
 
 // stuck reports whether the record at a is the newest of its key but fits into no page as they are now. Compaction ends
@@ -285,63 +287,6 @@ func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (b
 		return false, err
 	}
 	return c.probes.follow(c.s.log.NewReader(), &probe{a: a, from: from, rec: rec, sh: sh, key: rec.Key(sh)})
-}
-
-// visit moves the record at a if it is the newest of its key, or holds it back when that takes reading.
-func (c *compaction) visit(ctx context.Context, a word.Address, rec record.Bytes, sh record.Shape) error {
-	at, err := c.leaves(rec.Key(sh), a)
-	switch {
-	case err != nil || at < a:
-		return err // superseded
-	case at == a:
-		return c.move(a, a, rec, sh)
-	case c.probes.add(a, at, rec, sh):
-		return c.flush(ctx)
-	}
-	return nil
-}
-
-// flush moves what was held back and is the newest of its key.
-func (c *compaction) flush(ctx context.Context) error {
-	probes, err := c.probes.answer(ctx)
-	if err != nil {
-		return err
-	}
-	for _, q := range probes {
-		if q.err != nil {
-			return q.err
-		}
-		if q.newest {
-			if err := c.move(q.a, q.from, q.rec, q.sh); err != nil {
-				return err
-			}
-		}
-	}
-	return nil
-}
-
-// leaves returns a if the chain of key leads there in memory, an address below a if the key has a newer record there,
-// and else where the chain leaves memory.
-func (c *compaction) leaves(key []byte, a word.Address) (word.Address, error) {
-	h := c.s.hash(key)
-	for {
-		if _, err := c.x.enter(); err != nil {
-			return 0, err
-		}
-		_, e, status := c.s.index().Find(h)
-		at, _, ok := c.s.log.Find(e.Address(), key, c.s.log.Head())
-		c.x.guard.Exit()
-		switch {
-		case status == index.NeedLoad:
-			if err := c.s.loadIndex(h); err != nil {
-				return 0, err
-			}
-		case ok && at != a:
-			return word.None, nil
-		default:
-			return at, nil
-		}
-	}
 }
 
 // move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when

@@ -7,7 +7,6 @@ import (
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
-	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // A tombstone has left the log with what was below it, but its index entry has not been freed yet, when the store is
@@ -79,8 +78,7 @@ func TestCompact_NewerRecordBeforeTheMove(t *testing.T) {
 		commit(t, s)
 		evict(t, s)
 
-		c := &compaction{s: s, x: s.NewSession()}
-		c.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, reads: s.counters.coldReads}
+		c := &compaction{picker: s.newPicker()}
 		seen, err := c.leaves(key, 0)
 		must(t, err)
 		rec, sh, err := s.log.NewReader().Read(seen)

@@ -39,10 +39,10 @@ const (
 
 // demotion is a round.
 type demotion struct {
-	compaction
+	picker
 	tier    *tier // that stands; nil: none
 	limit   int64
-	bytes   int64 // of records that were taken or are held back, with what they take besides
+	bytes   int64 // of records that were taken, with what they take besides
 	live    int64 // of those that were taken
 	arena   []byte
 	records []cold.Record
@@ -136,30 +136,24 @@ func (s *Store) demoteOnce(ctx context.Context, target uint64) (more bool, err e
 }
 
 func (s *Store) newDemotion() *demotion {
-	d := &demotion{compaction: compaction{s: s, x: s.NewSession()}, tier: s.cold.standing.Load()}
+	d := &demotion{picker: s.newPicker(), tier: s.cold.standing.Load()}
+	d.take = d.copy
 	d.limit = min(max(s.opts.MemoryBytes/demotionShare, minDemotion), maxDemotion)
 	s.memory.cold.Add(2 * d.limit)
 	s.log.Kick()
-	if s.compactor.reads == nil {
-		s.compactor.reads, s.compactor.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
-	}
-	d.probes = prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: s.compactor.fetch, reads: s.counters.coldReads}
 	return d
 }
 
 func (d *demotion) close() {
-	d.s.compactor.reads.Stop()
-	d.s.compactor.fetch.Rest()
-	d.x.Close()
+	d.picker.close()
 	d.s.memory.cold.Add(-2 * d.limit)
 }
 
 // collect takes the records of the log between from and to that are the newest of their keys, until it has enough. It returns
 // the end of the log that it has gone over.
 func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, from, to uint64) (end uint64, err error) {
-	w := d.s.log.NewWalker()
+	w := d.walker()
 	defer w.Close()
-	w.Prepare, w.Reads = d.x.prepare, d.s.compactor.reads
 	for _, e := range extents {
 		start := max(e.Start, from)
 		if start >= to {
@@ -171,7 +165,7 @@ func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, fro
 		skip := recordSkip(e)
 		stopped := false
 		err := w.Walk(ctx, start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
-			if stopped = uint64(a) >= to || d.bytes >= d.limit; stopped {
+			if stopped = uint64(a) >= to || d.bytes+d.held() >= d.limit; stopped {
 				to = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
 			}
@@ -190,51 +184,20 @@ func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, fro
 	return to, d.flush(ctx)
 }
 
-// visit takes the record at a if it is the newest of its key, or holds it back when that takes reading.
-func (d *demotion) visit(ctx context.Context, a word.Address, rec record.Bytes, sh record.Shape) error {
-	at, err := d.leaves(rec.Key(sh), a)
-	switch {
-	case err != nil || at < a:
-		return err // superseded
-	case at == a:
-		d.bytes += int64(sh.Size + recordOverhead)
-		d.take(rec, sh)
-		return nil
-	}
+// held returns what the records take that are held back.
+func (d *demotion) held() int64 {
+	return int64(len(d.probes.arena) + recordOverhead*len(d.probes.probes))
+}
+
+// copy takes a record. A tombstone that has nothing below it hides nothing.
+func (d *demotion) copy(_, _ word.Address, rec record.Bytes, sh record.Shape) error {
 	d.bytes += int64(sh.Size + recordOverhead)
-	if d.probes.add(a, at, rec, sh) {
-		return d.flush(ctx)
-	}
-	return nil
-}
-
-// flush takes what was held back and is the newest of its key.
-func (d *demotion) flush(ctx context.Context) error {
-	probes, err := d.probes.answer(ctx)
-	if err != nil {
-		return err
-	}
-	for _, q := range probes {
-		if q.err != nil {
-			return q.err
-		}
-		if q.newest {
-			d.take(q.rec, q.sh)
-		} else {
-			d.bytes -= int64(q.sh.Size + recordOverhead)
-		}
-	}
-	return nil
-}
-
-// take copies a record. A tombstone that has nothing below it hides nothing.
-func (d *demotion) take(rec record.Bytes, sh record.Shape) {
 	key, value := rec.Key(sh), rec.Value(sh)
 	h := d.s.hash(key)
 	d.hashes = append(d.hashes, h)
 	tombstone := rec.State().Tombstone()
 	if tombstone && d.tier == nil {
-		return
+		return nil
 	}
 	r := cold.Record{Order: index.Order(h), Key: d.keep(key), Tombstone: tombstone}
 	if !tombstone {
@@ -242,6 +205,7 @@ func (d *demotion) take(rec record.Bytes, sh record.Shape) {
 		d.live += int64(sh.Size)
 	}
 	d.records = append(d.records, r)
+	return nil
 }
 
 const arenaChunk = 64 << 10
@@ -282,8 +246,8 @@ func (d *demotion) write(ctx context.Context, end uint64) (switched bool, err er
 	if !switched {
 		return false, err
 	}
-	s.epochs.Synchronize() // whoever may have seen the tier before has left
-	d.clear(word.Address(end))
+	s.epochs.Synchronize()      // whoever may have seen the tier before has left
+	s.clearBelow(end, d.hashes) // (T29)
 	old.release()
 	return true, err
 }
@@ -352,30 +316,6 @@ func (s *Store) lockBetweenCuts() (ok bool) {
 		<-p.Cutting()
 	}
 }
-
-// clear clears the entries that lead below begin: nobody is in the epoch who has seen the tier before (T29).
-func (d *demotion) clear(begin word.Address) {
-	g := d.s.epochs.Register()
-	defer g.Release()
-	for i, h := range d.hashes {
-		if i%clearGroup == 0 {
-			if i > 0 {
-				g.Exit()
-			}
-			g.Enter()
-		}
-		slot, e, status := d.s.index().Find(h)
-		if status == index.Found && e.Address() < begin && e.Address() != word.None {
-			slot.Clear(e) // it fails if the key has come back
-		}
-	}
-	if len(d.hashes) > 0 {
-		g.Exit()
-	}
-}
-
-// clearGroup is how many entries are cleared in one stay in the epoch.
-const clearGroup = 64
 
 // clears notes that entries that lead to log below begin are missing in the index.
 func (c *compactState) clears(begin uint64) {

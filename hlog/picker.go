@@ -1,0 +1,101 @@
+package hlog
+
+import (
+	"context"
+
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// picker finds, among the records of the log that it is shown, those that are the newest of their keys, for a compaction or a
+// demotion. It holds compactor.running.
+type picker struct {
+	s      *Store
+	x      *Session
+	probes prober
+	// take is called for each of them. seen is where its chain left memory when it was found to be the newest of its key,
+	// the record itself if it did not.
+	take func(a, seen word.Address, rec record.Bytes, sh record.Shape) error
+}
+
+// newPicker returns a picker without take, which is closed when it is done.
+func (s *Store) newPicker() picker {
+	c := &s.compactor
+	if c.reads == nil {
+		c.reads, c.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
+	}
+	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: c.fetch, reads: s.counters.coldReads}
+	return picker{s: s, x: s.NewSession(), probes: probes}
+}
+
+func (p *picker) close() {
+	p.s.compactor.reads.Stop()
+	p.s.compactor.fetch.Rest()
+	p.x.Close()
+}
+
+// walker returns a walker over the log, which the caller closes.
+func (p *picker) walker() *reclog.Walker {
+	w := p.s.log.NewWalker()
+	w.Prepare, w.Reads = p.x.prepare, p.s.compactor.reads
+	return w
+}
+
+// visit takes the record at a if it is the newest of its key, or holds it back when that takes reading.
+func (p *picker) visit(ctx context.Context, a word.Address, rec record.Bytes, sh record.Shape) error {
+	at, err := p.leaves(rec.Key(sh), a)
+	switch {
+	case err != nil || at < a:
+		return err // superseded
+	case at == a:
+		return p.take(a, a, rec, sh)
+	case p.probes.add(a, at, rec, sh):
+		return p.flush(ctx)
+	}
+	return nil
+}
+
+// flush takes what was held back and is the newest of its key.
+func (p *picker) flush(ctx context.Context) error {
+	probes, err := p.probes.answer(ctx)
+	if err != nil {
+		return err
+	}
+	for _, q := range probes {
+		if q.err != nil {
+			return q.err
+		}
+		if q.newest {
+			if err := p.take(q.a, q.from, q.rec, q.sh); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// leaves returns a if the chain of key leads there in memory, an address below a if the key has a newer record there,
+// and else where the chain leaves memory.
+func (p *picker) leaves(key []byte, a word.Address) (word.Address, error) {
+	h := p.s.hash(key)
+	for {
+		if _, err := p.x.enter(); err != nil {
+			return 0, err
+		}
+		_, e, status := p.s.index().Find(h)
+		at, _, ok := p.s.log.Find(e.Address(), key, p.s.log.Head())
+		p.x.guard.Exit()
+		switch {
+		case status == index.NeedLoad:
+			if err := p.s.loadIndex(h); err != nil {
+				return 0, err
+			}
+		case ok && at != a:
+			return word.None, nil
+		default:
+			return at, nil
+		}
+	}
+}
