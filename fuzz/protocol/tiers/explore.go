@@ -1,57 +1,14 @@
 package tiers
 
-import "fmt"
+import (
+	"fmt"
 
-// Result is what an exploration has come to.
-type Result struct {
-	States, Ends int
-	Complete     bool
-	Violation    string
-	Trace        []string // one step a line
-}
+	"github.com/hybridlog/hybridlog/fuzz/protocol/search"
+)
 
-// Explore visits every state that can be reached, breadth first, until one is wrong or there are limit states.
-func (c Config) Explore(limit int) (r Result) {
-	type origin struct {
-		from  uint32
-		actor uint8
-	}
-	states := []State{c.initial()}
-	origins := []origin{{}}
-	seen := map[State]struct{}{states[0]: {}}
-	fail := func(n int, bad string, actor int) {
-		r.Violation = bad
-		r.Trace = []string{c.describe(&states[n], actor)}
-		for ; n != 0; n = int(origins[n].from) {
-			r.Trace = append([]string{c.describe(&states[origins[n].from], int(origins[n].actor))}, r.Trace...)
-		}
-	}
-	for n := 0; n < len(states) && len(states) < limit && r.Violation == ""; n++ {
-		moved := false
-		for actor := range actors {
-			after, bad := c.next(states[n], actor)
-			if bad != "" {
-				fail(n, bad, actor)
-				break
-			}
-			for _, s := range after {
-				moved = true
-				if _, known := seen[s]; !known {
-					seen[s] = struct{}{}
-					states, origins = append(states, s), append(origins, origin{uint32(n), uint8(actor)})
-				}
-			}
-		}
-		if !moved && r.Violation == "" {
-			r.Ends++
-			if bad := c.checkEnd(&states[n]); bad != "" {
-				fail(n, bad, actors)
-			}
-		}
-		r.Complete = n == len(states)-1
-	}
-	r.States = len(states)
-	return r
+// Explore visits every state that can be reached, until one is wrong or there are limit states.
+func (c Config) Explore(limit int) search.Result {
+	return search.Model[State]{First: c.initial(), Actors: actors, Next: c.next, End: c.checkEnd, Describe: c.describe}.Explore(limit)
 }
 
 // describe says what an actor does in a state.

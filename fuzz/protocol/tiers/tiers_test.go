@@ -1,9 +1,9 @@
 package tiers
 
 import (
-	"strings"
 	"testing"
 
+	"github.com/hybridlog/hybridlog/fuzz/protocol/search"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -32,35 +32,24 @@ var scenarios = []Config{
 
 const limit = 4_000_000
 
-func TestTiers_HoldInEveryOrder(t *testing.T) {
-	total := 0
+// searched are the scenarios as package search has them.
+func searched() (all []search.Scenario[Plant]) {
 	for _, c := range scenarios {
-		r := c.Explore(limit)
-		total += r.States
-		t.Logf("%-30s %8d states, %6d ends", c.Name, r.States, r.Ends)
-		if r.Violation != "" {
-			t.Errorf("%s: %s\n\t%s", c.Name, r.Violation, strings.Join(r.Trace, "\n\t"))
-		} else if !r.Complete || r.Ends == 0 {
-			t.Errorf("%s: not explored to the end", c.Name)
-		}
+		all = append(all, search.Scenario[Plant]{Name: c.Name, Explore: func(p Plant) search.Result {
+			c.Plant = p
+			return c.Explore(limit)
+		}})
 	}
-	testkit.Counted(t, "%d states of a log with a cold tier explored", total)
+	return all
+}
+
+func TestTiers_HoldInEveryOrder(t *testing.T) {
+	testkit.Counted(t, "%d states of a log with a cold tier explored", search.Hold(t, Sound, searched()))
 }
 
 // Every measure that is left out must show in some scenario.
 func TestTiers_CatchPlantedOmissions(t *testing.T) {
 	for p := Sound + 1; p < plants; p++ {
-		caught := false
-		for _, c := range scenarios {
-			c.Plant = p
-			if r := c.Explore(limit); r.Violation != "" {
-				t.Logf("%-40v caught in %q after %d states, %d steps: %s", p, c.Name, r.States, len(r.Trace)-1, r.Violation)
-				caught = true
-				break
-			}
-		}
-		if !caught {
-			t.Errorf("%v: not caught", p)
-		}
+		search.Catch(t, p, searched())
 	}
 }
