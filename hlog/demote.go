@@ -354,12 +354,7 @@ func (s *Store) mergeCold() {
 // mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part.
 func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 	c := &s.cold
-	g := s.epochs.Register()
-	g.Enter()
-	t := c.standing.Load()
-	t.hold()
-	g.Exit()
-	g.Release()
+	t := c.held()
 	if t == nil {
 		return false, nil
 	}

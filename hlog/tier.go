@@ -216,8 +216,15 @@ func (c *coldTier) fault(err error) error {
 // beginScan returns the tier that stands, held, and keeps demotions from switching it until endScan.
 func (c *coldTier) beginScan() *tier {
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	c.scans++
+	c.mu.Unlock()
+	return c.held()
+}
+
+// held returns the tier that stands, held. It needs no stay in the epoch.
+func (c *coldTier) held() *tier {
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	t := c.standing.Load()
 	t.hold() // it stands, and is let go of only after it does not
 	return t
