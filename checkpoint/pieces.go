@@ -185,6 +185,14 @@ func sortPieces(pieces []piece) []piece {
 	return slices.Compact(pieces)
 }
 
+// sortLists puts lists into the order of the log that they span, each once.
+func sortLists(lists []listRef) []listRef {
+	slices.SortFunc(lists, func(a, b listRef) int {
+		return cmp.Or(cmp.Compare(a.start, b.start), cmp.Compare(a.end, b.end), cmp.Compare(a.sum, b.sum), cmp.Compare(a.generation, b.generation))
+	})
+	return slices.Compact(lists)
+}
+
 func contains(sorted []piece, p piece) bool {
 	_, found := slices.BinarySearchFunc(sorted, p, comparePieces)
 	return found

@@ -96,6 +96,15 @@ func FuzzReplica(f *testing.F) {
 	})
 }
 
+// Lists are in the order of the log, however far apart, and each is there once, also among others that begin where it does.
+func TestSortLists(t *testing.T) {
+	far, a, b := listRef{1, 1 << 40, 1<<40 + 1, 0}, listRef{2, 4096, 8192, 0}, listRef{3, 4096, 8192, 1}
+	got := sortLists([]listRef{far, b, a, b, a, far, a})
+	if want := []listRef{a, b, far}; !reflect.DeepEqual(got, want) {
+		t.Errorf("%v, want %v", got, want)
+	}
+}
+
 func TestOverlapping(t *testing.T) {
 	pieces := []piece{{0, 10, 1, 0}, {5, 30, 2, 0}, {10, 20, 3, 0}, {40, 50, 4, 0}, {50, 60, 5, 0}}
 	for _, c := range []struct {

@@ -75,8 +75,7 @@ func (r *RemoteReader) Directory(ctx context.Context, path string, versions ...V
 		highest = max(highest, versions[i])
 	}
 	d.pieces, d.log = sortPieces(d.pieces), log.Ranges()
-	slices.SortFunc(d.lists, func(a, b listRef) int { return int(int64(a.start) - int64(b.start)) })
-	d.lists = slices.Compact(d.lists)
+	d.lists = sortLists(d.lists)
 	size := uint64(id.SegmentBytes)
 	var end uint64
 	for _, r := range d.log {
