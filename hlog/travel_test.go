@@ -16,6 +16,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // content returns what a view has.
@@ -177,7 +178,7 @@ func TestImport_DamagedStream(t *testing.T) {
 		after  checkpoint.Version
 	}{"whole": {empty, two, 0, 2}, "delta": {based, delta, 1, 2}} {
 		for i := range c.stream {
-			if testing.Short() && i > 1000 && i%37 != 0 { // a frame is refused before anything is made
+			if i > 1000 && i%testkit.Scaled(37, 5, 1, 1) != 0 { // a frame is refused before anything is made
 				continue
 			}
 			b := bytes.Clone(c.stream)
@@ -296,8 +297,8 @@ func TestImport_CrashAtEveryCall(t *testing.T) {
 				return
 			}
 			ways := []fsx.Crash{{Keep: fsx.KeepNone}, {Keep: fsx.KeepAll}, {Keep: fsx.KeepSubset, Seed: uint64(c.N)}, {Keep: fsx.KeepSubset, Seed: uint64(-c.N)}}
-			if testing.Short() && !again { // a second crash, in the import after the first
-				ways = ways[:2]
+			if !again { // else it is a second crash, in the import after the first
+				ways = ways[:testkit.Scaled(2, 2, 4, 4)]
 			}
 			for _, k := range ways {
 				states++
