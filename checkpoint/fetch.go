@@ -280,71 +280,113 @@ func (f *fetching) fetchLog(ctx context.Context) error {
 	return nil
 }
 
-// fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already (M6).
+// fetchPiece writes the part of a piece that is wanted, unless the local log has the whole piece already (M6). What a local
+// version has is not written again.
 func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
 	data := make([]byte, p.bytes())
 	here := f.dir.readLog(data, p.start) == nil && p.is(data)
-	if here && f.durable(p) {
-		return nil
-	}
-	if !here {
+	rest := f.wanted(p)
+	var same ExtentSet
+	if here {
+		same = f.localLog()
+	} else {
 		var err error
 		if data, err = f.getPiece(ctx, f.names.extent(p), p); err != nil {
 			return err
 		}
-		if err := f.checkHarm(p, data); err != nil {
+		if same, err = f.sameHere(ctx, p, data); err != nil {
 			return err
 		}
 	}
-	for _, w := range f.want.Ranges() {
-		start, end := max(w.Start, p.start), min(w.End, p.end)
-		switch inUse := f.inUse.Intersects(start, end); {
-		case start >= end || here && inUse:
-		case inUse:
-			return fmt.Errorf("%w: log [%d, %d) is in use by the running store", ErrDiverged, start, end)
-		default:
-			if err := f.writeLog(data[start-p.start:end-p.start], start); err != nil {
-				return err
-			}
+	if len(f.doubtful) == 0 {
+		rest.SubtractSet(same)
+	}
+	if here {
+		rest.SubtractSet(f.inUse)
+	}
+	free := rest.Clone()
+	free.SubtractSet(f.inUse)
+	rest.SubtractSet(free)
+	rest.SubtractSet(same)
+	if !rest.Empty() {
+		busy := rest.Ranges()[0]
+		return fmt.Errorf("%w: log [%d, %d) is in use by the running store", ErrDiverged, busy.Start, busy.End)
+	}
+	for _, w := range free.Ranges() {
+		if err := f.writeLog(data[w.Start-p.start:w.End-p.start], w.Start); err != nil {
+			return err
 		}
 	}
 	return nil
 }
 
-// durable reports whether what is wanted of a piece that is here counts as durable (M6).
-func (f *fetching) durable(p piece) bool {
-	if len(f.doubtful) > 0 {
-		return false
-	}
-	var missing ExtentSet
+// wanted returns the part of a piece that is wanted.
+func (f *fetching) wanted(p piece) (part ExtentSet) {
 	for _, w := range f.want.Ranges() {
-		missing.Add(max(w.Start, p.start), max(min(w.End, p.end), max(w.Start, p.start)))
+		if start, end := max(w.Start, p.start), min(w.End, p.end); start < end {
+			part.Add(start, end)
+		}
 	}
-	for _, l := range f.locals {
-		missing.SubtractSet(l.log)
-	}
-	return missing.Empty()
+	return part
 }
 
-// checkHarm refuses a piece that would change log that a local version needs, except where the remote says that this
-// very piece is part of that version: then what is here is damaged.
-func (f *fetching) checkHarm(p piece, data []byte) error {
+// localLog returns the log of all local versions.
+func (f *fetching) localLog() (log ExtentSet) {
 	for _, l := range f.locals {
-		if containsBytes(l.pieces, p) {
-			continue
-		}
+		log.AddSet(l.log)
+	}
+	return log
+}
+
+// sameHere returns the log of local versions that is in a piece, and the same here. It refuses a piece that would change log
+// that a local version needs, except where the remote says that this version has those bytes: then what is here is damaged.
+func (f *fetching) sameHere(ctx context.Context, p piece, data []byte) (same ExtentSet, err error) {
+	for _, l := range f.locals {
 		for _, r := range l.log.Ranges() {
 			start, end := max(r.Start, p.start), min(r.End, p.end)
 			if start >= end {
 				continue
 			}
 			local := make([]byte, end-start)
-			if err := f.dir.readLog(local, start); err != nil || string(local) != string(data[start-p.start:end-p.start]) {
-				return fmt.Errorf("%w: log [%d, %d) is another one here", ErrDiverged, start, end)
+			if err := f.dir.readLog(local, start); err == nil && string(local) == string(data[start-p.start:end-p.start]) {
+				same.Add(start, end)
+				continue
+			}
+			theirs, err := f.remoteHas(ctx, l, Range{start, end}, p, data)
+			if err == nil && !theirs {
+				err = fmt.Errorf("%w: log [%d, %d) is another one here", ErrDiverged, start, end)
+			}
+			if err != nil {
+				return same, err
 			}
 		}
 	}
-	return nil
+	return same, nil
+}
+
+// remoteHas reports whether the remote says that a local version has, in a stretch of log, the bytes of a piece: by that very
+// piece or by others, which hold more or less of the log around it.
+func (f *fetching) remoteHas(ctx context.Context, l localVersion, stretch Range, p piece, data []byte) (bool, error) {
+	if containsBytes(l.pieces, p) {
+		return true, nil
+	}
+	left := ExtentSet{}
+	left.Add(stretch.Start, stretch.End)
+	for _, q := range overlapping(l.pieces, &left) {
+		if p.start <= q.start && q.end <= p.end && q.is(data[q.start-p.start:q.end-p.start]) {
+			left.Subtract(q.start, q.end)
+			continue
+		}
+		start, end := max(stretch.Start, q.start), min(stretch.End, q.end)
+		other, err := f.getPiece(ctx, f.names.extent(q), q)
+		if err != nil {
+			return false, err
+		}
+		if string(other[start-q.start:end-q.start]) == string(data[start-p.start:end-p.start]) {
+			left.Subtract(start, end)
+		}
+	}
+	return left.Empty(), nil
 }
 
 // getPiece returns the bytes of a piece, verified (M4).

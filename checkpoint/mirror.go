@@ -57,7 +57,8 @@ func (o MirrorOptions) withDefaults() (MirrorOptions, error) {
 //	M2  A piece is taken to be there only if a version names it that stands, or this mirror has put it since its last
 //	    claim and its last byte was just read; else it is put again.
 //	M3  Log that a version on the remote has is not sent again for another one if the two have a history in common,
-//	    which their checksums prove (see Mirror.ours).
+//	    which their checksums prove (see Mirror.ours). Small pieces alone are put again, together with the log behind
+//	    them (see Mirror.absorb), for the versions to come: those that name the old ones go on doing so.
 //	M4  Nothing that came down is used before its checksum matched.
 //	M5  An object is deleted only when no version names it; while a version's object cannot be read, none is.
 //	M6  What a fetch finds in the directory counts as durable only if a version there has it, and every fetch that has

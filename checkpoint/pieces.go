@@ -35,6 +35,9 @@ import (
 // Older releases wrote magic "HLREMOT\n" and lists in format 1, without generations; the former has, from format 2 on, runs
 // and shares.
 //
+// Small pieces of log that lie side by side become one in later versions (Mirror.absorb), so that log that many versions have
+// added a little to each is read by few requests. Pieces of log may overlap, and hold log that their version does not have.
+//
 // A version names its pieces one by one, ascending, up to maxDirect; the lowest listLength of them then become a list,
 // so that the object stays small however many checkpoints the log has grown by.
 const (

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -126,7 +127,8 @@ func (m *Mirror) publish(ctx context.Context, r *replica) error {
 	return nil
 }
 
-// putLog gives r the pieces of its log: those that some version on the remote names, and new ones for the rest.
+// putLog gives r the pieces of its log: those that some version on the remote names, and new ones for the rest and for
+// small ones before it (absorb).
 func (m *Mirror) putLog(ctx context.Context, r *replica) error {
 	want := Log(r.m.Extents)
 	if err := m.reuse(ctx, r, &want); err != nil {
@@ -141,7 +143,9 @@ func (m *Mirror) putLog(ctx context.Context, r *replica) error {
 		}
 		missing.SubtractSet(covered(list))
 	}
+	r.log = sortPieces(r.log)
 	for _, gap := range missing.Ranges() {
+		gap = m.absorb(r, gap, &want)
 		read := func(b []byte, off uint64) error { return m.dir.readLog(b, off) }
 		pieces, err := m.putPieces(ctx, gap, read, m.names.extent)
 		if err != nil {
@@ -151,6 +155,80 @@ func (m *Mirror) putLog(ctx context.Context, r *replica) error {
 	}
 	r.log = sortPieces(r.log)
 	return nil
+}
+
+// Pieces of log below PieceBytes/smallShare are small. They are of two classes: those below a pieceClass-th of that, and others.
+const (
+	smallShare = 16
+	pieceClass = 8
+)
+
+// absorb returns the gap made longer by the log of small pieces that lie before it, which r names no more: they are put again
+// together with the gap (M3). Whoever opens a version gets the log behind its newest run, each piece by a request of its own,
+// so a thousand small versions must not stay a thousand pieces. The gap absorbs pieces of a lower class than its own, and
+// those of its own class when there are pieceClass-1 of them. So fewer than pieceClass pieces of a class stay side by side,
+// and a byte is put again only a few times before it lies in a piece that is not small.
+//
+// A piece whose bytes the local log does not have any more stays: damage here must not take the place of what is whole there.
+func (m *Mirror) absorb(r *replica, gap Range, want *ExtentSet) Range {
+	end := gap.Start
+	before := m.smallBefore(r.log, end)
+	for {
+		n := m.absorbable(before, gap.Bytes())
+		if n == 0 || slices.ContainsFunc(before[:n], func(p piece) bool { return !m.holds(p, want) }) {
+			break
+		}
+		gap.Start = before[n-1].start
+		before = before[n:]
+	}
+	r.log = slices.DeleteFunc(r.log, func(p piece) bool { return p.start >= gap.Start && p.end <= end })
+	return gap
+}
+
+// absorbable returns how many of the pieces before a gap of so many bytes it absorbs, the nearest first.
+func (m *Mirror) absorbable(before []piece, gap int64) int {
+	own, lower, same := m.pieceClass(gap), 0, 0
+	for _, p := range before {
+		class := m.pieceClass(p.bytes())
+		if class > own {
+			break
+		}
+		if same++; class < own && lower == same-1 {
+			lower++
+		}
+	}
+	if lower == 0 && same >= pieceClass-1 {
+		return same
+	}
+	return lower
+}
+
+// pieceClass returns 0 or 1 for a small piece of log, 2 for others.
+func (m *Mirror) pieceClass(bytes int64) int {
+	small := int64(m.opts.PieceBytes / smallShare)
+	switch {
+	case bytes < small/pieceClass:
+		return 0
+	case bytes < small:
+		return 1
+	}
+	return 2
+}
+
+// smallBefore returns the small pieces of an ascending slice that lie side by side and end at address end, the last one
+// first, of at most PieceBytes together.
+func (m *Mirror) smallBefore(pieces []piece, end uint64) (found []piece) {
+	most := int64(m.opts.PieceBytes)
+	for _, p := range slices.Backward(pieces) {
+		if p.end != end {
+			continue // it overlaps others, or lies behind
+		}
+		if most -= p.bytes(); most < 0 || m.pieceClass(p.bytes()) > 1 {
+			break
+		}
+		found, end = append(found, p), p.start
+	}
+	return found
 }
 
 func covered(pieces []piece) (s ExtentSet) {

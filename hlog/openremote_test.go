@@ -33,11 +33,15 @@ type remoteState struct {
 // onRemote makes a store with some versions on a remote, in which keys come, change and go.
 func onRemote(t testing.TB, versions, keys int) *remoteState {
 	t.Helper()
+	return onRemoteWith(t, tiny(), versions, keys)
+}
+
+func onRemoteWith(t testing.TB, o *Options, versions, keys int) *remoteState {
+	t.Helper()
 	dir := t.TempDir()
 	inner, err := checkpoint.NewDirRemote(dir)
 	must(t, err)
 	r := &remoteState{remote: remotetest.NewFaulty(inner), dir: dir, versions: map[checkpoint.Version]map[string]string{}}
-	o := tiny()
 	o.Remote, o.KeepVersions = r.remote, max(versions, 2)
 	r.store = mustOpen(t, "store", o)
 	state := map[string]string{}
@@ -304,4 +308,37 @@ func TestOpenRemote_Damage(t *testing.T) {
 	if found < 9 {
 		t.Errorf("only %d damages were found", found)
 	}
+}
+
+// However many versions lie behind the last run, each with log of its own: the first read of the newest one takes few requests,
+// and those before stay whole.
+func TestOpenRemote_FirstReadBehindManySmallVersions(t *testing.T) {
+	o := tiny()
+	o.MemoryBytes = 64 << 20 // so that it takes much log for a run
+	const versions, keep = 100, 10
+	r := onRemoteWith(t, o, keep, 0)
+	for v := range versions {
+		must(t, r.store.Set([]byte("key 000001"), []byte(fmt.Sprint(v))))
+		r.newest = commit(t, r.store)
+	}
+	must(t, r.store.copies.mirror.PutHint(context.Background()))
+	synctest.Test(t, func(t *testing.T) {
+		for v := range keep {
+			d := &distant{Remote: r.remote}
+			began := time.Now()
+			w, err := OpenRemote(context.Background(), d, r.newest-checkpoint.Version(v), nil)
+			must(t, err)
+			value, err := w.Get(nil, []byte("key 000001"))
+			must(t, err)
+			trips, calls := time.Since(began)/time.Second, d.calls.Load()
+			t.Logf("%d versions back: %d round trips to the first read, %d requests", v, trips, calls)
+			if trips > 8 || calls > 64 {
+				t.Errorf("%d versions back: %d round trips, %d requests", v, trips, calls)
+			}
+			if want := fmt.Sprint(versions - 1 - v); string(value) != want {
+				t.Errorf("%d versions back: %q, want %q", v, value, want)
+			}
+			must(t, w.Close())
+		}
+	})
 }
