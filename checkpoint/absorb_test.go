@@ -172,10 +172,12 @@ func TestFetch_PieceThatHoldsMore(t *testing.T) {
 	upload(1, 7)
 	behind := m.copyOf(1)
 	upload(8, 8)
-	fetch := func(t *testing.T, on *machine, v checkpoint.Version, live checkpoint.Live) {
+	fetch := func(t *testing.T, on *machine, v checkpoint.Version, live checkpoint.Live) int64 {
+		t.Helper()
 		mirror, err := checkpoint.NewMirror(on.d, remote, wide)
 		m.ok(err)
-		if _, err := mirror.Fetch(t.Context(), v, checkpoint.FetchOptions{Live: live}); err != nil {
+		fetched, err := mirror.Fetch(t.Context(), v, checkpoint.FetchOptions{Live: live})
+		if err != nil {
 			t.Fatal(err)
 		}
 		for _, v := range on.versions() {
@@ -183,10 +185,14 @@ func TestFetch_PieceThatHoldsMore(t *testing.T) {
 				t.Errorf("version %d differs", v)
 			}
 		}
+		return fetched
 	}
 	t.Run("log in use", func(t *testing.T) {
 		current := behind.d.Current()
-		fetch(t, behind.copyOf(1), 8, checkpoint.Live{LogFrom: checkpoint.NoLiveLog, Log: checkpoint.Log(current.Extents)})
+		live := checkpoint.Live{LogFrom: checkpoint.NoLiveLog, Log: checkpoint.Log(current.Extents)}
+		if n := fetch(t, behind.copyOf(1), 8, live); n != 4096 {
+			t.Errorf("%d bytes were fetched, 4096 are new", n)
+		}
 	})
 	t.Run("damage", func(t *testing.T) {
 		damaged := behind.copyOf(1)

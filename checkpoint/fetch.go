@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"path/filepath"
 	"slices"
@@ -291,7 +292,10 @@ func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
 		same = f.localLog()
 	} else {
 		var err error
-		if data, err = f.getPiece(ctx, f.names.extent(p), p); err != nil {
+		if data = f.complete(ctx, p); data == nil {
+			data, err = f.getPiece(ctx, f.names.extent(p), p)
+		}
+		if err != nil {
 			return err
 		}
 		if same, err = f.sameHere(ctx, p, data); err != nil {
@@ -318,6 +322,36 @@ func (f *fetching) fetchPiece(ctx context.Context, p piece) error {
 		}
 	}
 	return nil
+}
+
+// complete returns the bytes of a piece that begins with log of local versions, of which it gets the rest: whoever follows a
+// remote gets what is new, and not the small versions before it again. The checksum of the piece is that of both together
+// (M4). nil when they do not match it, or the rest does not come: then the whole piece has to.
+func (f *fetching) complete(ctx context.Context, p piece) []byte {
+	var rest ExtentSet
+	rest.Add(p.start, p.end)
+	rest.SubtractSet(f.localLog())
+	if rest.Empty() || rest.Ranges()[0].Start == p.start {
+		return nil
+	}
+	here := rest.Ranges()[0].Start - p.start
+	data := make([]byte, p.bytes())
+	if f.dir.readLog(data[:here], p.start) != nil {
+		return nil
+	}
+	name := f.names.extent(p)
+	body, err := f.remote.Get(ctx, name, int64(here), p.bytes()-int64(here))
+	if err != nil {
+		return nil
+	}
+	defer body.Close()
+	n, err := io.ReadFull(body, data[here:])
+	f.bytes += int64(n)
+	f.progress(name, n)
+	if err != nil || !p.is(data) {
+		return nil
+	}
+	return data
 }
 
 // wanted returns the part of a piece that is wanted.
