@@ -32,7 +32,7 @@ func (d *Dir) Amend(v Version, x Index) (amended bool, err error) {
 		d.replace(v, stands, m.IDs()...)
 		return false, fmt.Errorf("checkpoint: amend version %d: %w", v, errors.Join(err, readErr))
 	}
-	d.replace(v, newEntry(m, sealSum(data), nil))
+	d.replace(v, newEntry(m, envelopeSum(data), nil))
 	return true, nil
 }
 

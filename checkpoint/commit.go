@@ -71,7 +71,7 @@ func (d *Dir) install(data []byte) error {
 	if err != nil {
 		return err
 	}
-	e := newEntry(m, sealSum(data), nil)
+	e := newEntry(m, envelopeSum(data), nil)
 	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(m.Version), data); err != nil {
 		d.mu.Lock()
 		e.become(doomed)
@@ -222,7 +222,7 @@ func (d *Dir) adopt(data []byte, pin, aside bool) error {
 		if err == nil {
 			err = d.install(data)
 		}
-	case e.sum != sealSum(data):
+	case e.sum != envelopeSum(data):
 		err = fmt.Errorf("%w: version %d is another one here", ErrDiverged, m.Version)
 	}
 	if err == nil && pin {

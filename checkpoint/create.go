@@ -21,10 +21,10 @@ const (
 	noneImport                  // a version is being imported
 )
 
-func encodeNone(s noneState) []byte { return seal(magicNone, 1, appendUint64s(nil, uint64(s))) }
+func encodeNone(s noneState) []byte { return wrap(magicNone, 1, appendUint64s(nil, uint64(s))) }
 
 func decodeNone(file string, b []byte) (noneState, error) {
-	payload, _, err := unseal(file, magicNone, 1, b)
+	payload, _, err := unwrap(file, magicNone, 1, b)
 	if err != nil {
 		return noNone, err
 	}
@@ -40,7 +40,7 @@ func (d *Dir) nonePath() string { return filepath.Join(d.path, versionsDir, none
 
 // readNone reads NONE, if it is there.
 func (d *Dir) readNone() error {
-	b, err := fsx.ReadFile(d.fs, d.nonePath(), frameBytes+fsx.BlockSize)
+	b, err := fsx.ReadFile(d.fs, d.nonePath(), envelopeBytes+fsx.BlockSize)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -120,7 +120,7 @@ func (d *Dir) begunHere() (bool, error) {
 		d.nonePath(): func([]byte) bool { return true },
 		d.headPath(): func(b []byte) bool { return bytes.Equal(b, encodeHead(head{})) },
 	} {
-		b, err := fsx.ReadFile(d.fs, name, frameBytes+fsx.BlockSize)
+		b, err := fsx.ReadFile(d.fs, name, envelopeBytes+fsx.BlockSize)
 		switch {
 		case errors.Is(err, fs.ErrNotExist) && name == d.headPath():
 		case errors.Is(err, fs.ErrNotExist) || errors.Is(err, fsx.ErrTooLong) || err == nil && !want(b):

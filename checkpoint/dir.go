@@ -155,6 +155,11 @@ func manifestName(v Version) string {
 	return fmt.Sprintf("%0*x%s", versionDigits, uint64(v), manifestSuffix)
 }
 
+// SegmentNumber returns the number of the segment that a file, without its folder, is named after, and whether it is.
+func SegmentNumber(name string) (n uint64, ok bool) {
+	return parseName(name, segmentSuffix, segmentDigits)
+}
+
 // parseName returns the number in a file name that ends in suffix after exactly so many digits, as we write them.
 func parseName(name, suffix string, digits int) (n uint64, ok bool) {
 	hex, found := strings.CutSuffix(name, suffix)
@@ -166,7 +171,7 @@ func parseName(name, suffix string, digits int) (n uint64, ok bool) {
 }
 
 func (d *Dir) readIdentity() error {
-	b, err := fsx.ReadFile(d.fs, d.storePath(), identityBytes+frameBytes+fsx.BlockSize)
+	b, err := fsx.ReadFile(d.fs, d.storePath(), identityBytes+envelopeBytes+fsx.BlockSize)
 	if err != nil {
 		return readError(d.storePath(), err)
 	}
@@ -212,7 +217,7 @@ func (d *Dir) load(o OpenOptions) error {
 
 // readHead reads HEAD. That it is missing is damage.
 func (d *Dir) readHead() error {
-	b, err := fsx.ReadFile(d.fs, d.headPath(), frameBytes+fsx.BlockSize)
+	b, err := fsx.ReadFile(d.fs, d.headPath(), envelopeBytes+fsx.BlockSize)
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return corrupt(d.headPath(), 0, "missing")
@@ -296,7 +301,7 @@ func (d *Dir) decodeManifest(v Version) (m *Manifest, sum uint64, err error) {
 	if m.Version != v {
 		return nil, 0, corrupt(name, headerBytes, "holds version %d", m.Version)
 	}
-	return m, sealSum(b), nil
+	return m, envelopeSum(b), nil
 }
 
 // currentID returns the id of the current version, 0 when there is none. The caller holds mu.

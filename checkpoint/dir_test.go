@@ -150,8 +150,8 @@ func TestDir_ParentSumProvesAncestry(t *testing.T) {
 	must(t, err)
 	m, err := d.Manifest(2)
 	must(t, err)
-	if m.ParentSum != sealSum(one) {
-		t.Errorf("parent sum %016x, the parent's file ends in %016x", m.ParentSum, sealSum(one))
+	if m.ParentSum != envelopeSum(one) {
+		t.Errorf("parent sum %016x, the parent's file ends in %016x", m.ParentSum, envelopeSum(one))
 	}
 }
 
@@ -370,7 +370,7 @@ func TestOpenDir_NewerFormat(t *testing.T) {
 		must(t, err)
 		b := bytes.Clone(good)
 		b[magicBytes] = Format + 1
-		must(t, os.WriteFile(name, reseal(b), 0o644))
+		must(t, os.WriteFile(name, resum(b), 0o644))
 		must(t, os.WriteFile(d.headPath()+fsx.TempSuffix, nil, 0o644))
 		before := snapshot(t, path)
 		_, err = OpenDir(fsx.OS(), path, testIdentity, false)

@@ -28,9 +28,9 @@
 // Numbers in names are lower-case hexadecimal. A file whose name is none of these is somebody else's and is never
 // touched.
 //
-// # Frame
+// # Envelope
 //
-// STORE, HEAD, NONE and manifests share one frame, which stays as it is in every format to come, so that a newer file is
+// STORE, HEAD, NONE and manifests share one envelope, which stays as it is in every format to come, so that a newer file is
 // told from a damaged one. All numbers are little-endian.
 //
 //	offset  size  field
@@ -178,10 +178,10 @@
 //
 // # Streams
 //
-// A version travels as one run of bytes: a frame with the magic "HLSTREA\n" and format 1, and the parts that the frame
-// names, one behind the other. A newer format has the same frame and is ErrFormat.
+// A version travels as one run of bytes: an envelope with the magic "HLSTREA\n" and format 1, and the parts that the envelope
+// names, one behind the other. A newer format has the same envelope and is ErrFormat.
 //
-//	0    8  length of the stream, this frame included
+//	0    8  length of the stream, this envelope included
 //	8   16  store id
 //	24   8  hash seed
 //	32   8  segment bytes
@@ -196,7 +196,7 @@
 // The parts are the stretches of log, cut where segments end, and then the index files, in the order in which the manifest
 // names them. A part comes in chunks of 1 MiB, the last one shorter, each followed by
 //
-//	8  xxh3 of the chunk, seeded with the checksum of the frame plus the number of chunks before it
+//	8  xxh3 of the chunk, seeded with the checksum of the envelope plus the number of chunks before it
 //
 // so that a chunk of another stream, or from another place, is no chunk of this one. What a chunk holds is moved as it
 // lies: damage that records and index files carry in the source is found where they are read, as it would be there. The

@@ -57,7 +57,7 @@ func OldLayout(ctx context.Context, d *Dir, from, to Remote) error {
 				b = appendUint64s(b, old.start, old.end, old.sum)
 			}
 		}
-		if err := to.Put(ctx, m.names.version(r.m.Version, 0), seal(magicRemote, r.m.format(), b)); err != nil {
+		if err := to.Put(ctx, m.names.version(r.m.Version, 0), wrap(magicRemote, r.m.format(), b)); err != nil {
 			return err
 		}
 	}

@@ -8,11 +8,11 @@ type head struct {
 }
 
 func encodeHead(h head) []byte {
-	return seal(magicHead, 1, appendUint64s(nil, uint64(h.target), uint64(h.floor), h.maxEnd))
+	return wrap(magicHead, 1, appendUint64s(nil, uint64(h.target), uint64(h.floor), h.maxEnd))
 }
 
 func decodeHead(file string, b []byte) (h head, err error) {
-	payload, _, err := unseal(file, magicHead, 1, b)
+	payload, _, err := unwrap(file, magicHead, 1, b)
 	if err != nil {
 		return h, err
 	}

@@ -9,7 +9,7 @@ import (
 // HINT tells readers where the end of the sequence was a short while ago, and what the entries up to there come to, so that
 // they do not have to search. It is no part of the truth (J10): it is put without any condition, it may be old, missing or
 // damaged, and a reader believes it only if the entry that it ends at is there and has the checksum that it says. In the
-// frame of the package comment, with the magic "HLHINT\n\n" and format 1:
+// envelope of the package comment, with the magic "HLHINT\n\n" and format 1:
 //
 //	0   16  store id
 //	16   8  nonce of SEQUENCE
@@ -26,12 +26,12 @@ const (
 
 func encodeHint(id Identity, s *remoteState) []byte {
 	b := append([]byte(nil), id.StoreID[:]...)
-	return seal(magicHint, 1, s.append(appendUint64s(b, s.root, s.last, s.lastSum, s.before, s.base)))
+	return wrap(magicHint, 1, s.append(appendUint64s(b, s.root, s.last, s.lastSum, s.before, s.base)))
 }
 
 // decodeHint is total, like DecodeManifest.
 func decodeHint(b []byte) (store [16]byte, s *remoteState, err error) {
-	payload, _, err := unseal(hintName, magicHint, 1, b)
+	payload, _, err := unwrap(hintName, magicHint, 1, b)
 	if err != nil {
 		return store, nil, err
 	}

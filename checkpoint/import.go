@@ -39,7 +39,7 @@ func ReadStream(r io.Reader) (*Incoming, error) {
 		return nil, corrupt(streamName, 0, "magic is %q, not %q", start[:magicBytes], magicStream)
 	}
 	n := binary.LittleEndian.Uint64(start[16:])
-	if n < frameBytes || n > maxStreamHeader {
+	if n < envelopeBytes || n > maxStreamHeader {
 		return nil, corrupt(streamName, 16, "a header of %d bytes", n)
 	}
 	b := bytes.NewBuffer(start)
@@ -48,7 +48,7 @@ func ReadStream(r io.Reader) (*Incoming, error) {
 	if err := in.ended(err); err != nil {
 		return nil, err
 	}
-	in.sum = sealSum(b.Bytes())
+	in.sum = envelopeSum(b.Bytes())
 	in.head, err = decodeStream(streamName, b.Bytes())
 	return in, err
 }
@@ -128,7 +128,7 @@ func (d *Dir) occupied() (string, error) {
 	if len(ids) > 0 {
 		return storeName, nil
 	}
-	b, err := fsx.ReadFile(d.fs, d.nonePath(), frameBytes+fsx.BlockSize)
+	b, err := fsx.ReadFile(d.fs, d.nonePath(), envelopeBytes+fsx.BlockSize)
 	if err == nil {
 		if none, err := decodeNone(d.nonePath(), b); err == nil && none == noneImport {
 			return "", nil
@@ -244,7 +244,7 @@ func ours(dir, name string) (ok bool) {
 	case imagesDir:
 		_, ok = parseName(name, imageSuffix, imageDigits)
 	case logDir:
-		_, ok = parseName(name, segmentSuffix, segmentDigits)
+		_, ok = SegmentNumber(name)
 	}
 	return ok
 }

@@ -135,11 +135,11 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 	if format >= identityFormat {
 		b = appendUint64s(b, m.HashSeed, uint64(m.SegmentBytes))
 	}
-	if len(b)+frameBytes > maxManifest {
+	if len(b)+envelopeBytes > maxManifest {
 		return nil, fmt.Errorf("checkpoint: manifest of version %d: %d bytes, at most %d are allowed",
-			m.Version, len(b)+frameBytes, maxManifest)
+			m.Version, len(b)+envelopeBytes, maxManifest)
 	}
-	return seal(magicManifest, format, b), nil
+	return wrap(magicManifest, format, b), nil
 }
 
 // format returns the lowest format that can express m.
@@ -156,7 +156,7 @@ func (m *Manifest) format() uint32 {
 // DecodeManifest takes the file of a manifest apart. It is total: any bytes give a valid manifest or an error, and
 // no more memory is taken than there are bytes. file is the name used in errors.
 func DecodeManifest(file string, b []byte) (*Manifest, error) {
-	payload, format, err := unseal(file, magicManifest, Format, b)
+	payload, format, err := unwrap(file, magicManifest, Format, b)
 	if err != nil {
 		return nil, err
 	}

@@ -91,7 +91,7 @@ func TestManifest_FormatIsTheLowestThatWillDo(t *testing.T) {
 		t.Fatal(err)
 	}
 	b[magicBytes] = 2
-	requireCorrupt(t, reseal(b))
+	requireCorrupt(t, resum(b))
 }
 
 func TestManifest_RefusesNonsense(t *testing.T) {
@@ -147,8 +147,8 @@ func manyExtents(n int) []Extent {
 	return extents
 }
 
-// reseal puts back the checksum that a test's change to a file broke.
-func reseal(b []byte) []byte {
+// resum puts back the checksum that a test's change to a file broke.
+func resum(b []byte) []byte {
 	binary.LittleEndian.PutUint64(b[len(b)-sumBytes:], xxh3.Hash(b[:len(b)-sumBytes]))
 	return b
 }
@@ -184,12 +184,12 @@ func TestManifest_NewerFormat(t *testing.T) {
 		t.Fatal(err)
 	}
 	b[magicBytes] = Format + 1
-	if _, err := DecodeManifest("some/file", reseal(b)); !errors.Is(err, ErrFormat) || errors.Is(err, ErrCorrupt) ||
+	if _, err := DecodeManifest("some/file", resum(b)); !errors.Is(err, ErrFormat) || errors.Is(err, ErrCorrupt) ||
 		!strings.Contains(err.Error(), "some/file") {
 		t.Errorf("got %v, want ErrFormat in some/file", err)
 	}
 	b[magicBytes] = 0
-	if _, err := DecodeManifest("some/file", reseal(b)); !errors.Is(err, ErrCorrupt) {
+	if _, err := DecodeManifest("some/file", resum(b)); !errors.Is(err, ErrCorrupt) {
 		t.Errorf("format 0: got %v, want ErrCorrupt", err)
 	}
 }
@@ -207,12 +207,12 @@ func FuzzManifest(f *testing.F) {
 		binary.LittleEndian.PutUint64(huge[headerBytes+128:], 1<<60) // number of extents
 		f.Add(huge, true)
 	}
-	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
+	f.Fuzz(func(t *testing.T, b []byte, whole bool) {
 		b = append([]byte(nil), b...)
-		if sealed && len(b) >= frameBytes {
+		if whole && len(b) >= envelopeBytes {
 			copy(b, magicManifest)
 			binary.LittleEndian.PutUint64(b[16:], uint64(len(b)))
-			reseal(b)
+			resum(b)
 		}
 		m, err := DecodeManifest("f", b)
 		if err != nil {

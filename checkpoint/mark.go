@@ -25,14 +25,14 @@ func (d *Dir) markPath() string { return filepath.Join(d.path, markName) }
 
 // readMark returns the mark; a zero one when there is none, or a damaged one: then manifests have to tell.
 func (d *Dir) readMark() (k mark, err error) {
-	b, err := fsx.ReadFile(d.fs, d.markPath(), markBytes+frameBytes)
+	b, err := fsx.ReadFile(d.fs, d.markPath(), markBytes+envelopeBytes)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fsx.ErrTooLong) {
 		return mark{}, nil
 	}
 	if err != nil {
 		return mark{}, err
 	}
-	payload, _, err := unseal(d.markPath(), magicMark, 1, b)
+	payload, _, err := unwrap(d.markPath(), magicMark, 1, b)
 	if errors.Is(err, ErrCorrupt) {
 		return mark{}, nil
 	}
@@ -54,5 +54,5 @@ func (d *Dir) writeMark(k mark) error {
 	if err := d.settle(); err != nil {
 		return err
 	}
-	return fsx.WriteFileAtomic(d.fs, d.markPath(), seal(magicMark, 1, appendUint64s(nil, k.root, k.synced, k.next)))
+	return fsx.WriteFileAtomic(d.fs, d.markPath(), wrap(magicMark, 1, appendUint64s(nil, k.root, k.synced, k.next)))
 }

@@ -364,7 +364,7 @@ func (m *Mirror) list(ctx context.Context, l listRef) ([]piece, error) {
 			return err
 		}
 		pieces, err := decodeList(name, data)
-		if err == nil && sealSum(data) != l.sum {
+		if err == nil && envelopeSum(data) != l.sum {
 			err = corrupt(name, len(data)-sumBytes, "is another list")
 		}
 		if err == nil {

@@ -24,12 +24,12 @@ func (d *Dir) checkOurs() error {
 	}
 	d.mu.Unlock()
 
-	err := d.checkFile(d.storePath(), identityBytes+frameBytes+fsx.BlockSize, func(b []byte) bool {
+	err := d.checkFile(d.storePath(), identityBytes+envelopeBytes+fsx.BlockSize, func(b []byte) bool {
 		id, err := decodeIdentity(d.storePath(), b)
 		return err == nil && id == d.id
 	})
 	if err == nil && !d.headInDoubt {
-		err = d.checkFile(d.headPath(), frameBytes+fsx.BlockSize, func(b []byte) bool {
+		err = d.checkFile(d.headPath(), envelopeBytes+fsx.BlockSize, func(b []byte) bool {
 			now, err := decodeHead(d.headPath(), b)
 			return err == nil && now == h
 		})
@@ -67,7 +67,7 @@ func (d *Dir) checkManifest(name string, sum uint64) (err error) {
 	if err := readFull(f, name, b, size-sumBytes); err != nil {
 		return replaced(name, err)
 	}
-	if sealSum(b) != sum {
+	if envelopeSum(b) != sum {
 		return replaced(name, nil)
 	}
 	return nil

@@ -21,7 +21,7 @@ import (
 //	<id>/lists/<g>/%016x                        pieces that many versions share, by the xxh3 that ends the object
 //
 // A generation is the number, in 16 digits, of the claim of whoever has put the object, or of his last purge since (J6).
-// Objects of older releases have names without; their STORE has format 1. A version's object, in the frame of the package
+// Objects of older releases have names without; their STORE has format 1. A version's object, in the envelope of the package
 // comment:
 //
 //	magic "HLCOPY\n\n"                     magic "HLPIECE\n" (format 2): a list
@@ -52,7 +52,7 @@ const (
 	maxPiece  = 64 << 20
 	pieceSize = 32
 	oldPiece  = 24
-	maxList   = listLength*pieceSize + 8 + frameBytes
+	maxList   = listLength*pieceSize + 8 + envelopeBytes
 	// maxRemoteManifest leaves room for the lists and pieces of a very long log.
 	maxRemoteManifest = maxManifest + 64<<20
 )
@@ -207,10 +207,10 @@ func containsBytes(sorted []piece, p piece) bool {
 	return found
 }
 
-func encodeList(pieces []piece) []byte { return seal(magicList, 2, appendPieces(nil, pieces)) }
+func encodeList(pieces []piece) []byte { return wrap(magicList, 2, appendPieces(nil, pieces)) }
 
 func decodeList(name string, b []byte) ([]piece, error) {
-	payload, format, err := unseal(name, magicList, 2, b)
+	payload, format, err := unwrap(name, magicList, 2, b)
 	if err != nil {
 		return nil, err
 	}
@@ -235,7 +235,7 @@ func encodeReplica(v *replica) []byte {
 	for _, pieces := range v.others {
 		b = appendPieces(b, pieces)
 	}
-	return seal(magicCopy, 1, b)
+	return wrap(magicCopy, 1, b)
 }
 
 // decodeReplica is total, like DecodeManifest.
@@ -244,12 +244,12 @@ func decodeReplica(name string, b []byte) (*replica, error) {
 	if len(b) >= magicBytes && string(b[:magicBytes]) == magicRemote {
 		size, magic, newest = oldPiece, magicRemote, Format
 	}
-	payload, format, err := unseal(name, magic, newest, b)
+	payload, format, err := unwrap(name, magic, newest, b)
 	if err != nil {
 		return nil, err
 	}
 	r := newReader(name, payload)
-	v := &replica{manifest: r.blob(), object: sealSum(b)}
+	v := &replica{manifest: r.blob(), object: envelopeSum(b)}
 	if n := r.count(size); n > 0 {
 		v.lists = make([]listRef, n)
 	}
@@ -275,7 +275,7 @@ func decodeReplica(name string, b []byte) (*replica, error) {
 	if err := r.done(); err != nil {
 		return nil, err
 	}
-	v.sum = sealSum(v.manifest)
+	v.sum = envelopeSum(v.manifest)
 	if bad := v.fileGap(); bad != "" {
 		return nil, corrupt(name, headerBytes, "%s", bad)
 	}

@@ -15,7 +15,7 @@ func testReplica(t testing.TB) *replica {
 		t.Fatal(err)
 	}
 	return &replica{
-		m: m, manifest: manifest, sum: sealSum(manifest), lists: []listRef{{sum: 5, start: 4096, end: 8192, generation: 3}},
+		m: m, manifest: manifest, sum: envelopeSum(manifest), lists: []listRef{{sum: 5, start: 4096, end: 8192, generation: 3}},
 		log:    []piece{{4096, 8192, 1, 0}, {12288, 20480, 2, 7}},
 		image:  []piece{{0, 1 << 19, 3, 0}, {1 << 19, 1 << 20, 4, 0}},
 		others: [][]piece{{{0, 700, 5, 0}}, {{0, 512, 6, 0}, {512, 900, 7, 0}}, {{0, 600, 8, 0}}, {{0, 800, 9, 0}}},
@@ -25,7 +25,7 @@ func testReplica(t testing.TB) *replica {
 func TestReplica_RoundTrip(t *testing.T) {
 	want := testReplica(t)
 	encoded := encodeReplica(want)
-	want.object = sealSum(encoded)
+	want.object = envelopeSum(encoded)
 	got, err := decodeReplica("f", encoded)
 	if err != nil || !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, %v, want %+v", got, err, want)
@@ -70,13 +70,13 @@ func FuzzReplica(f *testing.F) {
 	f.Add(encodeReplica(r), true)
 	f.Add(encodeList(r.log), true)
 	f.Add(encodeReplica(r)[:100], false)
-	f.Fuzz(func(t *testing.T, b []byte, sealed bool) {
+	f.Fuzz(func(t *testing.T, b []byte, whole bool) {
 		for _, magic := range []string{magicRemote, magicCopy, magicList} {
 			b := append([]byte(nil), b...)
-			if sealed && len(b) >= frameBytes {
+			if whole && len(b) >= envelopeBytes {
 				copy(b, magic)
 				binary.LittleEndian.PutUint64(b[16:], uint64(len(b)))
-				reseal(b)
+				resum(b)
 			}
 			if r, err := decodeReplica("f", b); err == nil {
 				if bytes.HasPrefix(b, []byte(magicCopy)) && !bytes.Equal(encodeReplica(r), b) {

@@ -96,7 +96,7 @@ func RemoteIdentity(ctx context.Context, r Remote) (Identity, error) {
 
 // remoteIdentity returns the format of STORE as well.
 func remoteIdentity(ctx context.Context, r Remote) (Identity, uint32, error) {
-	data, err := getAll(ctx, r, storeName, identityBytes+frameBytes)
+	data, err := getAll(ctx, r, storeName, identityBytes+envelopeBytes)
 	if err != nil {
 		return Identity{}, 0, fmt.Errorf("checkpoint: identity of the remote: %w", err)
 	}

@@ -340,7 +340,7 @@ func (d *RemoteDirectory) Open(name string, flag fsx.Flag) (fsx.File, error) {
 	dir, base := filepath.Split(name)
 	switch filepath.Clean(dir) {
 	case filepath.Join(d.path, logDir):
-		n, ok := parseName(base, segmentSuffix, segmentDigits)
+		n, ok := SegmentNumber(base)
 		if size, there := d.ends[n]; ok && there {
 			start := n * uint64(d.r.Identity().SegmentBytes)
 			return &remoteOpen{d: d, name: name, size: size, find: func(b []byte, off, n int64) ([]stretch, error) {

@@ -342,7 +342,7 @@ func (r *RemoteReader) list(ctx context.Context, l listRef) ([]piece, error) {
 		if err != nil {
 			return err
 		}
-		if pieces, err = decodeList(name, data); err == nil && sealSum(data) != l.sum {
+		if pieces, err = decodeList(name, data); err == nil && envelopeSum(data) != l.sum {
 			err = corrupt(name, len(data)-sumBytes, "is another list")
 		}
 		return err

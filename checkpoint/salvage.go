@@ -80,7 +80,7 @@ func (d *Dir) renameAside(name string) error {
 // by the names of files where it cannot.
 func (d *Dir) usedUp() (h head, err error) {
 	for _, name := range []string{d.headPath(), d.headPath() + setAsideSuffix} {
-		if b, err := fsx.ReadFile(d.fs, name, frameBytes+fsx.BlockSize); err == nil {
+		if b, err := fsx.ReadFile(d.fs, name, envelopeBytes+fsx.BlockSize); err == nil {
 			if old, err := decodeHead(name, b); err == nil {
 				h.floor, h.maxEnd = max(h.floor, old.floor), max(h.maxEnd, old.maxEnd)
 			}

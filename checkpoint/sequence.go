@@ -7,7 +7,7 @@ import (
 )
 
 // The truth of a remote is a sequence of small objects, the entries, with numbers 1, 2, 3 ... (J1). SEQUENCE says where they
-// are: it is put once, and holds what the remote had before. An entry, in the frame of the package comment:
+// are: it is put once, and holds what the remote had before. An entry, in the envelope of the package comment:
 //
 //	magic "HLENTRY\n" (SEQUENCE: "HLSEQUE\n", without kind to nonce, and then as a snapshot)
 //	8  nonce of SEQUENCE
@@ -172,17 +172,17 @@ func (r *reader) state(root, last uint64) *remoteState {
 }
 
 func encodeRoot(s *remoteState) []byte {
-	return seal(magicRoot, 1, s.append(appendUint64s(nil, s.root)))
+	return wrap(magicRoot, 1, s.append(appendUint64s(nil, s.root)))
 }
 
 func decodeRoot(name string, b []byte) (*remoteState, error) {
-	payload, _, err := unseal(name, magicRoot, 1, b)
+	payload, _, err := unwrap(name, magicRoot, 1, b)
 	if err != nil {
 		return nil, err
 	}
 	r := newReader(name, payload)
 	s := r.state(r.uint64(), 0)
-	s.lastSum = sealSum(b)
+	s.lastSum = envelopeSum(b)
 	return s, r.done()
 }
 
@@ -207,12 +207,12 @@ func encodeEntry(e *remoteEntry) []byte {
 	case snapshotEntry:
 		b = e.snapshot.append(b)
 	}
-	return seal(magicEntry, 1, b)
+	return wrap(magicEntry, 1, b)
 }
 
 // decodeEntry is total, like DecodeManifest.
 func decodeEntry(name string, root, number uint64, b []byte) (*remoteEntry, error) {
-	payload, _, err := unseal(name, magicEntry, 1, b)
+	payload, _, err := unwrap(name, magicEntry, 1, b)
 	if err != nil {
 		return nil, err
 	}

@@ -39,7 +39,7 @@ func (m *Mirror) getEntry(ctx context.Context, root, n uint64) (e *remoteEntry, 
 			e, err = decodeEntry(name, root, n, data)
 		}
 		if err == nil {
-			sum = sealSum(data)
+			sum = envelopeSum(data)
 		}
 		return err
 	})

@@ -186,7 +186,7 @@ func (m *Mirror) put1(ctx context.Context, e *remoteEntry) error {
 	if !genuine {
 		return m.readOn(ctx)
 	}
-	m.took(e, sealSum(data))
+	m.took(e, envelopeSum(data))
 	m.count(name, len(data))
 	return nil
 }

@@ -21,7 +21,7 @@ const (
 	chunkBytes = 1 << 20
 	// chunksUnderWay is how many chunks lie between whoever reads them and whoever writes them.
 	chunksUnderWay = 4
-	// maxStreamHeader bounds the frame that a stream begins with.
+	// maxStreamHeader bounds the envelope that a stream begins with.
 	maxStreamHeader = maxManifest + 64<<20
 )
 
@@ -65,7 +65,7 @@ func (h *header) parts() []part {
 	return all
 }
 
-// encode returns the header's frame, and puts the size of the whole stream into h.
+// encode returns the header's envelope, and puts the size of the whole stream into h.
 func (h *header) encode() []byte {
 	body := uint64(0)
 	for _, p := range h.parts() {
@@ -83,15 +83,15 @@ func (h *header) encode() []byte {
 		b = appendUint64s(b, uint64(len(h.files)))
 		return appendUint64s(b, h.files...)
 	}
-	h.size = uint64(frameBytes+len(payload())) + body
-	return seal(magicStream, streamFormat, payload())
+	h.size = uint64(envelopeBytes+len(payload())) + body
+	return wrap(magicStream, streamFormat, payload())
 }
 
 func chunks(n int64) int64 { return (n + chunkBytes - 1) / chunkBytes }
 
 // decodeStream is total, like DecodeManifest.
 func decodeStream(name string, b []byte) (*header, error) {
-	payload, _, err := unseal(name, magicStream, streamFormat, b)
+	payload, _, err := unwrap(name, magicStream, streamFormat, b)
 	if err != nil {
 		return nil, err
 	}
@@ -258,7 +258,7 @@ func newBuffers() chan []byte {
 
 // read sends all chunks.
 func (s *Outgoing) read(ctx context.Context, full chan<- chunk, free <-chan []byte) error {
-	sum, i := sealSum(s.head), int64(0)
+	sum, i := envelopeSum(s.head), int64(0)
 	for _, p := range s.parts {
 		name := s.dir.partPath(p)
 		f, err := s.dir.fs.Open(name, fsx.Read)

@@ -82,7 +82,7 @@ func (d *Dir) tidy() error {
 			return ok || name == noneName
 		},
 		imagesDir: func(name string) bool { _, ok := parseName(name, imageSuffix, imageDigits); return ok },
-		logDir:    func(name string) bool { _, ok := parseName(name, segmentSuffix, segmentDigits); return ok },
+		logDir:    func(name string) bool { _, ok := SegmentNumber(name); return ok },
 	}
 	for _, dir := range slices.Sorted(maps.Keys(known)) {
 		path := filepath.Join(d.path, dir)

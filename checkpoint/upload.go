@@ -44,7 +44,7 @@ func (m *Mirror) upload(ctx context.Context, manifest *Manifest) error {
 	if err := m.Stopped(); err != nil {
 		return err
 	}
-	r := &replica{m: manifest, manifest: data, sum: sealSum(data)}
+	r := &replica{m: manifest, manifest: data, sum: envelopeSum(data)}
 	if there, err := m.standsWhole(ctx, r); there || err != nil {
 		return err
 	}
@@ -106,7 +106,7 @@ func sameStand(there stand, sum uint64) error {
 func (m *Mirror) publish(ctx context.Context, r *replica) error {
 	v := r.m.Version
 	data := encodeReplica(r)
-	r.object = sealSum(data)
+	r.object = envelopeSum(data)
 	if err := m.put(ctx, m.names.version(v, m.generation), data); err != nil {
 		return err
 	}
@@ -376,7 +376,7 @@ func (m *Mirror) makeList(ctx context.Context, r *replica) error {
 	for len(r.log) > maxDirect {
 		pieces := r.log[:listLength]
 		data := encodeList(pieces)
-		l := listRef{sum: sealSum(data), start: pieces[0].start, generation: m.generation}
+		l := listRef{sum: envelopeSum(data), start: pieces[0].start, generation: m.generation}
 		for _, p := range pieces {
 			l.end = max(l.end, p.end)
 		}

@@ -65,7 +65,7 @@ func (id Identity) validate() error {
 func encodeIdentity(id Identity) []byte {
 	b := append(make([]byte, 0, identityBytes), id.StoreID[:]...)
 	b = appendUint64s(b, id.HashSeed, uint64(id.SegmentBytes))
-	return seal(magicStore, 1, b)
+	return wrap(magicStore, 1, b)
 }
 
 // sequenceFormat is the format of STORE on a remote that has a sequence of entries. Its payload is that of format 1; older
@@ -74,7 +74,7 @@ const sequenceFormat = 2
 
 func encodeRemoteIdentity(id Identity) []byte {
 	b := append(make([]byte, 0, identityBytes), id.StoreID[:]...)
-	return seal(magicStore, sequenceFormat, appendUint64s(b, id.HashSeed, uint64(id.SegmentBytes)))
+	return wrap(magicStore, sequenceFormat, appendUint64s(b, id.HashSeed, uint64(id.SegmentBytes)))
 }
 
 func decodeIdentity(file string, b []byte) (id Identity, err error) {
@@ -84,7 +84,7 @@ func decodeIdentity(file string, b []byte) (id Identity, err error) {
 
 // decodeIdentityIn decodes the identity of a file, or object, of a format up to newest.
 func decodeIdentityIn(file string, newest uint32, b []byte) (id Identity, format uint32, err error) {
-	payload, format, err := unseal(file, magicStore, newest, b)
+	payload, format, err := unwrap(file, magicStore, newest, b)
 	if err != nil {
 		return id, 0, err
 	}

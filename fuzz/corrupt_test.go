@@ -12,6 +12,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
@@ -117,9 +118,8 @@ func (d *damaged) list(dir string) {
 
 // useful returns how many bytes of a file could matter: segments are allocated ahead.
 func (d *damaged) useful(f fsx.Entry) int64 {
-	var n int64
-	if _, err := fmt.Sscanf(path.Base(f.Name), "%x.seg", &n); err == nil && strings.HasSuffix(f.Name, ".seg") {
-		return max(0, min(f.Size, d.used-n*16<<10+4096))
+	if n, ok := checkpoint.SegmentNumber(path.Base(f.Name)); ok {
+		return max(0, min(f.Size, d.used-int64(n)*16<<10+4096))
 	}
 	return f.Size
 }

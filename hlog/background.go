@@ -62,7 +62,7 @@ func (b *background) init(s *Store, work *step.Work) {
 	b.commit = b.jobs.Add("commit", step.Commit, s.commitRound)
 	b.events = b.jobs.Add("events", step.Apart, s.events.callAll)
 	s.events.job = b.events
-	if s.readOnly {
+	if !s.writable {
 		return
 	}
 	b.runs = b.jobs.Add("runs", step.Runs, s.writeRuns)
@@ -91,7 +91,7 @@ func (s *Store) startJobs() {
 		b.interval.Start()
 		b.interval.Every(s.opts.CheckpointEvery)
 	}
-	if !s.readOnly {
+	if s.writable {
 		b.jobs.Once("sweep", step.Other, s.sweep)
 	}
 	b.jobs.Once("warm", step.Other, s.warm)

@@ -138,7 +138,7 @@ func (s *Store) begin(ctx context.Context, o checkpointOptions) (*PendingCheckpo
 	if err := s.check(); err != nil {
 		return nil, err
 	}
-	if s.readOnly {
+	if !s.writable {
 		return nil, ErrReadOnly
 	}
 	if err := checkCookie(o.cookie); err != nil {

@@ -59,7 +59,7 @@ func (s *Store) Close() error {
 // committed end is otherwise taken for what a crash left.
 func (s *Store) trimLog(committed bool) {
 	cut := s.log.Tail()
-	if m := s.ledger.Lineage().Parent; s.readOnly || !committed || m == nil || m.Cut != cut {
+	if m := s.ledger.Lineage().Parent; !s.writable || !committed || m == nil || m.Cut != cut {
 		return
 	}
 	if err := s.ledger.TrimLog(cut); err != nil {
@@ -94,7 +94,7 @@ func (s *Store) lastVersion(whole bool) error {
 	b.runs.Stop()
 	b.merges.Stop()
 	b.commit.Finish()
-	if s.readOnly {
+	if !s.writable {
 		return nil
 	}
 	if s.changed() && !whole {

@@ -154,7 +154,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	if s.readOnly {
+	if !s.writable {
 		return ErrReadOnly
 	}
 	m := s.current()

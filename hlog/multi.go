@@ -214,7 +214,7 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 		return ErrLength
 	}
 	t.s.count(opSet, len(keys))
-	if t.s.store.readOnly {
+	if !t.s.store.writable {
 		return ErrReadOnly
 	}
 	if t.words {
@@ -233,7 +233,7 @@ func (t *Table[K, V]) MultiSet(keys []K, values []V) error {
 // Update, only the first so many keys are done.
 func (t *Table[K, V]) MultiUpdate(keys []K, fn func(i int, v *V, existed bool)) error {
 	t.s.count(opUpdate, len(keys))
-	if t.s.store.readOnly {
+	if !t.s.store.writable {
 		return ErrReadOnly
 	}
 	if t.words {

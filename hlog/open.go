@@ -73,7 +73,7 @@ func open(path string, o Options) (_ *Store, err error) {
 		return nil, errors.Join(err, root.Close())
 	}
 	unlock := func() error { return errors.Join(release(), root.Close()) }
-	s := &Store{settings: settings{opts: o, path: path, root: root, readOnly: o.ReadOnly, logger: o.Logger, unlock: unlock}}
+	s := &Store{settings: settings{opts: o, path: path, root: root, writable: !o.ReadOnly, logger: o.Logger, unlock: unlock}}
 	s.life = life.New()
 	s.counters.coldReads = xsync.NewCounter()
 	s.views = xsync.NewMapOf[*View, struct{}]()
@@ -223,7 +223,7 @@ func (s *Store) recover() error {
 	}
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
 		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
-		Writable: !s.readOnly, Created: s.events.segmentCreated, Life: s.life,
+		Writable: s.writable, Created: s.events.segmentCreated, Life: s.life,
 	})
 	m, err := s.versionToOpen()
 	if err != nil {
@@ -243,7 +243,7 @@ func (s *Store) recover() error {
 	if err != nil {
 		return s.wayBack(m, err)
 	}
-	if s.readOnly {
+	if !s.writable {
 		return nil
 	}
 	return s.takeOver(m)
@@ -300,11 +300,11 @@ func (s *Store) takeOver(m *checkpoint.Manifest) error {
 func (s *Store) openVersions() error {
 	var d *checkpoint.Dir
 	var err error
-	if s.opts.Remote != nil && !s.readOnly {
+	if s.opts.Remote != nil && s.writable {
 		d, err = s.openRemote(s.life.Context())
 	} else {
 		d, err = checkpoint.OpenDirWith(s.root, s.path, checkpoint.OpenOptions{
-			Identity: newIdentity(s.opts), ReadOnly: s.readOnly, Version: s.opts.Version,
+			Identity: newIdentity(s.opts), ReadOnly: !s.writable, Version: s.opts.Version,
 		})
 	}
 	if err != nil {
@@ -330,7 +330,7 @@ const maxSkipped = 1 << 30
 func (s *Store) logStart() uint64 {
 	committed := reclog.AlignBlock(s.ledger.MaxEnd())
 	there := reclog.AlignBlock(s.ledger.LogEnd())
-	if s.readOnly || there <= committed {
+	if !s.writable || there <= committed {
 		return committed
 	}
 	size := s.segments.Bytes()

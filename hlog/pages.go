@@ -38,7 +38,7 @@ func pageNeed(m *checkpoint.Manifest) int { return largeRecords(m, 0).PageBytes(
 // fitPages sees to it that pages take what is in the log of version m, which is about to be opened. Pages whose size nobody
 // has asked for are made large enough for the other versions that are kept as well, if memory allows.
 func (s *Store) fitPages(m *checkpoint.Manifest) error {
-	if m == nil || s.readOnly {
+	if m == nil || !s.writable {
 		return nil // nothing is moved
 	}
 	need := pageNeed(m)

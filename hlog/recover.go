@@ -48,7 +48,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		hooks.Leaving = s.leaving
 	}
 	var sink reclog.Sink
-	if !s.readOnly {
+	if s.writable {
 		sink = &flushSink{s: s}
 	}
 	s.log, err = reclog.New(reclog.Config{
@@ -127,7 +127,7 @@ func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.C
 
 // tellDisk returns what a replay of version m, from which the store goes on, tells the index on disk.
 func (s *Store) tellDisk(m *checkpoint.Manifest) func(from, to uint64, records []index.Logged) {
-	if s.readOnly || m == nil || !s.disk.tells(m) {
+	if !s.writable || m == nil || !s.disk.tells(m) {
 		return nil
 	}
 	return func(from, to uint64, records []index.Logged) {

@@ -121,7 +121,7 @@ func (s *Store) readLogged(ctx context.Context, m *checkpoint.Manifest, from uin
 // image and runs than can be told in one piece. No operation runs. If it cannot be done, all that log is replayed by the
 // next opening, too.
 func (s *Store) catchUp(m *checkpoint.Manifest) {
-	if m == nil || s.readOnly || s.disk.tells(m) {
+	if m == nil || !s.writable || s.disk.tells(m) {
 		return
 	}
 	err := s.readLogged(s.life.Context(), m, max(m.Index.Replay(), ledger.LogBegin(m)), func(from, to uint64, records []index.Logged) error {

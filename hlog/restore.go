@@ -31,7 +31,7 @@ func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.I
 	if err := s.check(); err != nil {
 		return checkpoint.Info{}, err
 	}
-	if s.readOnly {
+	if !s.writable {
 		return checkpoint.Info{}, ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {
@@ -311,7 +311,7 @@ func (s *Store) Purge(ctx context.Context, v checkpoint.Version) error {
 	if err := s.check(); err != nil {
 		return err
 	}
-	if s.readOnly {
+	if !s.writable {
 		return ErrReadOnly
 	}
 	if err := ctx.Err(); err != nil {

@@ -58,7 +58,7 @@ func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x recor
 	if c = control(s.store.control.Load()); c&extraordinary == 0 {
 		l := s.log
 		a := s.store.index().Seek(h).Address()
-		if uint64(a) >= l.ReadOnly() || uint64(a) >= l.Head() && !s.store.readOnly {
+		if uint64(a) >= l.ReadOnly() || uint64(a) >= l.Head() && s.store.writable {
 			final = uint64(a) < l.SafeReadOnly() // before the value
 			x = record.See(a, l.At(a))
 			if value, ok := x.AppendFor(key, buf[:0]); ok {

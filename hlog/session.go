@@ -149,7 +149,7 @@ func (s *Session) checkWrite(key []byte, valueLen int) error {
 	if !s.log.Fits(len(key), valueLen) {
 		return ErrTooLarge
 	}
-	if s.store.readOnly {
+	if !s.store.writable {
 		return ErrReadOnly
 	}
 	return nil

@@ -69,7 +69,7 @@ type settings struct {
 	opts     Options
 	path     string
 	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
-	readOnly bool
+	writable bool
 	seed     uint64           // of hashes
 	gap      checkpoint.Range // log that Open has skipped: no version has any there, then or later
 	logger   *slog.Logger

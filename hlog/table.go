@@ -108,7 +108,7 @@ func (t *Table[K, V]) setAny(k *K, v *V) error {
 	if t.s.setFast(key, value, h) {
 		return nil
 	}
-	if t.s.store.readOnly {
+	if !t.s.store.writable {
 		return ErrReadOnly
 	}
 	return t.s.set(key, value, h)
@@ -117,7 +117,7 @@ func (t *Table[K, V]) setAny(k *K, v *V) error {
 // Delete removes k. Deleting what is absent succeeds. The errors are those of Set.
 func (t *Table[K, V]) Delete(k K) error {
 	t.s.count(opDelete, 1)
-	if t.s.store.readOnly {
+	if !t.s.store.writable {
 		return ErrReadOnly
 	}
 	key := t.bytes(&k)
@@ -163,7 +163,7 @@ func (t *Table[K, V]) updateAny(key []byte, h uint64, fn callback[V]) error {
 			return err
 		}
 	}
-	if t.s.store.readOnly {
+	if !t.s.store.writable {
 		return ErrReadOnly
 	}
 	for tries := 0; ; tries++ {

@@ -110,11 +110,11 @@ func (d *Disk) Adopt(shares Shares, end word.Address, oldest uint64) {
 	d.replan()
 	d.counted, d.begin = map[uint64]counted{}, 0
 	d.weigh()
-	d.settle()
+	d.wake()
 }
 
-// settle wakes those who wait for a run that was handed out.
-func (d *Disk) settle() {
+// wake tells those who wait for a run that was handed out.
+func (d *Disk) wake() {
 	close(d.changed)
 	d.changed = make(chan struct{})
 }
@@ -287,7 +287,7 @@ func (d *Disk) FinishRun(r *NewRun, err error) (used bool) {
 		d.mature()
 	}
 	d.weigh()
-	d.settle()
+	d.wake()
 	return err == nil
 }
 

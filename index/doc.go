@@ -81,7 +81,7 @@
 //	I8   Memory is taken and given back only outside the epoch, and counted by Config.Reserve before it is taken.
 //	I9   Granularity: a table into which records are replayed is at least as fine as the one they were written with.
 //	I10  A bucket of an image of old with a catch-all keeps every specific entry, with its address or without.
-//	I11  Settled: what the hot path looks at, Index.settled, is the newest table's buckets or, while that table has an old
+//	I11  Steady: what the hot path looks at, Index.steady, is the newest table's buckets or, while that table has an old
 //	     one behind it or blocks to load, nowhere. An operation that has read it before a growth began may still find
 //	     entries in the old buckets: those that nobody has frozen yet, which are as they were (I5).
 //

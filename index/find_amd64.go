@@ -19,7 +19,7 @@ func findSpecific(b *mem.Buckets, h uint64) (mem.Ptr, word.Entry) {
 // follows: Find tells. It is small enough to become part of its caller, for which it calls nothing in between. The
 // caller is inside the epoch.
 func (x *Index) Seek(h uint64) word.Entry {
-	_, e := mem.FindTag(x.settled.Load(), h)
+	_, e := mem.FindTag(x.steady.Load(), h)
 	return word.Entry(e)
 }
 
@@ -27,7 +27,7 @@ func (x *Index) Seek(h uint64) word.Entry {
 // of the buckets of the hashes that come next. No slice is longer than hashes, and entries is as long. The caller is
 // inside the epoch.
 func (x *Index) SeekAll(ring *mem.Ring, hashes, next, entries []uint64) {
-	b := x.settled.Load()
+	b := x.steady.Load()
 	if !mem.FindTags(b, ring, hashes, next, entries) {
 		seekEach(b, ring, hashes, next, entries)
 	}

@@ -15,7 +15,7 @@ func findSpecific(b *mem.Buckets, h uint64) (mem.Ptr, word.Entry) { return findE
 // follows: Find tells. It is small enough to become part of its caller. The
 // caller is inside the epoch.
 func (x *Index) Seek(h uint64) word.Entry {
-	_, e := findEach(x.settled.Load(), h)
+	_, e := findEach(x.steady.Load(), h)
 	return e
 }
 
@@ -23,5 +23,5 @@ func (x *Index) Seek(h uint64) word.Entry {
 // of the buckets of the hashes that come next. No slice is longer than hashes, and entries is as long. The caller is
 // inside the epoch.
 func (x *Index) SeekAll(ring *mem.Ring, hashes, next, entries []uint64) {
-	seekEach(x.settled.Load(), ring, hashes, next, entries)
+	seekEach(x.steady.Load(), ring, hashes, next, entries)
 }

@@ -144,7 +144,7 @@ func (x *Index) moveSpan(t *table) bool {
 		return false
 	}
 	for b := s * spanBuckets; b < min((s+1)*spanBuckets, old.Mask+1); b++ {
-		t.settle(old, b)
+		t.ensureMoved(old, b)
 	}
 	if old.moves.done.Add(1) == old.spans() {
 		x.endGrowth(t, old)
@@ -159,7 +159,7 @@ func (x *Index) endGrowth(t, old *table) {
 	if t.overflow.used.Load() > t.overflow.growAt {
 		x.want.Store(true)
 	}
-	x.settled.Store(&t.Buckets) // before anybody can begin the next growth
+	x.steady.Store(&t.Buckets) // before anybody can begin the next growth
 	t.busy.Store(false)
 	t.old.Store(nil)
 	buckets := int(t.Mask + 1)
@@ -171,8 +171,8 @@ func (x *Index) endGrowth(t, old *table) {
 	})
 }
 
-// settle returns when bucket b of old is moved into t. Afterwards the caller needs only t (I5).
-func (t *table) settle(old *table, b uint64) {
+// ensureMoved returns when bucket b of old is moved into t. Afterwards the caller needs only t (I5).
+func (t *table) ensureMoved(old *table, b uint64) {
 	var w waiter
 	p := mem.Word(mem.Add(old.bucket(b), linkOffset))
 	for {

@@ -48,10 +48,10 @@ type Index struct {
 	cfg Config
 	// table is the newest table. It is read by every operation and replaced when the table doubles.
 	table atomic.Pointer[table]
-	// settled leads to the buckets of table while it is not busy, and to nowhere while it is: where a bucket has to be
+	// steady leads to the buckets of table while it is not busy, and to nowhere while it is: where a bucket has to be
 	// moved or loaded before it is looked at. The hot path looks at nothing else.
-	settled atomic.Pointer[mem.Buckets]
-	_       [64]byte // what follows changes
+	steady atomic.Pointer[mem.Buckets]
+	_      [64]byte // what follows changes
 
 	want     atomic.Bool // the table should double: the next that makes an entry gets NeedLoad, its Load starts it
 	starved  atomic.Bool // an insert found no room
@@ -99,9 +99,9 @@ var nowhere = mem.Buckets{Base: mem.Ptr(new([bucketBytes / mem.WordBytes]uint64)
 // publish makes t the table. What finds entries in the one before goes on doing so until their bucket is moved.
 func (x *Index) publish(t *table) {
 	if t.busy.Load() {
-		x.settled.Store(&nowhere)
+		x.steady.Store(&nowhere)
 	} else {
-		x.settled.Store(&t.Buckets)
+		x.steady.Store(&t.Buckets)
 	}
 	x.table.Store(t)
 }
@@ -174,7 +174,7 @@ func (s Status) String() string {
 
 // Find returns the owner of h. NeedLoad means that a block of the image is missing. The caller is inside the epoch.
 func (x *Index) Find(h uint64) (Slot, word.Entry, Status) {
-	if p, e := findSpecific(x.settled.Load(), h); e != 0 {
+	if p, e := findSpecific(x.steady.Load(), h); e != 0 {
 		return Slot{p}, e, Found
 	}
 	return x.look(h, find)
@@ -183,7 +183,7 @@ func (x *Index) Find(h uint64) (Slot, word.Entry, Status) {
 // FindOrCreate returns the owner of h, which it makes with the address [word.None] if there is none. NeedLoad means
 // that a block of the image or room is missing. The caller is inside the epoch.
 func (x *Index) FindOrCreate(h uint64) (Slot, word.Entry, Status) {
-	if p, e := findSpecific(x.settled.Load(), h); e != 0 {
+	if p, e := findSpecific(x.steady.Load(), h); e != 0 {
 		return Slot{p}, e, Found
 	}
 	return x.look(h, create)
@@ -214,7 +214,7 @@ func (x *Index) look(h uint64, why purpose) (Slot, word.Entry, Status) {
 				return Slot{}, 0, NeedLoad
 			}
 			if old := t.old.Load(); old != nil {
-				t.settle(old, h&old.Mask)
+				t.ensureMoved(old, h&old.Mask)
 			}
 		}
 		p, e, r := t.find(h)

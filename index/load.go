@@ -329,7 +329,7 @@ func (x *Index) install(t *table, im *image, b uint64, raw []byte, sweep *sweep)
 	if im.missing.Add(-1) == 0 {
 		im.shares.close()
 		t.overflow.release()
-		x.settled.Store(&t.Buckets) // before a growth can begin
+		x.steady.Store(&t.Buckets) // before a growth can begin
 		t.busy.Store(false)
 		t.image.Store(nil)
 		if t.crowded() {

@@ -32,11 +32,11 @@ type Log struct {
 
 	mu       sync.RWMutex // what follows; changed only under Writing as well
 	index    *index
-	files    []*fileset.File // sealed, oldest first (A1)
+	files    []*fileset.File // finished, oldest first (A1)
 	byNumber map[uint32]*fileset.File
 	active   *fileset.Writer // nil until something is written
 
-	// reading is held by those who read sealed files. They take it before they let go of mu, so that whoever has replaced
+	// reading is held by those who read finished files. They take it before they let go of mu, so that whoever has replaced
 	// files under mu and then gets reading alone has the old ones to itself (A4).
 	reading sync.RWMutex
 }
@@ -44,7 +44,7 @@ type Log struct {
 // Open opens the log in dir, which it creates.
 func Open(dir string, opts Options) (*Log, error) {
 	l := &Log{opts: opts, cache: cache.New(0)}
-	err := l.Start(Kind, dir, opts.Options, fileset.State{Operations: &l.mu, Read: l.read, Seal: l.sealed,
+	err := l.Start(Kind, dir, opts.Options, fileset.State{Operations: &l.mu, Read: l.read, Finish: l.finished,
 		Dirty: func() bool { return l.dirty }, Committed: func() { l.dirty = false }, Release: l.release})
 	if err != nil {
 		return nil, err
@@ -89,8 +89,8 @@ func (l *Log) replace(files []*fileset.File, x *index) {
 
 func (l *Log) release() { l.replace(nil, newIndex()) }
 
-// sealed brings the active file among the sealed ones.
-func (l *Log) sealed() ([]*fileset.File, error) {
+// finished brings the active file among the finished ones.
+func (l *Log) finished() ([]*fileset.File, error) {
 	err := l.roll()
 	return l.files, err
 }

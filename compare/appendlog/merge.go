@@ -7,12 +7,12 @@ import (
 	"github.com/hybridlog/hybridlog/compare/internal/record"
 )
 
-// roll seals the active file, if it has anything, and merges what that made full. The caller holds Writing.
+// roll finishes the active file, if it has anything, and merges what that made full. The caller holds Writing.
 func (l *Log) roll() error {
 	if l.active == nil {
 		return nil
 	}
-	if err := l.seal(); err != nil {
+	if err := l.finish(); err != nil {
 		return err
 	}
 	var err error
@@ -23,11 +23,11 @@ func (l *Log) roll() error {
 	return err
 }
 
-// seal makes the active file, whose buffer readers use, the newest of level 0.
-func (l *Log) seal() error {
+// finish makes the active file, whose buffer readers use, the newest of level 0.
+func (l *Log) finish() error {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	f, err := l.active.Seal(0)
+	f, err := l.active.Finish(0)
 	if err != nil {
 		return err
 	}
@@ -68,7 +68,7 @@ func (l *Log) mergeFiles(first, level int) error {
 	case err != nil || w.Length() == 0:
 		w.Abort()
 	default:
-		if fresh, err = w.SealIndexed(level, hints, hintMagic); err != nil {
+		if fresh, err = w.FinishIndexed(level, hints, hintMagic); err != nil {
 			w.Abort()
 		}
 	}

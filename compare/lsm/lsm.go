@@ -44,7 +44,7 @@ type Tree struct {
 // Open opens the tree in dir, which it creates.
 func Open(dir string, opts Options) (*Tree, error) {
 	t := &Tree{opts: opts, cache: cache.New(0)}
-	err := t.Start(Kind, dir, opts.Options, fileset.State{Operations: &t.mu, Read: t.read, Seal: t.seal,
+	err := t.Start(Kind, dir, opts.Options, fileset.State{Operations: &t.mu, Read: t.read, Finish: t.finish,
 		Dirty: func() bool { return t.dirty }, Committed: t.committed, Release: t.release})
 	if err != nil {
 		return nil, err
@@ -80,8 +80,8 @@ func (t *Tree) read(files []*fileset.File) (adopt func(), err error) {
 	}, nil
 }
 
-// seal brings the memtable into a run.
-func (t *Tree) seal() ([]*fileset.File, error) {
+// finish brings the memtable into a run.
+func (t *Tree) finish() ([]*fileset.File, error) {
 	if err := t.flush(); err != nil {
 		return nil, err
 	}

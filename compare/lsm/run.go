@@ -197,7 +197,7 @@ func (b *runWriter) finish(level int) (*run, error) {
 	index := append(b.fences, f.bits...)
 	index = binary.LittleEndian.AppendUint32(index, uint32(len(b.fences)))
 	index = binary.LittleEndian.AppendUint32(index, uint32(f.k))
-	file, err := b.w.SealIndexed(level, index, runMagic)
+	file, err := b.w.FinishIndexed(level, index, runMagic)
 	if err != nil {
 		return nil, err
 	}

@@ -49,7 +49,7 @@ type shard struct {
 // Open opens the map in dir, which it creates. MemoryBytes is no limit here.
 func Open(dir string, opts base.Options) (*Map, error) {
 	m := &Map{}
-	err := m.Start(Kind, dir, opts, fileset.State{Operations: &m.state, Read: m.read, Seal: m.write, Dirty: m.dirty,
+	err := m.Start(Kind, dir, opts, fileset.State{Operations: &m.state, Read: m.read, Finish: m.write, Dirty: m.dirty,
 		Committed: m.committed, Release: m.release})
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (m *Map) write() ([]*fileset.File, error) {
 	}
 	var f *fileset.File
 	if err == nil {
-		f, err = w.Seal(0)
+		f, err = w.Finish(0)
 	}
 	if err != nil {
 		w.Abort()

@@ -261,10 +261,10 @@ var mutations = []mutation{
 		caught: []string{"./index", "-run", "TestImage_EveryFlipAndTruncation"},
 	},
 	{
-		name: "checksum-manifest", rule: "G6", file: "checkpoint/frame.go",
+		name: "checksum-manifest", rule: "G6", file: "checkpoint/envelope.go",
 		what:   "verify a manifest, HEAD or STORE",
-		old:    "got := sealSum(b), xxh3.Hash(body); got != want {",
-		new:    "got := sealSum(b), xxh3.Hash(body); false {",
+		old:    "got := envelopeSum(b), xxh3.Hash(body); got != want {",
+		new:    "got := envelopeSum(b), xxh3.Hash(body); false {",
 		caught: []string{"./checkpoint", "-run", "TestManifest_EveryDamagedByte"},
 	},
 	{

@@ -23,7 +23,7 @@ const attempts = 5
 
 // open opens the store for reading, at x.version or the current one.
 func (x *call) open() (s *hlog.Store, err error) {
-	err = x.settle(func() error {
+	err = x.retry(func() error {
 		s, err = x.openOnce()
 		return x.explain(x.version, err)
 	})
@@ -46,7 +46,7 @@ func (x *call) openOnce() (*hlog.Store, error) {
 
 // openView opens the store and the version that is asked for.
 func (x *call) openView() (s *hlog.Store, v *hlog.View, err error) {
-	err = x.settle(func() error {
+	err = x.retry(func() error {
 		if s, err = x.openOnce(); err != nil {
 			return x.explain(x.version, err)
 		}
@@ -62,8 +62,8 @@ func (x *call) openView() (s *hlog.Store, v *hlog.View, err error) {
 	return s, v, err
 }
 
-// settle calls try until what it comes upon is something else than files that a store in use has replaced meanwhile.
-func (x *call) settle(try func() error) (err error) {
+// retry calls try until what it comes upon is something else than files that a store in use has replaced meanwhile.
+func (x *call) retry(try func() error) (err error) {
 	for range attempts {
 		if x.before, err = x.manifests(); err != nil {
 			return err

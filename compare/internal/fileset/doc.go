@@ -1,6 +1,6 @@
 // Package fileset keeps versions of a set of immutable files: what every baseline engine stands on.
 //
-// An engine writes files once, from front to back, and seals them. A version is a manifest: a small file that lists the
+// An engine writes files once, from front to back, and finishes them. A version is a manifest: a small file that lists the
 // files that make up the state. Committing a version writes only the files that are new and one manifest; restoring one
 // reads the files it lists. Nothing that a manifest lists is ever written again.
 //

@@ -18,7 +18,7 @@ import (
 // writeBuffer is how many bytes a Writer gathers before it passes them on.
 const writeBuffer = 256 << 10
 
-// File is a sealed, immutable, open file. ReadAt may be called from any goroutine, the rest by one at a time.
+// File is a finished, immutable, open file. ReadAt may be called from any goroutine, the rest by one at a time.
 type File struct {
 	Ref
 	set    *Set
@@ -237,14 +237,14 @@ func (w *Writer) ReadAt(p []byte, off int64) (int, error) {
 	return w.f.ReadAt(p, off)
 }
 
-// Seal ends the file, as one of a level. After an error the Writer is as before and can be sealed again or aborted.
-func (w *Writer) Seal(level int) (*File, error) {
+// Finish ends the file, as one of a level. After an error the Writer is as before and can be finished again or aborted.
+func (w *Writer) Finish(level int) (*File, error) {
 	if err := w.flush(); err != nil {
 		return nil, err
 	}
 	ref := Ref{Level: level, Number: w.number, Sum: w.hash.Sum64(), Length: w.flushed}
 	path := filepath.Join(w.set.dir, ref.Name())
-	// An earlier Seal that failed may have got as far as the new name.
+	// An earlier Finish that failed may have got as far as the new name.
 	if err := w.set.fs.Rename(w.path, path); err != nil && !isNotExist(err) {
 		return nil, err
 	}

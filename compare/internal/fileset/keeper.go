@@ -26,11 +26,11 @@ type State struct {
 	// Read makes the state of files ready. The state is taken into use by calling adopt, or given up by dropping the files;
 	// after an error nothing has changed.
 	Read func(files []*File) (adopt func(), err error)
-	// Seal brings all that was set into sealed files and returns those of the state.
-	Seal func() ([]*File, error)
+	// Finish brings all that was set into finished files and returns those of the state.
+	Finish func() ([]*File, error)
 	// Dirty reports whether something was set since the last call of Committed or of an adopt.
 	Dirty func() bool
-	// Committed says that what Seal returned is in the newest manifest, also when only its copy on the remote failed.
+	// Committed says that what Finish returned is in the newest manifest, also when only its copy on the remote failed.
 	Committed func()
 	// Release drops the files of the state. Operations end with ErrClosed by now.
 	Release func()
@@ -93,7 +93,7 @@ func (k *Keeper) Snapshot(version uint64) error {
 func (k *Keeper) SaveHead() error { return k.commit(k.Files.SaveHead) }
 
 func (k *Keeper) commit(save func([]*File) error) error {
-	files, err := k.state.Seal()
+	files, err := k.state.Finish()
 	if err != nil {
 		return err
 	}

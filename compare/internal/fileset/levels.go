@@ -31,8 +31,8 @@ func Full(levels []int, most int) (n, level int) {
 // it is, and the xxh3 of these (8 bytes each).
 const footerSize = 32
 
-// SealIndexed writes an index behind what was appended and seals the file.
-func (w *Writer) SealIndexed(level int, index []byte, magic uint64) (*File, error) {
+// FinishIndexed writes an index behind what was appended and finishes the file.
+func (w *Writer) FinishIndexed(level int, index []byte, magic uint64) (*File, error) {
 	footer := binary.LittleEndian.AppendUint64(nil, uint64(w.Length()))
 	footer = binary.LittleEndian.AppendUint64(footer, xxh3.Hash(index))
 	footer = binary.LittleEndian.AppendUint64(footer, magic)
@@ -42,7 +42,7 @@ func (w *Writer) SealIndexed(level int, index []byte, magic uint64) (*File, erro
 			return nil, err
 		}
 	}
-	return w.Seal(level)
+	return w.Finish(level)
 }
 
 // IndexAt returns where the index of an indexed file begins, which is where its records end.

@@ -54,7 +54,7 @@ func write(t *testing.T, s *Set, data []byte) *File {
 		}
 		data = data[n:]
 	}
-	f, err := w.Seal(1)
+	f, err := w.Finish(1)
 	if err != nil {
 		t.Fatal(err)
 	}

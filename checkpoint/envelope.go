@@ -12,10 +12,10 @@ import (
 const Format = 5
 
 const (
-	magicBytes  = 8
-	headerBytes = 24
-	sumBytes    = 8
-	frameBytes  = headerBytes + sumBytes
+	magicBytes    = 8
+	headerBytes   = 24
+	sumBytes      = 8
+	envelopeBytes = headerBytes + sumBytes
 
 	magicStore    = "HLSTORE\n"
 	magicHead     = "HLHEAD\n\n"
@@ -23,26 +23,26 @@ const (
 	magicNone     = "HLNONE\n\n"
 )
 
-// seal puts payload into a frame (see the package comment).
-func seal(magic string, format uint32, payload []byte) []byte {
-	b := make([]byte, 0, frameBytes+len(payload))
+// wrap puts payload into an envelope (see the package comment).
+func wrap(magic string, format uint32, payload []byte) []byte {
+	b := make([]byte, 0, envelopeBytes+len(payload))
 	b = append(b, magic...)
 	b = binary.LittleEndian.AppendUint32(b, format)
 	b = binary.LittleEndian.AppendUint32(b, 0)
-	b = binary.LittleEndian.AppendUint64(b, uint64(frameBytes+len(payload)))
+	b = binary.LittleEndian.AppendUint64(b, uint64(envelopeBytes+len(payload)))
 	b = append(b, payload...)
 	return binary.LittleEndian.AppendUint64(b, xxh3.Hash(b))
 }
 
-// sealSum returns the checksum that ends a sealed frame.
-func sealSum(frame []byte) uint64 {
-	return binary.LittleEndian.Uint64(frame[len(frame)-sumBytes:])
+// envelopeSum returns the checksum that ends an envelope.
+func envelopeSum(envelope []byte) uint64 {
+	return binary.LittleEndian.Uint64(envelope[len(envelope)-sumBytes:])
 }
 
-// unseal returns the payload of a frame, which stays part of b, and its format, newest at most. The checksum is tested before the format, so that a
+// unwrap returns the payload of an envelope, which stays part of b, and its format, newest at most. The checksum is tested before the format, so that a
 // damaged format number is reported as damage.
-func unseal(file, magic string, newest uint32, b []byte) (payload []byte, format uint32, err error) {
-	if len(b) < frameBytes {
+func unwrap(file, magic string, newest uint32, b []byte) (payload []byte, format uint32, err error) {
+	if len(b) < envelopeBytes {
 		return nil, 0, corrupt(file, len(b), "%d bytes are too few for a header and a checksum", len(b))
 	}
 	if string(b[:magicBytes]) != magic {
@@ -52,7 +52,7 @@ func unseal(file, magic string, newest uint32, b []byte) (payload []byte, format
 		return nil, 0, corrupt(file, 16, "length is %d, the file has %d bytes", n, len(b))
 	}
 	body := b[:len(b)-sumBytes]
-	if want, got := sealSum(b), xxh3.Hash(body); got != want {
+	if want, got := envelopeSum(b), xxh3.Hash(body); got != want {
 		return nil, 0, corrupt(file, len(body), "checksum is %016x, the bytes have %016x", want, got)
 	}
 	switch format = binary.LittleEndian.Uint32(b[8:]); {
