@@ -140,9 +140,14 @@ func (s *Session) getCold(dst, key []byte, h uint64, a word.Address, t *tier, be
 	return append(slices.Grow(dst, len(value)), value...), true, nil
 }
 
-// findInTier returns the value that a tier has of key. It is valid until the session's next read. Key and value are copied, so
+// findInTier returns the value that a tier has of key, which the Multi call may know. It is valid until the session's next read. Key and value are copied, so
 // that those of a caller may lie on his stack.
 func (s *Session) findInTier(t *tier, key []byte, h uint64) (value []byte, found bool, err error) {
+	if s.staged != nil {
+		if value, found, ok := s.staged.answer(t, key, h); ok {
+			return value, found, nil
+		}
+	}
 	s.asked = append(s.asked[:0], key...)
 	s.answer, found, err = t.find(s.answer[:0], s.asked, h, &s.block)
 	return s.answer, found, err

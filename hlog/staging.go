@@ -3,9 +3,11 @@ package hlog
 import (
 	"errors"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -15,6 +17,10 @@ import (
 // the groups behind it will want are on their way from disk, so that the operations find them without waiting one
 // after the other. What stands at an address never changes: what is staged cannot be stale, only of no use, if a chain
 // has changed meanwhile; the operation then reads for itself.
+//
+// Where a chain ends and there is a tier below, the key is looked for in that, by the same queue. All tiers of a generation
+// say the same of a key (T28), so that an answer is as good as a staged record for an operation that has found a tier of
+// the generation of the one that was asked, and of no use for others.
 //
 //	H11  A staged record lives as long as its entry is alive: the arena of a group is used again when stageRing more
 //	    groups have been collected, and entries of the group are dead from then on. A group relies on an entry of an
@@ -43,8 +49,8 @@ type staging struct {
 	store  *Store
 	fetch  *reclog.Fetcher
 	keep   bool // what is read goes into the cache
-	begin  uint64
 	table  [stageTable]stagedRecord
+	asks   []ask // stageGroup for each group that was collected and not operated; nil before the first tier
 	groups [stageRing]stagedGroup
 	at     uint32 // group that is operated; counts up for ever, so that what an earlier call left is old
 	ahead  uint32 // group that is collected next
@@ -58,11 +64,23 @@ type stagedGroup struct {
 	n       int    // wants
 	pending int    // of wants: those whose chains are being followed
 	keys    []byte // what the wants' keys point into
-	arena   []byte // the records
+	arena   []byte // the records, and the values that the tier has
+	begin   uint64 // where chains end
+	tier    *tier  // below; held until the group has been operated
 }
 
-// want is a key whose chain is followed on disk.
-type want struct{ from, to int } // of keys
+// want is a key whose chain is followed on disk, and then into the tier.
+type want struct {
+	from, to int // of keys
+	hash     uint64
+}
+
+// ask is the search for a want in the tier.
+type ask struct {
+	cold.Lookup
+	answered bool
+	pos, end int // of the arena: the value
+}
 
 // stagedRecord is a record that has been read, or is under way, on behalf of a group.
 type stagedRecord struct {
@@ -80,6 +98,11 @@ func (g *staging) bytes(e *stagedRecord) record.Bytes {
 }
 
 func (g *staging) group(n uint32) *stagedGroup { return &g.groups[n%stageRing] }
+
+// ask returns the search for a want of a group that was collected and not operated.
+func (g *staging) ask(group uint32, i int) *ask {
+	return &g.asks[int(group%stageAhead)*stageGroup+i]
+}
 
 func stageHash(a word.Address) int { return int(uint32(mix(uint64(a), 0)>>20) % stageTable) }
 
@@ -143,26 +166,31 @@ func collect[K keyed](g *staging, s *Session, keys K, from, to int) error {
 	if _, err := s.enter(); err != nil {
 		return err
 	}
-	var cold [stageGroup]word.Address
-	x := s.store.index() // inside the epoch: a restore replaces it
+	var heads [stageGroup]word.Address // where chains leave memory
+	x := s.store.index()               // inside the epoch: a restore replaces it
 	prefetch(s.log, x, n.hashes[:to-from])
 	head := s.log.Head()
-	_, g.begin = s.below()
+	n.tier, n.begin = s.below()
+	n.tier.hold()
 	for i := from; i < to; i++ {
-		_, e, _ := x.Find(n.hashes[i-from])
-		if uint64(e.Address()) < g.begin {
+		_, e, status := x.Find(n.hashes[i-from])
+		if status == index.NeedLoad || n.tier == nil && uint64(e.Address()) < n.begin {
 			continue
 		}
 		key := keys.at(i)
-		if a, _, ok := s.log.Find(e.Address(), key, head); !ok && a != word.None && uint64(a) >= g.begin {
-			cold[n.n] = a
-			n.wants[n.n] = want{len(n.keys), len(n.keys) + len(key)}
+		a, _, ok := s.log.Find(e.Address(), key, head)
+		if !ok && (n.tier != nil || a != word.None && uint64(a) >= n.begin) {
+			heads[n.n] = a
+			n.wants[n.n] = want{len(n.keys), len(n.keys) + len(key), n.hashes[i-from]}
 			n.keys = append(n.keys, key...) // keys.at may use one buffer for all
 			n.n++
 		}
 	}
 	s.guard.Exit()
-	for i, a := range cold[:n.n] {
+	if n.tier != nil && g.asks == nil {
+		g.asks = make([]ask, stageAhead*stageGroup)
+	}
+	for i, a := range heads[:n.n] {
 		n.pending++
 		g.follow(g.ahead, i, a)
 	}
@@ -170,15 +198,17 @@ func collect[K keyed](g *staging, s *Session, keys K, from, to int) error {
 	return nil
 }
 
-// follow goes down a want's chain from a, through what is at hand, to the first record that has to be read, if any.
+// follow goes down a want's chain from a, through what is at hand, to the first record that has to be read, if any, and to
+// the tier when the chain ends.
 func (g *staging) follow(group uint32, i int, a word.Address) {
 	n := g.group(group)
 	key := n.keys[n.wants[i].from:n.wants[i].to]
-	for a != word.None && uint64(a) >= g.begin {
+	for a != word.None && uint64(a) >= n.begin {
 		var rec record.Bytes
 		if e := g.shared(a); e != nil {
 			if rec = g.bytes(e); rec == nil {
-				break // under way on behalf of a group that comes before
+				n.pending-- // under way on behalf of a group that comes before
+				return
 			}
 		} else if b, ok := g.store.cache.Peek(a, g.peek[:0]); ok {
 			g.peek, rec = b, b
@@ -186,7 +216,8 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 		if rec == nil {
 			b, there, under := g.store.prefetcher.has(a, g.peek[:0])
 			if under {
-				break // the operation waits for it
+				n.pending-- // the operation waits for it
+				return
 			}
 			if there {
 				g.peek, rec = b, b
@@ -199,11 +230,83 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 		}
 		sh, _ := rec.Shape()
 		if string(rec.Key(sh)) == string(key) || rec.Link().Prev() >= a {
-			break
+			n.pending--
+			return
 		}
 		a = rec.Link().Prev()
 	}
-	n.pending--
+	if n.tier == nil {
+		n.pending--
+		return
+	}
+	*g.ask(group, i) = ask{Lookup: n.tier.Lookup(g.store.cold.filters, index.Order(n.wants[i].hash), key, nil)}
+	g.search(group, i)
+}
+
+// search asks for what the search for a want in the tier has to read next.
+func (g *staging) search(group uint32, i int) {
+	q := g.ask(group, i)
+	read, ok := q.Next()
+	if ok {
+		g.fetch.WantExtent(reclog.Extent{File: read.File().(fsx.File), Off: read.Off, N: read.N}, int(group%stageRing)*stageGroup+i)
+		return
+	}
+	q.answered = true
+	g.group(group).pending--
+}
+
+// FetchedExtent is told about what search has asked for. What cannot be read, or is damaged, is left to the operation, which
+// reports it.
+func (g *staging) FetchedExtent(tag int, b []byte, err error) {
+	group, i := g.groupOf(tag), tag%stageGroup
+	n, q := g.group(group), g.ask(group, i)
+	if err == nil {
+		n.tier.countRead()
+		q.pos = len(n.arena)
+		q.Value = n.arena
+		err = q.Take(b)
+		n.arena, q.Value = q.Value, nil
+		q.end = len(n.arena)
+	}
+	if err != nil {
+		n.pending--
+		return
+	}
+	for len(n.arena)%word.Align != 0 {
+		n.arena = append(n.arena, 0) // records are whole words
+	}
+	g.search(group, i)
+}
+
+// groupOf returns the group of a tag: those under way are not older than at.
+func (g *staging) groupOf(tag int) uint32 { return g.at + (uint32(tag/stageGroup)-g.at)%stageRing }
+
+// answer returns what the tier has of a key of the group that is operated: ok says that a tier of the generation of t was
+// asked.
+func (g *staging) answer(t *tier, key []byte, h uint64) (value []byte, found, ok bool) {
+	n := g.group(g.at)
+	if n.tier == nil || n.tier.generation() != t.generation() {
+		return nil, false, false
+	}
+	for i, w := range n.wants[:n.n] {
+		if q := g.ask(g.at, i); q.answered && w.hash == h && string(n.keys[w.from:w.to]) == string(key) {
+			return n.arena[q.pos:q.end], q.Found == cold.Live, true
+		}
+	}
+	return nil, false, false
+}
+
+// leave ends the group that was operated.
+func (g *staging) leave() {
+	n := g.group(g.at)
+	if n.tier != nil {
+		for i := range stageGroup {
+			*g.ask(g.at, i) = ask{}
+		}
+		n.tier.release()
+		n.tier = nil
+	}
+	g.at++
 }
 
 // Fetched is told about a record that follow has asked for. One that cannot be read is left to the operation, which
@@ -224,8 +327,8 @@ func (g *staging) Fetched(a word.Address, tag int, rec record.Bytes, sh record.S
 	}
 	pos := uint32(len(n.arena) + 1)
 	n.arena = append(n.arena, rec...)
-	group := g.at + (uint32(tag/stageGroup)-g.at)%stageRing // those under way are not older than at
-	if e == nil || e.group != group {                       // its entry had to make room meanwhile
+	group := g.groupOf(tag)
+	if e == nil || e.group != group { // its entry had to make room meanwhile
 		e = g.insert(a, group)
 	}
 	e.pos = pos
@@ -245,9 +348,9 @@ func (g *staging) await() {
 	}
 }
 
-// stagingFor borrows what a call reads ahead with, if the log has spilled and there is one left.
+// stagingFor borrows what a call reads ahead with, if the log has spilled or there is a tier below it, and there is one left.
 func (s *Session) stagingFor(does access) *staging {
-	if _, begin := s.below(); does == writing || s.log.Head() <= begin {
+	if t, begin := s.below(); does == writing || t == nil && s.log.Head() <= begin {
 		return nil
 	}
 	g := s.store.stagings.take(s.store)
@@ -278,7 +381,7 @@ func groupsStaged[K keyed](s *Session, g *staging, keys K, from int, group func(
 		if err := group(at, end, g.group(g.at).hashes[:end-at]); err != nil {
 			return err
 		}
-		g.at++
+		g.leave()
 	}
 	return nil
 }
@@ -301,6 +404,9 @@ func (s *Session) unstage() {
 	g := s.staged
 	s.staged = nil
 	g.fetch.Drain()
+	for g.at != g.ahead {
+		g.leave()
+	}
 	// What is staged was for this call: nothing of it is alive in the next.
 	g.at = g.ahead + stageRing
 	g.ahead = g.at

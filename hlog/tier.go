@@ -167,7 +167,7 @@ func (c *coldTier) openFile(r index.ShareRef) (*coldFile, error) {
 		return f, nil
 	}
 	name := c.s.ledger.ImagePath(r.ID)
-	f, err := c.s.root.Open(name, fsx.Read)
+	f, err := c.s.root.Open(name, fsx.Read|fsx.Direct) // many blocks of it are read at a time, which takes direct I/O
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, &CorruptionError{File: name, Reason: "cold file is missing"}
 	}
@@ -344,8 +344,7 @@ func (t *tier) find(dst, key []byte, h uint64, buffer *[]byte) (value []byte, fo
 			*buffer = mem.AlignedBytes(read.N, cold.BlockBytes)
 		}
 		b := (*buffer)[:read.N]
-		t.of.reads.Add(1)
-		t.of.s.counters.coldReads.Inc()
+		t.countRead()
 		if err = read.Fill(b); err == nil {
 			err = l.Take(b)
 		}
@@ -353,6 +352,12 @@ func (t *tier) find(dst, key []byte, h uint64, buffer *[]byte) (value []byte, fo
 			return dst, false, t.of.fault(err)
 		}
 	}
+}
+
+// countRead counts an extent that was read for an operation.
+func (t *tier) countRead() {
+	t.of.reads.Add(1)
+	t.of.s.counters.coldReads.Inc()
 }
 
 // over calls fn for every key that the tier has a value of, in the order of their hashes, until it returns false or an error.

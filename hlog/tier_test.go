@@ -97,7 +97,11 @@ func (m *tierModel) value() []byte {
 
 func (m *tierModel) operate() {
 	k := m.key()
-	switch m.rng.IntN(8) {
+	switch m.rng.IntN(9) {
+	case 8:
+		if m.rng.IntN(10) == 0 {
+			m.operateOnMany()
+		}
 	case 0, 1, 2:
 		v := m.value()
 		must(m.t, m.x.Set(k, v))
@@ -125,6 +129,46 @@ func (m *tierModel) operate() {
 	default:
 		m.look("Get", k, m.x.Get, m.now)
 	}
+}
+
+// operateOnMany reads or updates many keys in one call.
+func (m *tierModel) operateOnMany() {
+	var keys [][]byte
+	for range 1 + m.rng.IntN(100) {
+		keys = append(keys, m.key())
+	}
+	if m.rng.IntN(2) == 0 {
+		must(m.t, m.x.MultiGet(keys, func(i int, v []byte, err error) {
+			m.look("MultiGet", keys[i], func([]byte, []byte) ([]byte, error) { return v, err }, m.now)
+		}))
+		return
+	}
+	var values [][]byte // the i-th is what the i-th key gets, nil for none, however often it is asked for
+	for range keys {
+		v := m.value()
+		if m.rng.IntN(4) == 0 {
+			v = nil
+		}
+		values = append(values, v)
+	}
+	answered := 0
+	answer := func(upTo int) {
+		for ; answered < upTo; answered++ {
+			if k, v := string(keys[answered]), values[answered]; v == nil {
+				delete(m.now, k)
+			} else {
+				m.now[k] = string(v)
+			}
+		}
+	}
+	must(m.t, m.x.MultiRMW(keys, func(i int, old []byte) []byte {
+		answer(i)
+		if want, had := m.now[string(keys[i])]; (old != nil) != had || string(old) != want {
+			m.t.Errorf("MultiRMW of %q sees %q, %v; want %q, %v", keys[i], old, old != nil, want, had)
+		}
+		return values[i]
+	}))
+	answer(len(keys))
 }
 
 func (m *tierModel) look(what string, k []byte, get func(dst, key []byte) ([]byte, error), state map[string]string) {

@@ -54,7 +54,8 @@
 //	T27 Look: whoever looks for a key loads the tier once for each stay in the epoch. A chain ends at the begin of that tier;
 //	    then, and when there is no entry, the tier is asked. Whoever asks it outside the epoch holds it.
 //	T28 Generation: a write that rests on what a tier has said is published only in a stay in the epoch in which the tier
-//	    has the generation that it had then. Demotions and restores raise it, merges do not.
+//	    has the generation that it had then. Demotions and restores raise it, merges do not: all tiers of a generation
+//	    say the same of a key.
 //	T29 Clear: entries that lead below the begin are cleared when everybody has left who was in the epoch at the switch.
 //	T30 Version: a version names the tier that stands at its cut, and keeps the log behind its begin.
 //	T31 Restore: entries are rewound only if the tier that stands has the generation of the version's. Otherwise the

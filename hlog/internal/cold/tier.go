@@ -3,6 +3,7 @@ package cold
 import (
 	"cmp"
 	"fmt"
+	"io"
 	"math"
 	"slices"
 	"sort"
@@ -122,6 +123,9 @@ type Read struct {
 	Extent
 	filter int // number of the block of filter, less 1; 0 for records
 }
+
+// File returns the file that is read, as [OpenShare] was given it.
+func (r Read) File() io.ReaderAt { return r.Share.r }
 
 // Fill fills b, of the length of the extent, from the file of the share. Errors are *[CorruptError], and those of the file.
 func (r Read) Fill(b []byte) error { return r.Share.readAt(b, r.Off) }

@@ -1,13 +1,17 @@
 package reclog
 
 import (
+	"errors"
+	"io"
+
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// Fetcher reads many records from the log on disk at a time. It belongs to one goroutine at a time.
+// Fetcher reads many records from the log on disk at a time, and extents of other files among them. It belongs to one
+// goroutine at a time.
 //
 // A read takes a slot, which has a buffer; what finds no free slot waits its turn. Memory is taken when the first read
 // needs it.
@@ -26,10 +30,18 @@ type Fetcher struct {
 	plain   *Reader // for records that are too large for many at a time
 }
 
-// wanted is a record to be read.
+// wanted is a record to be read, or an extent if that has a file.
 type wanted struct {
-	a   word.Address
-	tag int // of the owner
+	a      word.Address
+	tag    int // of the owner
+	extent Extent
+}
+
+// Extent is a piece of a file that is not the log's: whole blocks.
+type Extent struct {
+	File fsx.File
+	Off  int64
+	N    int // bytes
 }
 
 // fetch is a slot.
@@ -58,6 +70,17 @@ type Taker interface {
 	Fetched(a word.Address, tag int, rec record.Bytes, sh record.Shape, err error)
 }
 
+// ExtentTaker is a Taker who asks for extents, too.
+type ExtentTaker interface {
+	Taker
+	// FetchedExtent is told about one extent that was wanted with tag. b is all of it, and valid during the call, which
+	// may want more. ErrWide says that the extent is too large to be read among others.
+	FetchedExtent(tag int, b []byte, err error)
+}
+
+// ErrWide reports an extent for which a Fetcher has no buffer.
+var ErrWide = errors.New("reclog: extent is too large to be read among others")
+
 // NewFetcher returns a fetcher with that many slots. It takes no memory for them yet.
 func (l *Log) NewFetcher(depth int) *Fetcher {
 	return &Fetcher{log: l, queue: l.queues.New(depth), slots: make([]fetch, depth), plain: l.NewReader()}
@@ -82,9 +105,17 @@ func (f *Fetcher) Open() error {
 }
 
 // Want asks for the record at a, which is below head. It is read after the next flush.
-func (f *Fetcher) Want(a word.Address, tag int) { f.backlog = append(f.backlog, wanted{a, tag}) }
+func (f *Fetcher) Want(a word.Address, tag int) {
+	f.backlog = append(f.backlog, wanted{a: a, tag: tag})
+}
 
-// Waiting reports whether records that were wanted have not been fetched.
+// WantExtent asks for an extent, whose file stays open until it is fetched or dropped. It is read after the next flush, on
+// behalf of an ExtentTaker.
+func (f *Fetcher) WantExtent(e Extent, tag int) {
+	f.backlog = append(f.backlog, wanted{tag: tag, extent: e})
+}
+
+// Waiting reports whether something that was wanted has not been fetched.
 func (f *Fetcher) Waiting() bool { return f.under > 0 || f.next < len(f.backlog) }
 
 // Idle reports whether every slot is free and nothing is wanted (D1).
@@ -104,6 +135,10 @@ func (f *Fetcher) Flush(t Taker) {
 		f.free = f.free[:len(f.free)-1]
 		s := &f.slots[slot]
 		s.wanted = w
+		if w.extent.File != nil {
+			f.prepareExtent(s, t)
+			continue
+		}
 		skip := int(uint64(w.a) & (BlockBytes - 1))
 		need := BlockBytes
 		if skip+f.log.MeanRecord() > need {
@@ -148,6 +183,30 @@ func (f *Fetcher) prepare(s *fetch, need int, t Taker) {
 	}
 	s.read.File, s.read.P, s.read.Off = s.seg.file, buf[:s.need], int64(start%segs.size)
 	f.batch = append(f.batch, &s.read)
+}
+
+// prepareExtent makes a slot ready to read an extent.
+func (f *Fetcher) prepareExtent(s *fetch, t Taker) {
+	e := s.extent
+	s.need = e.N
+	buf := s.buf
+	if s.need > len(buf) {
+		if buf = f.wideBuffer(s); buf == nil {
+			f.finishExtent(s, t, nil, ErrWide)
+			return
+		}
+	}
+	s.read.File, s.read.P, s.read.Off = e.File, buf[:s.need], e.Off
+	f.batch = append(f.batch, &s.read)
+}
+
+// finishExtent frees the slot of an extent and tells the owner.
+func (f *Fetcher) finishExtent(s *fetch, t Taker, b []byte, err error) {
+	s.extent, s.read.File = Extent{}, nil
+	if t != nil {
+		t.(ExtentTaker).FetchedExtent(s.tag, b, err)
+	}
+	f.free = append(f.free, s.read.Tag) // not before: b is in its buffer
 }
 
 // wideBuffer returns a buffer of s.need bytes, nil if it would be too large.
@@ -197,6 +256,16 @@ func (f *Fetcher) Wait(t Taker, atLeast int) {
 
 // ended looks at what a read has brought.
 func (f *Fetcher) ended(s *fetch, t Taker) {
+	if s.extent.File != nil {
+		err := s.read.Err
+		if s.read.N == s.need {
+			err = nil
+		} else if err == nil {
+			err = io.ErrUnexpectedEOF
+		}
+		f.finishExtent(s, t, s.read.P[:s.read.N], err)
+		return
+	}
 	if t == nil {
 		f.finish(s, nil, nil, record.Shape{}, nil)
 		return

@@ -386,3 +386,83 @@ func TestWarm_AllThatFits(t *testing.T) {
 		t.Errorf("memory begins at %#x, the log at %#x", k.Head(), uint64(word.FirstAddress))
 	}
 }
+
+// extents is a taker of extents, which asks for each a second time.
+type extents struct {
+	takerFunc
+	f     *Fetcher
+	want  func(tag int) Extent
+	told  map[int]int // by tag
+	check func(tag int, b []byte, err error)
+}
+
+func (e *extents) FetchedExtent(tag int, b []byte, err error) {
+	e.check(tag, b, err)
+	if e.told[tag]++; e.told[tag] == 1 {
+		e.f.WantExtent(e.want(tag), tag)
+	}
+}
+
+// Extents of other files are read among records, whatever their length; those for which there is no buffer, that are not
+// there, or whose file fails, fail by themselves.
+func TestFetcher_ReadsExtents(t *testing.T) {
+	for _, d := range disks {
+		fsys, dir := d.open(t)
+		k := newKitOn(t, 8, fsys, dir)
+		name := filepath.Join(dir, "other")
+		const blocks = 2 * maxWide / BlockBytes
+		content := make([]byte, blocks*BlockBytes)
+		for i := range content {
+			content[i] = byte(i / BlockBytes)
+		}
+		file, err := fsys.Open(name, fsx.Write|fsx.Create)
+		must(t, err)
+		_, err = file.WriteAt(content, 0)
+		must(t, errors.Join(err, file.Sync(), file.Close()))
+		file, err = fsys.Open(name, fsx.Read|fsx.Direct)
+		must(t, err)
+		f := k.NewFetcher(4)
+		must(t, f.Open())
+		lengths := []int{1, 2, 3, maxWide / BlockBytes, maxWide/BlockBytes + 1, 1, 2}
+		take := &extents{f: f, told: map[int]int{}}
+		take.want = func(tag int) Extent {
+			off := tag
+			if tag == len(lengths)-1 {
+				off = blocks - 1 // goes beyond the end
+			}
+			return Extent{file, int64(off) * BlockBytes, lengths[tag] * BlockBytes}
+		}
+		take.check = func(tag int, b []byte, err error) {
+			e := take.want(tag)
+			switch {
+			case tag == 4:
+				if !errors.Is(err, ErrWide) {
+					t.Errorf("%s: %d bytes: %v", d.name, e.N, err)
+				}
+			case tag == len(lengths)-1:
+				if err == nil {
+					t.Errorf("%s: an extent beyond the end has %d bytes", d.name, len(b))
+				}
+			case err != nil || !bytes.Equal(b, content[e.Off:][:e.N]):
+				t.Errorf("%s: extent %d has %d bytes, %v", d.name, tag, len(b), err)
+			}
+		}
+		for tag := range lengths {
+			f.WantExtent(take.want(tag), tag)
+		}
+		for f.Flush(take); f.Waiting(); {
+			f.Wait(take, 1)
+		}
+		for tag := range lengths {
+			if take.told[tag] != 2 || !f.Idle() {
+				t.Errorf("%s: extent %d was told %d times, idle: %v", d.name, tag, take.told[tag], f.Idle())
+			}
+		}
+		f.WantExtent(take.want(0), 0)
+		f.Flush(take)
+		must(t, f.Rest()) // drops it
+		if must(t, file.Close()); take.told[0] != 2 || !f.Idle() {
+			t.Errorf("%s: what was dropped is told, idle: %v", d.name, f.Idle())
+		}
+	}
+}
