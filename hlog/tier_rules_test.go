@@ -1,0 +1,118 @@
+package hlog
+
+import (
+	"errors"
+	"fmt"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/step"
+)
+
+// A demotion does not switch the tier from when a version has named the one that stands until its cut has been taken (T26).
+func TestTier_NotSwitchedDuringACut(t *testing.T) {
+	work, o := step.New(1), tiny()
+	o.FS, o.NoCompaction = &steppedFS{o.FS, work}, true // cuts are taken when they are waited for
+	s := mustOpen(t, "/store", o)
+	check := fillKeys(t, s, 500)
+	first := commit(t, s)
+	p, err := s.BeginCheckpoint()
+	must(t, err)
+	cutting := s.ledger.Newest()
+	if closed(cutting.Cutting())() {
+		t.Fatal("the cut has been taken: the test tests nothing")
+	}
+	demoteAll(t, s)
+	if s.cold.standing.Load() != nil {
+		t.Error("the tier is switched while a cut is taken")
+	}
+	for k := range 500 {
+		if _, e, status := s.index().Find(s.hash(key8(k))); status != index.Found || uint64(e.Address()) < s.log.Begin() {
+			t.Fatalf("the entry of key %d is cleared", k)
+		}
+	}
+	check = fillKeys(t, s, 600) // behind the version, in front of its cut
+	_, err = p.Wait(t.Context())
+	must(t, err)
+	demoteAll(t, s)
+	if s.cold.standing.Load() == nil {
+		t.Error("nothing is demoted after the cut")
+	}
+	check(s.Get)
+	for _, v := range []checkpoint.Version{p.Version(), first} {
+		_, err := s.Restore(t.Context(), v)
+		must(t, err)
+		for k := range 600 {
+			value, err := s.Get(nil, key8(k))
+			if k < 500 && (err != nil || string(value) != fmt.Sprintf("value %d", k)) || k >= 500 && !errors.Is(err, ErrNotFound) {
+				t.Fatalf("key %d is %q, %v after a restore to version %d", k, value, err, v)
+			}
+		}
+	}
+}
+
+// A delete writes a tombstone where the tier has what it has to hide, whatever else is in the key's chain (T32).
+func TestTier_DeleteHidesWhatItHas(t *testing.T) {
+	s := demoted(t, "/store", tiny())
+	chains := colliding(t, s, 2, 2)
+	for _, c := range chains {
+		must(t, s.Set(c[0], []byte("below")))
+	}
+	fillKeys(t, s, 100)
+	commit(t, s)
+	demoteAll(t, s)
+	must(t, s.Set(chains[1][1], []byte("above"))) // shares the entry of the key that lies in the tier
+	for i, c := range chains {
+		if _, _, status := s.index().Find(s.hash(c[0])); (status == index.Found) != (i == 1) {
+			t.Fatalf("chain %d has an entry, or none: the test tests nothing", i)
+		}
+		must(t, s.Delete(c[0]))
+		if v, err := s.Get(nil, c[0]); err != ErrNotFound {
+			t.Errorf("chain %d: a deleted key is %q, %v", i, v, err)
+		}
+	}
+	for round := range 2 { // in the log, and in the tier
+		for i, c := range chains {
+			if v, err := s.Get(nil, c[0]); err != ErrNotFound {
+				t.Errorf("round %d, chain %d: a deleted key is %q, %v", round, i, v, err)
+			}
+		}
+		if v, err := s.Get(nil, chains[1][1]); err != nil || string(v) != "above" {
+			t.Errorf("round %d: the other key is %q, %v", round, v, err)
+		}
+		commit(t, s)
+		demoteAll(t, s)
+	}
+}
+
+// A restore to a version from before a demotion brings its state back, although entries have been cleared and the tier has newer
+// records (T31), and so does one to a version from after it.
+func TestTier_RestoreAcrossADemotion(t *testing.T) {
+	s := demoted(t, "/store", tiny())
+	check := fillKeys(t, s, 300)
+	before := commit(t, s)
+	for k := range 300 {
+		must(t, s.Set(key8(k), []byte("later")))
+	}
+	commit(t, s)
+	demoteAll(t, s)
+	must(t, s.Set(key8(300), []byte("later")))
+	after := commit(t, s)
+	for k := range 301 {
+		must(t, s.Set(key8(k), []byte("last")))
+	}
+	for _, v := range []checkpoint.Version{after, before, after, before} {
+		_, err := s.Restore(t.Context(), v)
+		must(t, err)
+		if v == before {
+			check(s.Get)
+			continue
+		}
+		for k := range 301 {
+			if value, err := s.Get(nil, key8(k)); err != nil || string(value) != "later" {
+				t.Fatalf("key %d is %q, %v", k, value, err)
+			}
+		}
+	}
+}
