@@ -95,10 +95,10 @@ func (s *Store) sizeCache() {
 }
 
 // readsDisk reports whether operations have to read records from the disk for which frames may take room bytes: the log does
-// not fit, or warming has left a part of it on disk.
+// not fit, warming has left a part of it on disk, or there is a tier below it.
 func (s *Store) readsDisk(room int64) bool {
 	l := s.log
-	return l.Tail()-l.Begin() > uint64(room) || s.warmed.Load() && l.Head() > l.Begin()
+	return s.cold.standing.Load() != nil || l.Tail()-l.Begin() > uint64(room) || s.warmed.Load() && l.Head() > l.Begin()
 }
 
 // slotRecord is the largest size that records are taken to have for the number that a cache can hold: where sizes differ

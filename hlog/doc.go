@@ -118,7 +118,7 @@
 //
 // # The cold tier
 //
-// With Options.ColdAfter the records of the oldest log go into the cold tier (package cold, with rules T21 to T34; demote.go),
+// With Options.ColdAfter the records of the oldest log go into the cold tier (package cold, with rules T21 to T35; demote.go),
 // which stands for all log below its begin: chains end there, and who finds nothing above asks the tier. It is one immutable
 // value behind one pointer, loaded once for each stay in the epoch, together with the entry. Where a store has one, compaction
 // is demotion, and tombstones go into the tier (K3 is for stores without). What is demoted has been committed before, so that

@@ -127,7 +127,7 @@ func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 func (s *Session) getCold(dst, key []byte, h uint64, a word.Address, t *tier, begin uint64) ([]byte, bool, error) {
 	rec, sh, err := s.findCold(key, a, begin, reading)
 	if err == nil && rec == nil && t != nil {
-		value, found, err := s.findInTier(t, key, h)
+		value, found, err := s.findInTier(t, key, h, reading)
 		if found {
 			dst = append(dst, value...)
 		}
@@ -141,15 +141,16 @@ func (s *Session) getCold(dst, key []byte, h uint64, a word.Address, t *tier, be
 }
 
 // findInTier returns the value that a tier has of key, which the Multi call may know. It is valid until the session's next read. Key and value are copied, so
-// that those of a caller may lie on his stack.
-func (s *Session) findInTier(t *tier, key []byte, h uint64) (value []byte, found bool, err error) {
+// that those of a caller may lie on his stack. s.tiers.use says what use was made of the record before.
+func (s *Session) findInTier(t *tier, key []byte, h uint64, does access) (value []byte, found bool, err error) {
 	if s.staged != nil {
 		if value, found, ok := s.staged.answer(t, key, h); ok {
+			s.tiers.use = coldUse{}
 			return value, found, nil
 		}
 	}
 	s.asked = append(s.asked[:0], key...)
-	s.answer, found, err = t.find(s.answer[:0], s.asked, h, &s.block)
+	s.answer, found, err = t.find(s.answer[:0], s.asked, h, &s.tiers, does)
 	return s.answer, found, err
 }
 

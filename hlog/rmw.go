@@ -190,8 +190,9 @@ func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h ui
 	found := err == nil && rec != nil && !rec.State().Tombstone()
 	if err == nil && rec == nil && t != nil {
 		var value []byte
-		if value, found, err = s.findInTier(t, key, h); found {
-			m.existed, s.scratch = true, append(s.scratch[:0], value...)
+		if value, found, err = s.findInTier(t, key, h, updating); found {
+			m.existed, m.use = true, s.tiers.use
+			s.scratch = append(s.scratch[:0], value...)
 			return s.scratch, false, nil
 		}
 	}

@@ -20,7 +20,7 @@ type Session struct {
 
 	cold      *reclog.Reader // made by the first read from disk
 	cached    []byte         // a record out of the cache
-	block     []byte         // what was read of a cold file
+	tiers     tierReader     // for keys that the log has nothing of
 	asked     []byte         // the key that was looked for there
 	answer    []byte         // the value that was found
 	coldUse   coldUse        // of the record that findCold has returned

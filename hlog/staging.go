@@ -78,6 +78,7 @@ type want struct {
 // ask is the search for a want in the tier.
 type ask struct {
 	cold.Lookup
+	file     uint64 // id of what is read
 	answered bool
 	pos, end int // of the arena: the value
 }
@@ -247,7 +248,12 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 func (g *staging) search(group uint32, i int) {
 	q := g.ask(group, i)
 	read, ok := q.Next()
+	if ok && read.Records() && g.store.cache.Has(cachedAt(read.Share.Ref().ID, g.group(group).wants[i].hash)) {
+		g.group(group).pending-- // the operation finds it
+		return
+	}
 	if ok {
+		q.file = read.Share.Ref().ID
 		g.fetch.WantExtent(reclog.Extent{File: read.File().(fsx.File), Off: read.Off, N: read.N}, int(group%stageRing)*stageGroup+i)
 		return
 	}
@@ -267,6 +273,9 @@ func (g *staging) FetchedExtent(tag int, b []byte, err error) {
 		err = q.Take(b)
 		n.arena, q.Value = q.Value, nil
 		q.end = len(n.arena)
+		if w := n.wants[i]; g.keep && err == nil && q.Found == cold.Live {
+			g.peek = g.store.cold.keep(g.peek, q.file, n.keys[w.from:w.to], w.hash, n.arena[q.pos:q.end])
+		}
 	}
 	if err != nil {
 		n.pending--

@@ -331,25 +331,35 @@ func (c *coldTier) size() {
 // filterShare is the part of the memory that filters may take.
 const filterShare = 4
 
-// find appends the value of key, whose hash is h, to dst, if the tier has one. buffer is used to read, and grown. The caller
-// holds the tier, and is outside the epoch.
-func (t *tier) find(dst, key []byte, h uint64, buffer *[]byte) (value []byte, found bool, err error) {
+// find appends the value of key, whose hash is h, to dst, if the tier has one. r is used to read, and says then what use was
+// made of the record before. The caller holds the tier, and is outside the epoch.
+func (t *tier) find(dst, key []byte, h uint64, r *tierReader, does access) (value []byte, found bool, err error) {
 	l := t.Lookup(t.of.filters, index.Order(h), key, dst)
 	for {
 		read, ok := l.Next()
 		if !ok {
 			return l.Value, l.Found == cold.Live, nil
 		}
-		if cap(*buffer) < read.N {
-			*buffer = mem.AlignedBytes(read.N, cold.BlockBytes)
+		id := read.Share.Ref().ID
+		if read.Records() {
+			if value, ok := t.of.cached(r, id, key, h, does); ok {
+				l.Known(value)
+				continue
+			}
 		}
-		b := (*buffer)[:read.N]
+		if cap(r.block) < read.N {
+			r.block = mem.AlignedBytes(read.N, cold.BlockBytes)
+		}
+		b := r.block[:read.N]
 		t.countRead()
 		if err = read.Fill(b); err == nil {
 			err = l.Take(b)
 		}
 		if err != nil {
 			return dst, false, t.of.fault(err)
+		}
+		if l.Found == cold.Live && does == reading {
+			r.entry = t.of.keep(r.entry, id, key, h, l.Value[len(dst):])
 		}
 	}
 }

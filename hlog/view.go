@@ -63,7 +63,7 @@ type viewReader struct {
 	guard *epoch.Guard
 	cold  *reclog.Reader
 	rec   []byte
-	block []byte // of a cold file
+	below tierReader
 }
 
 // OpenVersion opens version v for reading; 0 is the one that the directory would open at. A version that only the
@@ -204,7 +204,7 @@ func (w *View) findInTier(r *viewReader, dst, key []byte) (value []byte, found b
 	if w.tier == nil {
 		return dst, false, nil
 	}
-	if value, found, err = w.tier.find(dst, key, w.s.hash(key), &r.block); !found {
+	if value, found, err = w.tier.find(dst, key, w.s.hash(key), &r.below, reading); !found {
 		value = dst
 	}
 	return value, found, err

@@ -747,4 +747,18 @@ var mutations = []mutation{
 		new:    "\tif n.tier == nil {\n",
 		caught: []string{"./hlog", "-run", "TestMulti_TierSwitchedMeanwhile"},
 	},
+	{
+		name: "tier-cached-for-all", rule: "T35", file: "hlog/tiercache.go",
+		what:   "cache what a file has of a key for this file alone",
+		old:    "\tif binary.LittleEndian.Uint64(entry) != id {\n",
+		new:    "\tif binary.LittleEndian.Uint64(entry) == 0 {\n",
+		caught: []string{"./hlog", "-run", "TestTierCache_EntriesTellWhatTheyAre"},
+	},
+	{
+		name: "tier-cached-by-key", rule: "T35", file: "hlog/tier.go",
+		what:   "ask the cache for what the file that a search has come to has of a key",
+		old:    "\t\tid := read.Share.Ref().ID\n",
+		new:    "\t\tid := uint64(1)\n",
+		caught: []string{"./hlog", "-run", "TestTier_CachedAndMoved"},
+	},
 }

@@ -45,6 +45,8 @@
 //	    follows from the key, and must ascend.
 //	T34 A slot of [Filters] is changed while its version is odd. A reader that has seen the version even, and the same
 //	    after it has read, has read the block of the share that it asked for.
+//	T35 What is remembered of a share's records is remembered under the id of its file, and asked for by a search that has
+//	    come to that share. No id is given to two files.
 //
 // How a store goes with its tier; package fuzz/protocol/tiers explores this, and what happens when a part of it is left out:
 //

@@ -124,6 +124,9 @@ type Read struct {
 	filter int // number of the block of filter, less 1; 0 for records
 }
 
+// Records reports whether what is read is where records of the key begin: if the share has one, it is there.
+func (r Read) Records() bool { return r.filter == 0 }
+
 // File returns the file that is read, as [OpenShare] was given it.
 func (r Read) File() io.ReaderAt { return r.Share.r }
 
@@ -164,6 +167,11 @@ func (l *Lookup) Next() (read Read, ok bool) {
 		return l.read, true
 	}
 	return Read{}, false
+}
+
+// Known takes the value that the share of what Next has asked for has of the key, instead of that, which has [Read.Records].
+func (l *Lookup) Known(value []byte) {
+	l.Value, l.Found, l.shares = append(l.Value, value...), Live, nil
 }
 
 // Take takes what Next has asked for. Errors are *[CorruptError].

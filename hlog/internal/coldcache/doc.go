@@ -3,7 +3,7 @@
 // its business.
 //
 // What stands at an address of the log never changes and no address is used twice, hence nothing in the cache can be
-// stale: a record leaves to make room, or because it has been superseded and nobody will ask for it. All methods of [Cache]
+// stale (what has an address beyond the log tells whether it is what was asked for): a record leaves to make room, or because it has been superseded and nobody will ask for it. All methods of [Cache]
 // are safe for concurrent use, and none but [New], [NewEmpty] and [Cache.Resize] allocates.
 //
 // The cache is divided into shards by a hash of the address. A shard is one region of memory off the heap under one lock:

@@ -6,10 +6,14 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
+// Beyond is the first address that is not one of the log. From there to twice as much they are for entries of another kind,
+// of which several may have the same address: such an entry tells by itself what it is.
+const Beyond = word.MaxAddress
+
 // header is the word before each record in the ring. One without an address is that of a gap: an entry that has been
 // taken, with the words that it had.
 //
-//	63 62 61         45 44                     0
+//	63 62 61         46 45                     0
 //	+----+-------------+------------------------+
 //	|heat|    words    |   address >> 3         |
 //	+----+-------------+------------------------+
@@ -18,7 +22,7 @@ import (
 type header uint64
 
 const (
-	headerAddressBits = word.AddressBits - 3 // an address is a multiple of 8
+	headerAddressBits = word.AddressBits + 1 - 3 // an address is a multiple of 8, and may lie beyond the log
 	headerWordsBits   = headerHeatShift - headerAddressBits
 	headerHeatShift   = 62
 	maxHeaderWords    = 1<<headerWordsBits - 1
