@@ -4,9 +4,12 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -28,7 +31,7 @@ func (t *Table[K, V]) Prefetch(keys []K) {
 }
 
 func prefetchKeys[K keyed](s *Session, keys K) {
-	if _, begin := s.below(); s.closed || s.log.Head() <= begin || keys.len() == 0 {
+	if t, begin := s.below(); s.closed || t == nil && s.log.Head() <= begin || keys.len() == 0 {
 		return
 	}
 	n := min(keys.len(), prefetchKeysMax)
@@ -40,6 +43,7 @@ func prefetchKeys[K keyed](s *Session, keys K) {
 		var ok bool
 		to := min(from+prefetchGroup, n)
 		if wants, arena, ok = coldOf(s, keys, from, to, wants, arena); !ok {
+			letGo(wants)
 			return
 		}
 	}
@@ -49,30 +53,42 @@ func prefetchKeys[K keyed](s *Session, keys K) {
 // prefetchGroup is how many keys are looked up in one stay in the epoch.
 const prefetchGroup = 64
 
-// coldOf adds to wants where the chains of keys [from, to) leave memory. ok is false when the store is not open.
+// coldOf adds to wants where the chains of keys [from, to) leave memory, or, if they end there, what to look for in the tier.
+// ok is false when the store is not open.
 func coldOf[K keyed](s *Session, keys K, from, to int, wants []aheadWant, arena []byte) ([]aheadWant, []byte, bool) {
 	var hashes [prefetchGroup]uint64
 	for i := from; i < to; i++ {
 		hashes[i-from] = s.store.hash(keys.at(i))
 	}
 	if _, err := s.enter(); err != nil {
-		return nil, nil, false
+		return wants, arena, false
 	}
 	x := s.store.index() // inside the epoch: a restore replaces it
 	prefetch(s.log, x, hashes[:to-from])
-	_, begin := s.below()
+	t, begin := s.below()
 	head := s.log.Head()
 	for i := from; i < to; i++ {
-		_, e, _ := x.Find(hashes[i-from])
-		if uint64(e.Address()) < begin {
+		h := hashes[i-from]
+		_, e, status := x.Find(h)
+		if status == index.NeedLoad || t == nil && uint64(e.Address()) < begin {
 			continue
 		}
 		key := keys.at(i)
-		if a, _, found := s.log.Find(e.Address(), key, head); !found && uint64(a) >= begin {
-			start := len(arena)
-			arena = append(arena, key...) // keys.at may use one buffer for all
-			wants = append(wants, aheadWant{a: a, begin: begin, key: arena[start:len(arena):len(arena)]})
+		a, _, found := s.log.Find(e.Address(), key, head)
+		if uint64(a) < begin {
+			a = word.None
 		}
+		if found || t == nil && a == word.None {
+			continue
+		}
+		start := len(arena)
+		arena = append(arena, key...) // keys.at may use one buffer for all
+		w := aheadWant{a: a, begin: begin, key: arena[start:len(arena):len(arena)], hash: h, tier: t}
+		if a == word.None {
+			w.a = searchedAt(t, h)
+		}
+		t.hold()
+		wants = append(wants, w)
 	}
 	s.guard.Exit()
 	return wants, arena, true
@@ -85,8 +101,10 @@ func coldOf[K keyed](s *Session, keys K, from, to int, wants []aheadWant, arena 
 //	                +-> full: ignored                      +-> full: the oldest is dropped
 //
 //	H14  A record is in flights from when it is queued until it is in read, or was given up; who finds it in flights waits
-//	     for no more than that. What is in read is what the disk has at its address (H12). Nobody depends on either: who
-//	     finds nothing reads for himself.
+//	     for no more than that. What is in read is what the disk has at its address (H12), or what a file of the tier has
+//	     (T35). Nobody depends on either: who finds nothing reads for himself.
+//
+// A search in the tier is in flights from its beginning to its end, under an address of its own.
 type prefetcher struct {
 	store *Store
 	depth int
@@ -108,11 +126,26 @@ type prefetcher struct {
 	fetched, ignored atomic.Uint64
 }
 
-// aheadWant is a key whose chain is followed on disk from a to begin.
+// aheadWant is a key whose chain is followed on disk from a to begin, and then into the tier.
 type aheadWant struct {
-	a     word.Address
+	a     word.Address // of the search when it is in the tier
 	begin uint64
 	key   []byte
+	hash  uint64
+
+	tier   *tier        // held as long as there is the want; nil: none
+	search *cold.Lookup // there, if it has begun
+	file   uint64       // id of what it reads
+}
+
+// searchedAt returns what stands in flights for a search in a tier.
+func searchedAt(t *tier, h uint64) word.Address { return cachedAt(^t.generation(), h) }
+
+// letGo lets go of the tiers that wants hold. The caller has no lock.
+func letGo(wants []aheadWant) {
+	for _, w := range wants {
+		w.tier.release()
+	}
 }
 
 const (
@@ -134,21 +167,26 @@ func (p *prefetcher) init(s *Store) {
 func (p *prefetcher) add(wants []aheadWant) {
 	s := p.store
 	if len(wants) == 0 || !p.begin() {
+		letGo(wants)
 		return
 	}
+	var not []aheadWant
 	p.mu.Lock()
 	for i, w := range wants {
 		if len(p.flights) >= prefetchKeysMax || p.closed {
 			p.ignored.Add(uint64(len(wants) - i))
+			not = append(not, wants[i:]...)
 			break
 		}
 		if _, ok := p.flights[w.a]; ok || s.cache.Has(w.a) || p.read.Has(w.a) {
+			not = append(not, w)
 			continue
 		}
 		p.flights[w.a] = struct{}{}
 		p.queue = append(p.queue, w)
 	}
 	p.mu.Unlock()
+	letGo(not)
 	s.background.prefetch.Wake()
 }
 
@@ -204,14 +242,70 @@ func (p *prefetcher) round() {
 		p.fetch.Wait(p, 1)
 	}
 	p.fetch.Drain()
+	for _, w := range p.under {
+		w.tier.release()
+	}
 	clear(p.under)
 	p.giveUp()
 }
 
 func (p *prefetcher) want(w aheadWant) {
+	if w.a >= coldcache.Beyond {
+		p.searchTier(w)
+		return
+	}
 	p.tag++
 	p.under[p.tag] = w
 	p.fetch.Want(w.a, p.tag)
+}
+
+// searchTier asks for what the search for w in the tier has to read next.
+func (p *prefetcher) searchTier(w aheadWant) {
+	if w.search == nil {
+		l := w.tier.Lookup(p.store.cold.filters, index.Order(w.hash), w.key, nil)
+		w.search = &l
+	}
+	read, ok := w.search.Next()
+	if ok && read.Records() {
+		at := cachedAt(read.Share.Ref().ID, w.hash)
+		ok = !p.store.cache.Has(at) && !p.read.Has(at)
+	}
+	if !ok {
+		p.ends(w)
+		return
+	}
+	w.file = read.Share.Ref().ID
+	p.tag++
+	p.under[p.tag] = w
+	p.fetch.WantExtent(reclog.Extent{File: read.File().(fsx.File), Off: read.Off, N: read.N}, p.tag)
+}
+
+// FetchedExtent takes what searchTier has asked for. An error is left to the operation here, too.
+func (p *prefetcher) FetchedExtent(tag int, b []byte, err error) {
+	w := p.under[tag]
+	delete(p.under, tag)
+	if err == nil {
+		w.tier.countRead()
+		err = w.search.Take(b)
+	}
+	if err == nil && w.search.Found != cold.Live {
+		p.searchTier(w)
+		return
+	}
+	if err == nil {
+		p.fetched.Add(1)
+		p.read.Keep(cachedAt(w.file, w.hash), appendEntry(nil, w.file, w.key, w.search.Value), 0)
+	}
+	p.ends(w)
+}
+
+// ends ends the flight of a want.
+func (p *prefetcher) ends(w aheadWant) {
+	p.mu.Lock()
+	delete(p.flights, w.a)
+	p.mu.Unlock()
+	p.change.Broadcast()
+	w.tier.release()
 }
 
 // Fetched takes a record that was read, and goes on to the next of its chain if it is of another key. An error is left to
@@ -224,29 +318,43 @@ func (p *prefetcher) Fetched(a word.Address, tag int, rec record.Bytes, sh recor
 		p.fetched.Add(1)
 		p.read.Keep(a, rec, 0)
 		next := rec.Link().Prev()
-		if string(rec.Key(sh)) != string(w.key) && next < a && uint64(next) >= w.begin && !p.store.cache.Has(next) {
-			w.a = next
-			p.mu.Lock()
-			if _, ok := p.flights[next]; !ok {
-				p.flights[next] = struct{}{}
-				p.queue = append(p.queue, w)
-			}
-			p.mu.Unlock()
+		if string(rec.Key(sh)) != string(w.key) && next < a {
+			p.goOn(w, next)
 		}
 	}
+	p.ends(w)
+}
+
+// goOn queues the next step of a want, the chain of which leads on to a record that is not read yet, or has ended.
+func (p *prefetcher) goOn(w aheadWant, next word.Address) {
+	if uint64(next) < w.begin {
+		if w.tier == nil {
+			return
+		}
+		next = searchedAt(w.tier, w.hash)
+	}
+	if p.store.cache.Has(next) {
+		return
+	}
+	w.a = next
 	p.mu.Lock()
-	delete(p.flights, a)
-	p.mu.Unlock()
-	p.change.Broadcast()
+	defer p.mu.Unlock()
+	if _, ok := p.flights[next]; !ok {
+		w.tier.hold()
+		p.flights[next] = struct{}{}
+		p.queue = append(p.queue, w)
+	}
 }
 
 // giveUp ends all flights.
 func (p *prefetcher) giveUp() {
 	p.mu.Lock()
-	p.queue = p.queue[:0]
+	queue := p.queue
+	p.queue = nil
 	clear(p.flights)
 	p.mu.Unlock()
 	p.change.Broadcast()
+	letGo(queue)
 }
 
 // claim appends the record at a to dst and lets it go, if it was read ahead; it waits while it is under way. The caller is
@@ -254,6 +362,19 @@ func (p *prefetcher) giveUp() {
 func (p *prefetcher) claim(a word.Address, dst []byte, does access) ([]byte, bool) {
 	if does == passing || !p.used.Load() {
 		return dst, false
+	}
+	p.await(a)
+	dst, ok := p.read.Get(a, dst)
+	if ok {
+		p.read.Take(a)
+	}
+	return dst, ok
+}
+
+// await waits while what flights has under a is under way. The caller is outside the epoch (H6).
+func (p *prefetcher) await(a word.Address) {
+	if !p.used.Load() {
+		return
 	}
 	p.mu.Lock()
 	for {
@@ -263,11 +384,6 @@ func (p *prefetcher) claim(a word.Address, dst []byte, does access) ([]byte, boo
 		p.change.Wait()
 	}
 	p.mu.Unlock()
-	dst, ok := p.read.Get(a, dst)
-	if ok {
-		p.read.Take(a)
-	}
-	return dst, ok
 }
 
 // has reports whether the record at a is under way, or appends it to dst if it was read ahead.

@@ -240,6 +240,10 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 		n.pending--
 		return
 	}
+	if _, _, under := g.store.prefetcher.has(searchedAt(n.tier, n.wants[i].hash), g.peek[:0]); under {
+		n.pending-- // the operation waits for it
+		return
+	}
 	*g.ask(group, i) = ask{Lookup: n.tier.Lookup(g.store.cold.filters, index.Order(n.wants[i].hash), key, nil)}
 	g.search(group, i)
 }
@@ -248,9 +252,14 @@ func (g *staging) follow(group uint32, i int, a word.Address) {
 func (g *staging) search(group uint32, i int) {
 	q := g.ask(group, i)
 	read, ok := q.Next()
-	if ok && read.Records() && g.store.cache.Has(cachedAt(read.Share.Ref().ID, g.group(group).wants[i].hash)) {
-		g.group(group).pending-- // the operation finds it
-		return
+	if ok && read.Records() {
+		at := cachedAt(read.Share.Ref().ID, g.group(group).wants[i].hash)
+		entry, ahead, _ := g.store.prefetcher.has(at, g.peek[:0])
+		g.peek = entry
+		if ahead || g.store.cache.Has(at) {
+			g.group(group).pending-- // the operation finds it
+			return
+		}
 	}
 	if ok {
 		q.file = read.Share.Ref().ID

@@ -334,6 +334,7 @@ const filterShare = 4
 // find appends the value of key, whose hash is h, to dst, if the tier has one. r is used to read, and says then what use was
 // made of the record before. The caller holds the tier, and is outside the epoch.
 func (t *tier) find(dst, key []byte, h uint64, r *tierReader, does access) (value []byte, found bool, err error) {
+	t.of.s.prefetcher.await(searchedAt(t, h))
 	l := t.Lookup(t.of.filters, index.Order(h), key, dst)
 	for {
 		read, ok := l.Next()

@@ -137,6 +137,9 @@ func (m *tierModel) operateOnMany() {
 	for range 1 + m.rng.IntN(100) {
 		keys = append(keys, m.key())
 	}
+	if m.rng.IntN(3) == 0 {
+		m.x.Prefetch(keys)
+	}
 	if m.rng.IntN(2) == 0 {
 		must(m.t, m.x.MultiGet(keys, func(i int, v []byte, err error) {
 			m.look("MultiGet", keys[i], func([]byte, []byte) ([]byte, error) { return v, err }, m.now)

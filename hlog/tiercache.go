@@ -55,7 +55,7 @@ func valueOf(entry []byte, id uint64, key []byte) (value []byte, ok bool) {
 	return entry[entryHead+k:][:v], true
 }
 
-// cached returns the value of key, whose hash is h, that the cache has of a file. It is valid until r is used again.
+// cached returns the value of key, whose hash is h, that the cache has of a file, or that was read ahead of it. It is valid until r is used again.
 func (c *coldTier) cached(r *tierReader, id uint64, key []byte, h uint64, does access) (value []byte, ok bool) {
 	at := cachedAt(id, h)
 	r.use = coldUse{}
@@ -64,6 +64,13 @@ func (c *coldTier) cached(r *tierReader, id uint64, key []byte, h uint64, does a
 	}
 	if entry, ok := c.s.lookUp(at, r.entry[:0], does); ok {
 		r.entry = entry
+		return valueOf(entry, id, key)
+	}
+	if entry, ok := c.s.prefetcher.claim(at, r.entry[:0], does); ok {
+		r.entry = entry
+		if does == reading {
+			c.s.cache.Put(at, entry)
+		}
 		return valueOf(entry, id, key)
 	}
 	return nil, false

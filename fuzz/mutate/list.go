@@ -761,4 +761,18 @@ var mutations = []mutation{
 		new:    "\t\tid := uint64(1)\n",
 		caught: []string{"./hlog", "-run", "TestTier_CachedAndMoved"},
 	},
+	{
+		name: "tier-held-for-ever", rule: "T22", file: "hlog/prefetch.go",
+		what:   "let go of the tier when the search that reads ahead in it has ended",
+		old:    "\tp.change.Broadcast()\n\tw.tier.release()\n",
+		new:    "\tp.change.Broadcast()\n",
+		caught: []string{"./hlog", "-run", "TestPrefetch_ReadsTheTier"},
+	},
+	{
+		name: "tier-not-waited-for", rule: "H14", file: "hlog/tier.go",
+		what:   "wait for a search in the tier that is under way",
+		old:    "\tt.of.s.prefetcher.await(searchedAt(t, h))\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestPrefetch_ReadsTheTier"},
+	},
 }
