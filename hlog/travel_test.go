@@ -178,7 +178,7 @@ func TestImport_DamagedStream(t *testing.T) {
 		after  checkpoint.Version
 	}{"whole": {empty, two, 0, 2}, "delta": {based, delta, 1, 2}} {
 		for i := range c.stream {
-			if i > 1000 && i%testkit.Scaled(37, 5, 1, 1) != 0 { // a frame is refused before anything is made
+			if i > 1000 && i%testkit.Scaled(37, 23, 1, 1) != 0 { // an envelope is refused before anything is made
 				continue
 			}
 			b := bytes.Clone(c.stream)
@@ -345,13 +345,14 @@ func TestImport_CrashAtEveryCall(t *testing.T) {
 			t.Fatalf("after the next import: version %d, %v", v, got)
 		}
 	}
+	stride := int64(testkit.Scaled(3, 3, 1, 1)) // of the calls of the first import
 	now, again = two, true
-	crash(fsx.NewCrash(fsx.CrashOptions{}), two, 1, left)
+	crash(fsx.NewCrash(fsx.CrashOptions{}), two, stride, left)
 	based := fsx.NewCrash(fsx.CrashOptions{})
 	_, err := importInto(ctx, based, "/d", bytes.NewReader(one))
 	must(t, err)
 	now, before = delta, 1
-	crash(based, delta, 1, left)
+	crash(based, delta, stride, left)
 	t.Logf("%d crash states", states)
 }
 
