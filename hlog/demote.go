@@ -359,7 +359,7 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 		return false, nil
 	}
 	defer t.release()
-	m, ok := t.Refs().NextMerge(c.mergeLength(t), damaged, nil)
+	m, ok := t.Refs().NextMerge(c.mergeLength(t), damaged, index.Known{})
 	if !ok {
 		return false, nil
 	}

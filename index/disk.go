@@ -363,10 +363,10 @@ func (d *Disk) TakeMerge() (m Merge, ok bool) {
 		return m, false
 	}
 	for d.next == nil { // what is flushed meanwhile must not wait for this
-		p, shares, damaged, stale := &plan{}, d.shares, maps.Clone(d.damaged), d.stale()
+		p, shares, damaged, known := &plan{}, d.shares, maps.Clone(d.damaged), d.known()
 		d.planning = p
 		d.mu.Unlock()
-		p.Merge, p.ok = shares.NextMerge(d.cfg.MergeBytes, damaged, stale)
+		p.Merge, p.ok = shares.NextMerge(d.cfg.MergeBytes, damaged, known)
 		d.mu.Lock()
 		if d.planning == p {
 			d.next, d.planning = p, nil

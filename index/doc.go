@@ -146,10 +146,10 @@
 //
 // What begins with the first byte is the image, the others are runs. Runs come out of the log a few megabytes at a time,
 // one share over all hashes each. [Shares.NextMerge] says what is to be merged next: a range of the image with what the
-// runs hold of it, when that is a fourth as much; or some runs with each other, when they have become many. Either is
-// bounded: a share that would become too long is divided, by merging only a part of its range, for the rest of which it
-// goes on to be named. So one merge writes, and one version uploads, some megabytes, however large the index is; how
-// often is bounded by how much is logged (DiskConfig.MergePace).
+// runs hold of it, when that is a fourth as much as the image has of it, or as what of that is live; or some runs with each
+// other, when they have become many. Either is bounded: a share that would become too long is divided, by merging only a
+// part of its range, for the rest of which it goes on to be named. So one merge writes, and one version uploads, some
+// megabytes, however large the index is; how often is bounded by how much is logged (DiskConfig.MergePace).
 //
 // Neither the table nor the chains are looked at for any of this. Who wants to open, commit or close waits for no merge.
 //
@@ -209,7 +209,8 @@
 //	            72  number of triples
 //	            80  bytes of records that they lead to, without tombstones
 //	            88  xxh3 of the directory, with the seed of the file as seed
-//	            96  zero
+//	            96  number of the triples that are of tombstones; 0 if the writer did not count them, as early ones did
+//	            104 zero
 //	            120 xxh3 of bytes 0..119
 //
 // An order is a hash of which the lowest ten bits were moved above the others, bit-reversed. The seed of the file is the

@@ -3,20 +3,24 @@ package index
 import (
 	"maps"
 
+	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
+// leastTombstone is what a tombstone takes at least, in bytes: two words of header, and a key.
+const leastTombstone = 3 * mem.WordBytes
+
 // counted is what the segments of log hold of a whole share.
 type counted struct {
-	segments []SegmentBytes
-	shift    uint
-	triples  int64
+	segments            []SegmentBytes
+	shift               uint
+	triples, tombstones int64
 }
 
 // count notes what shares hold that were just written.
 func (d *Disk) count(shares []Written) {
 	for _, w := range shares {
-		d.counted[w.ID] = counted{w.Segments, w.Shift, w.Triples}
+		d.counted[w.ID] = counted{w.Segments, w.Shift, w.Triples, w.Tombstones}
 	}
 }
 
@@ -30,25 +34,38 @@ func (d *Disk) Begin(a word.Address) {
 	}
 }
 
-// stale returns, by id, the part of the bytes that shares lead to which lie in segments that are gone.
-func (d *Disk) stale() map[uint64]float64 {
-	parts := map[uint64]float64{}
-	if d.begin == 0 {
-		return parts
-	}
+// Known is what is known of some shares, and of the log that they stand for, besides what their [ShareRef]s say.
+type Known struct {
+	// Log is about how many bytes of log there are.
+	Log int64
+	// Stale is, by id, the part of a share that leads to log which is gone, and Tombstones the part of its triples that are
+	// of tombstones. Of a share that is missing nothing is known.
+	Stale, Tombstones map[uint64]float64
+}
+
+// known returns what is known of the shares.
+func (d *Disk) known() Known {
+	k := Known{Log: int64(d.written - min(d.begin, d.written)), Stale: map[uint64]float64{}, Tombstones: map[uint64]float64{}}
 	for id, c := range d.counted {
-		var gone, all int64
+		var gone, live, tombstones int64
 		for _, g := range c.segments {
-			all += g.Live + g.Tombstones
+			live, tombstones = live+g.Live, tombstones+g.Tombstones
 			if word.Address(g.Segment+1)<<c.shift <= d.begin {
 				gone += g.Live + g.Tombstones
 			}
 		}
+		all := live + tombstones
 		if gone > 0 {
-			parts[id] = float64(gone) / float64(all)
+			k.Stale[id] = float64(gone) / float64(all)
+		}
+		switch {
+		case c.tombstones > 0:
+			k.Tombstones[id] = float64(c.tombstones) / float64(c.triples)
+		case tombstones > 0: // they were not counted: as many as there may be, since it is found out by the merge that follows
+			k.Tombstones[id] = min(float64(tombstones)/leastTombstone/float64(c.triples), 1)
 		}
 	}
-	return parts
+	return k
 }
 
 // Uncounted returns shares of which it is not known what the segments of log hold of them: those of the version that was
@@ -68,7 +85,8 @@ func (d *Disk) Uncounted() (refs []ShareRef) {
 func (d *Disk) Count(s *Share) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.counted[s.ref.ID] = counted{s.segments, s.shift, s.triples}
+	d.counted[s.ref.ID] = counted{s.segments, s.shift, s.triples, s.tombstones}
+	d.replan()
 }
 
 // Live returns, by segment of 2^shift bytes of log, the bytes of the records that the shares lead to. What else there is

@@ -30,6 +30,8 @@ type Written struct {
 	ShareRef
 	Segments []SegmentBytes
 	Shift    uint // of segments
+	// Tombstones is how many of the triples are of tombstones.
+	Tombstones int64
 }
 
 // MergeConfig says how shares are written.
@@ -258,8 +260,8 @@ func (o *shareOutput) begin() error {
 }
 
 func (o *shareOutput) end(last uint64) error {
-	ref, segments, err := o.w.finish(last)
-	o.done = append(o.done, Written{ref, segments, o.cfg.SegmentShift})
+	written, err := o.w.finish(last)
+	o.done = append(o.done, written)
 	return err
 }
 

@@ -22,6 +22,8 @@ const (
 	// this fraction of what a merge may take. Those of a few records that are updated all the time hide each other, and what
 	// they hide is known to be dead then.
 	smallMerge = 8
+	// hiddenShare is which part of the log runs may hide, at the most, of an image that has hardly anything else live.
+	hiddenShare = 20
 )
 
 // NextMerge returns the merge that is most worth while, if one is: of about maxBytes at the most. All records that the
@@ -31,19 +33,23 @@ const (
 // whoever loads a block has to read much, it may be more worth while to merge a few of them with each other: what counts is
 // how many runs less there are for what is written.
 //
-// Nothing is merged with a share whose id is in avoid. stale is, by id, the part of a share of the image that leads to log
-// which is gone: a merge leaves it out, and it counts like what runs hold.
-func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool, stale map[uint64]float64) (m Merge, ok bool) {
+// Nothing is merged with a share whose id is in avoid. What an image has of log that is gone is left out by a merge, and
+// counts like what runs hold.
+//
+// What runs hide of the image is known to be dead only when they are merged. When the image has little but tombstones, a
+// run that is short beside it may hide most of what is live: a range whose runs hold much compared with the image's live
+// records is merged as well, if what they hide may be a part of the log that matters.
+func (l Shares) NextMerge(maxBytes int64, avoid map[uint64]bool, known Known) (m Merge, ok bool) {
 	maxTriples := float64(max(maxBytes/tripleBytes, 1))
 	bottom := l.bottom()
-	ranges := l.ranges(bottom, avoid, stale)
+	ranges := l.ranges(bottom, avoid, known)
 	best, depth, all := -1, 0, 0.0
 	for i, r := range ranges {
 		if r.avoided {
 			continue
 		}
 		depth, all = max(depth, r.depth), all+r.image+r.newer
-		if r.newer > 0 && mergeShare*r.newer >= r.image && (best < 0 || r.gain() > ranges[best].gain()) {
+		if r.due(known.Log) && (best < 0 || r.gain() > ranges[best].gain()) {
 			best = i
 		}
 	}
@@ -92,15 +98,26 @@ func (l Shares) merge(s span, from, to word.Address) Merge {
 type mergeRange struct {
 	span
 	image, newer float64 // triples
+	live         float64 // of those of the image, without tombstones
+	bytes        float64 // of their records
 	depth        int     // runs over the image
 	avoided      bool    // one of the shares cannot be merged
 }
 
 func (r mergeRange) gain() float64 { return r.newer / (r.image + r.newer) }
 
+// due reports whether it is worth while to merge the range into the image, when there is so much log.
+func (r mergeRange) due(log int64) bool {
+	if r.newer == 0 || mergeShare*r.newer >= r.image {
+		return r.newer > 0
+	}
+	hidden := r.bytes * min(r.newer/max(r.live, 1), 1) // at the most, by runs that lead to no new key
+	return mergeShare*r.newer >= r.live && hiddenShare*hidden >= float64(log)*r.size()
+}
+
 // ranges returns the ranges that the image, which begins at bottom, is divided into, in order. Where a share is to be
 // avoided a range takes no part in anything: what it holds, and how many runs lie over it, says nothing of the others.
-func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool, stale map[uint64]float64) (ranges []mergeRange) {
+func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool, known Known) (ranges []mergeRange) {
 	starts := []uint64{0}
 	for _, r := range l {
 		if r.From == bottom {
@@ -121,8 +138,11 @@ func (l Shares) ranges(bottom word.Address, avoid map[uint64]bool, stale map[uin
 		inputs := l.Over(r.first, r.last)
 		for _, o := range inputs {
 			if o.From == bottom {
-				image = append(image, o.in(r.span))
-				r.newer += o.in(r.span) * stale[o.ID]
+				n := o.in(r.span)
+				image = append(image, n)
+				r.newer += n * known.Stale[o.ID]
+				r.live += n * (1 - known.Tombstones[o.ID])
+				r.bytes += float64(o.Live) * n / float64(max(o.Triples, 1))
 				continue
 			}
 			r.newer += o.in(r.span)

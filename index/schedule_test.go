@@ -286,6 +286,58 @@ func TestDisk_CountsWhatIsLive(t *testing.T) {
 	check()
 }
 
+// Nearly all keys are deleted. What the last of the tombstones hide is known to be dead at once, up to a twentieth of the
+// log, however few they are beside all that the index has: what it has are tombstones.
+func TestDisk_WhatTombstonesHideIsMergedWhenLittleElseIsLive(t *testing.T) {
+	const keys, kept, tombstone = 20_000, 50, 32
+	for _, size := range []int{32, 128, 1000} {
+		for _, part := range []int{3, 4, 5, 8, 12, 50} {
+			for _, opened := range []string{"", "opened", "opened, written by a release that did not count tombstones"} {
+				d := newTestDisk(t, 1)
+				end := word.Address(word.FirstAddress)
+				write := func(from, to, size int, tombstone bool) {
+					var records []Logged
+					begin := end
+					for i := from; i < to; i++ {
+						records = append(records, Logged{MakeTriple(benchHash(uint64(i)), end, size, tombstone), word.MakeRecordVersion(1)})
+						end += word.Address(size)
+					}
+					d.Log(begin, end, records)
+					d.run()
+				}
+				merge := func() {
+					for ok := true; ok; ok = d.merge() {
+						d.credit = d.cfg.MergeBytes
+					}
+				}
+				write(0, keys, size, false)
+				last := keys - keys/part
+				write(kept, last, tombstone, true)
+				merge()
+				if opened != "" {
+					shares, replay := d.Name(1, end)
+					d.Adopt(shares, replay, 1)
+					for _, s := range d.open(t, d.Uncounted()...) {
+						if opened != "opened" {
+							s.tombstones = 0
+						}
+						d.Count(s)
+					}
+				}
+				write(last, keys, tombstone, true)
+				merge()
+				var live int64
+				for _, g := range d.Live(16) {
+					live += g.Live
+				}
+				if off, all := live-int64(kept*size), int64(end-word.FirstAddress); off < 0 || off > all/20 {
+					t.Errorf("records of %d bytes, a %dth deleted last, %s: %d of %d bytes are live, want %d", size, part, opened, live, all, kept*size)
+				}
+			}
+		}
+	}
+}
+
 // A share that cannot be read keeps only its own range from being merged, and nobody from the rest.
 func TestDisk_DamageStopsOnlyItsRange(t *testing.T) {
 	d := newTestDisk(t, 1)

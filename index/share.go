@@ -57,15 +57,17 @@ type SegmentBytes struct {
 
 // Share is a share file that is open for reading. Its methods are safe for concurrent use.
 type Share struct {
-	ref      ShareRef
-	r        io.ReaderAt
-	seed     uint64   // of the sums of blocks
-	first    []uint64 // by block: its first order
-	last     uint64   // of all
-	triples  int64    // in the file
-	end      int64    // where the blocks end
-	shift    uint     // of segments
-	segments []SegmentBytes
+	ref     ShareRef
+	r       io.ReaderAt
+	seed    uint64   // of the sums of blocks
+	first   []uint64 // by block: its first order
+	last    uint64   // of all
+	triples int64    // in the file
+	// tombstones is how many of them are of tombstones; 0 also if the file was written by a release that did not count them.
+	tombstones int64
+	end        int64 // where the blocks end
+	shift      uint  // of segments
+	segments   []SegmentBytes
 }
 
 // shareSeed returns the seed for the sums of a share's blocks, which differ for each file.
@@ -125,7 +127,7 @@ func (s *Share) open() error {
 			return readAt(s.r, tail, at)
 		}
 	}
-	s.seed, s.last, s.triples = shareSeed(own.ID, own.First, own.From), own.Last, own.Triples
+	s.seed, s.last, s.triples, s.tombstones = shareSeed(own.ID, own.First, own.From), own.Last, own.Triples, int64(mem.Load64(t[96:]))
 	s.shift = uint(binary.LittleEndian.Uint32(t[12:]))
 	return s.directory(tail[s.end-at:][:directory], blocks, own, mem.Load64(t[88:]))
 }

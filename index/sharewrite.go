@@ -39,6 +39,7 @@ type shareWriter struct {
 	live            []SegmentBytes
 	firstSegment    uint64 // of live
 	triples, blocks int64
+	tombstones      int64 // of triples
 	liveBytes       int64
 }
 
@@ -136,6 +137,7 @@ func (s *shareWriter) count(t Triple) {
 	}
 	if at := &s.live[n-s.firstSegment]; t.site.Tombstone() {
 		at.Tombstones += t.Size()
+		s.tombstones++
 	} else {
 		at.Live += t.Size()
 		s.liveBytes += t.Size()
@@ -185,7 +187,7 @@ func (s *shareWriter) flush() {
 }
 
 // finish ends the share, which holds the hashes up to last.
-func (s *shareWriter) finish(last uint64) (ShareRef, []SegmentBytes, error) {
+func (s *shareWriter) finish(last uint64) (Written, error) {
 	s.endBlock()
 	at := len(s.buf)
 	s.buf = append(s.buf, s.directory...)
@@ -211,14 +213,14 @@ func (s *shareWriter) finish(last uint64) (ShareRef, []SegmentBytes, error) {
 	}
 	s.buf = binary.LittleEndian.AppendUint32(s.buf, uint32(s.blocks))
 	s.buf = binary.LittleEndian.AppendUint32(s.buf, uint32(len(segments)))
-	for _, n := range []uint64{uint64(r.Triples), uint64(r.Live), sum} {
+	for _, n := range []uint64{uint64(r.Triples), uint64(r.Live), sum, uint64(s.tombstones)} {
 		s.buf = binary.LittleEndian.AppendUint64(s.buf, n)
 	}
 	s.buf = append(s.buf, make([]byte, at+shareSum-len(s.buf))...)
 	s.buf = binary.LittleEndian.AppendUint64(s.buf, xxh3.Hash(s.buf[at:]))
 	s.flush()
 	if s.err != nil {
-		return ShareRef{}, nil, fmt.Errorf("index: writing a share: %w", s.err)
+		return Written{}, fmt.Errorf("index: writing a share: %w", s.err)
 	}
-	return *r, segments, nil
+	return Written{*r, segments, s.shift, s.tombstones}, nil
 }

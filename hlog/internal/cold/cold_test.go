@@ -416,7 +416,7 @@ func TestMerge_AgreesWithModel(t *testing.T) {
 				model[string(r.Key)] = r.Value
 			}
 			for rng.IntN(3) > 0 {
-				m, ok := refs.NextMerge(int64(2000+rng.IntN(20_000)), nil, nil)
+				m, ok := refs.NextMerge(int64(2000+rng.IntN(20_000)), nil, index.Known{})
 				if !ok {
 					break
 				}
