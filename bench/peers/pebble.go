@@ -27,7 +27,8 @@ func openPebble(dir string, memory int64, noWAL bool) (contest.Engine, error) {
 	p := &pebbleEngine{dir: dir, noWAL: noWAL}
 	p.opts = func() *pebble.Options {
 		return &pebble.Options{
-			CacheSize: memory / 2, MemTableSize: uint64(max(1<<20, memory/8)), MemTableStopWritesThreshold: 4,
+			// All of the memory: Pebble takes its memory tables, those that it keeps for the next ones as well, out of its cache.
+			CacheSize: memory, MemTableSize: uint64(max(1<<20, memory/8)), MemTableStopWritesThreshold: 4,
 			DisableWAL: noWAL, Logger: silent{}, FormatMajorVersion: pebble.FormatNewest,
 		}
 	}
@@ -85,7 +86,7 @@ func (p *pebbleEngine) Set(key, value []byte) error {
 
 func (p *pebbleEngine) Size() int64 {
 	m := p.db.Metrics()
-	return m.BlockCache.Size + int64(m.MemTable.Size)
+	return m.BlockCache.Size + int64(m.MemTable.Size+m.MemTable.ZombieSize)
 }
 
 func (p *pebbleEngine) Snapshot(v uint64) error {

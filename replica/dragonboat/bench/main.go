@@ -120,7 +120,7 @@ func (e *env) pebble(shard uint64, write *pebble.WriteOptions) statemachine.Crea
 func open(k engine, groups int) (*env, []statemachine.CreateOnDiskStateMachineFunc) {
 	dir, err := os.MkdirTemp(*dirFlag, "replica-bench-")
 	must(err)
-	e := &env{dir: dir, groups: groups, cache: pebble.NewCache(memory / 2)}
+	e := &env{dir: dir, groups: groups, cache: pebble.NewCache(memory)} // its memory tables come out of it
 	e.budget, err = hlog.NewBudget(memory)
 	must(err)
 	c := config.NodeHostConfig{NodeHostDir: filepath.Join(dir, "raft"), RaftAddress: "127.0.0.1:27500", RTTMillisecond: 50}
