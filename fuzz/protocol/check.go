@@ -1,6 +1,10 @@
 package protocol
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/hybridlog/hybridlog/fuzz/protocol/search"
+)
 
 // values are what the two keys hold; 0 is absent.
 type values [2]uint32
@@ -32,24 +36,19 @@ func (m *Model) finished(s *State) bool {
 // reader is only bound to come after what it has seen (see the package comment).
 func (m *Model) check(s *State) (bad string) {
 	h := history{m: m, s: s}
-	for k := range h.end {
-		if h.end[k], bad = m.get(s, uint8(k)); bad != "" {
+	h.order = search.Order[values]{Cuts: allCuts, Apply: h.apply, Allowed: h.allowed}
+	var end values
+	for k := range end {
+		if end[k], bad = m.get(s, uint8(k)); bad != "" {
 			return bad
 		}
 	}
 	h.collect()
 	begin := m.base()
-	h.todo = h.all &^ allCuts
-	if !h.search(0, begin) {
+	if !h.order.Exists(h.all&^allCuts, begin, end) {
 		return "no order of the operations explains what came of them"
 	}
-	if h.todo = h.all; h.todo&allCuts == 0 {
-		return ""
-	}
-	for k, v := range begin {
-		h.past[k] = append(h.past[k], v)
-	}
-	if !h.search(0, begin) {
+	if h.all&allCuts != 0 && !h.order.Exists(h.all, begin, end) {
 		return "a version is not what the keys held at any moment"
 	}
 	return ""
@@ -106,17 +105,14 @@ func (m *Model) recovered(s *State, v uint8) (out values) {
 	return out
 }
 
-// history is the search for an order of events: the operations, then the checkpoints, then the restore.
+// history is the events of which an order is looked for: the operations, then the checkpoints, then the restore.
 type history struct {
-	m         *Model
-	s         *State
-	end       values
-	after     [maxOps + checkpoints + 1]uint16 // events that came before this one
-	cuts      [maxOps]uint16                   // checkpoints that must not hold this operation
-	all, todo uint16
-	past      [2][]uint32         // with checkpoints: what each key has held so far
-	held      [checkpoints]values // what the checkpoints recover to
-	back      values              // what the restore brings back
+	m     *Model
+	s     *State
+	order search.Order[values]
+	all   uint16              // events that there were
+	held  [checkpoints]values // what the checkpoints recover to
+	back  values              // what the restore brings back
 }
 
 const (
@@ -132,9 +128,9 @@ func (h *history) collect() {
 		for j := range int(h.m.expected[i]) {
 			e := i*opsEach + j
 			h.all |= 1 << e
-			h.after[e] = (1<<j - 1) << (i * opsEach)
+			h.order.After[e] = (1<<j - 1) << (i * opsEach)
 			other := 1 - i
-			h.after[e] |= (1<<h.s.before[i][j] - 1) << (other * opsEach)
+			h.order.After[e] |= (1<<h.s.before[i][j] - 1) << (other * opsEach)
 		}
 	}
 	for i := range h.s.cut {
@@ -154,16 +150,16 @@ func (h *history) collectCut(i int, c *cut) {
 	e := eventCut + i
 	h.all |= 1 << e
 	h.held[i] = h.m.recovered(h.s, uint8(len(h.m.cfg.Versions)+i+1))
-	h.after[e] = uint16(c.returned)
+	h.order.After[e] = uint16(c.returned)
 	if i > 0 {
-		h.after[e] |= 1 << (e - 1)
+		h.order.After[e] |= 1 << (e - 1)
 	}
 	if c.restores != 0 {
-		h.after[e] |= 1 << eventRestore
+		h.order.After[e] |= 1 << eventRestore
 	}
 	for op := range maxOps {
 		if c.called&(1<<op) == 0 {
-			h.cuts[op] |= 1 << e
+			h.order.Without[op] |= 1 << e
 		}
 	}
 }
@@ -173,46 +169,19 @@ func (h *history) collectCut(i int, c *cut) {
 func (h *history) collectRestore(r *restore) {
 	h.all |= 1 << eventRestore
 	h.back = h.m.recovered(h.s, h.m.cfg.Target+1)
-	h.after[eventRestore] = uint16(r.returned) | uint16(r.cuts)<<eventCut
+	h.order.After[eventRestore] = uint16(r.returned) | uint16(r.cuts)<<eventCut
 	for op := range maxOps {
 		if r.called&(1<<op) == 0 {
-			h.after[op] |= 1 << eventRestore
+			h.order.After[op] |= 1 << eventRestore
 		}
 	}
 }
 
-// search looks for an order of what is left to do, with done behind it and v as what the keys hold.
-func (h *history) search(done uint16, v values) bool {
-	if done == h.todo {
-		return v == h.end
-	}
-	for e := range eventRestore + 1 {
-		if h.todo&(1<<e) == 0 || done&(1<<e) != 0 || h.after[e]&h.todo&^done != 0 {
-			continue
-		}
-		if e >= eventCut && h.m.tornUnit(done) {
-			continue
-		}
-		next, ok := h.apply(e, v)
-		if !ok || e < maxOps && next != v && h.cuts[e]&h.todo&^done != 0 {
-			continue
-		}
-		past := h.past
-		if h.todo&allCuts != 0 {
-			for k := range next {
-				h.past[k] = append(h.past[k], next[k])
-			}
-		}
-		if h.search(done|1<<e, next) {
-			return true
-		}
-		h.past = past
-	}
-	return false
-}
+// allowed says that neither a cut nor the restore is taken in the middle of a unit.
+func (h *history) allowed(e int, done uint16) bool { return e < eventCut || !h.m.tornUnit(done) }
 
-// apply returns what the keys hold after event e, if what it saw fits.
-func (h *history) apply(e int, v values) (values, bool) {
+// apply is what search.Order asks for.
+func (h *history) apply(e int, v values, past []values) (values, bool) {
 	switch {
 	case e == eventRestore:
 		return h.back, true
@@ -234,7 +203,7 @@ func (h *history) apply(e int, v values) (values, bool) {
 			v[op.Key] = 0
 			return v, true
 		}
-		return v, old == 0 || h.todo&allCuts != 0
+		return v, old == 0 || len(past) > 0
 	case Take:
 		if saw != 0 {
 			v[op.Key] = 0
@@ -242,5 +211,5 @@ func (h *history) apply(e int, v values) (values, bool) {
 		}
 	}
 	// Nothing but a read.
-	return v, saw == old || slices.Contains(h.past[op.Key], saw)
+	return v, saw == old || slices.ContainsFunc(past, func(p values) bool { return p[op.Key] == saw })
 }

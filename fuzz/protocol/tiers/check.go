@@ -1,6 +1,10 @@
 package tiers
 
-import "slices"
+import (
+	"slices"
+
+	"github.com/hybridlog/hybridlog/fuzz/protocol/search"
+)
 
 // values are what the keys hold; 0 is absent.
 type values [keys]uint16
@@ -13,8 +17,10 @@ func (c *Config) checkEnd(s *State) (bad string) {
 		}
 	}
 	h := history{c: c, s: s}
-	for k := range h.end {
-		if h.end[k], bad = c.get(s, uint8(k)); bad != "" {
+	h.order = search.Order[values]{Cuts: 1 << eventCut, Apply: h.apply}
+	var end values
+	for k := range end {
+		if end[k], bad = c.get(s, uint8(k)); bad != "" {
 			return bad
 		}
 	}
@@ -25,13 +31,10 @@ func (c *Config) checkEnd(s *State) (bad string) {
 	for i, op := range c.Base {
 		begin[op.Key] = c.baseValue(op, uint8(i+1))
 	}
-	if h.todo = h.all &^ (1 << eventCut); !h.search(0, begin) {
+	if !h.order.Exists(h.all&^(1<<eventCut), begin, end) {
 		return "no order of the operations explains what came of them"
 	}
-	for k, v := range begin {
-		h.past[k] = append(h.past[k], v)
-	}
-	if h.todo = h.all; h.todo&(1<<eventCut) != 0 && !h.search(0, begin) {
+	if h.all&(1<<eventCut) != 0 && !h.order.Exists(h.all, begin, end) {
 		return "the version is not what the keys held at any moment"
 	}
 	return c.checkScan(s)
@@ -63,16 +66,13 @@ func (c *Config) get(s *State, key uint8) (v uint16, bad string) {
 	return v, bad
 }
 
-// history is the search for an order of events: the operations, the checkpoint, the restore.
+// history is the events of which an order is looked for: the operations, the checkpoint, the restore.
 type history struct {
-	c         *Config
-	s         *State
-	end       values
-	after     [maxOps + 2]uint8 // events that came before this one
-	late      uint8             // operations that the checkpoint must not hold
-	all, todo uint8
-	past      [keys][]uint16 // with the checkpoint: what each key has held so far
-	held      values         // what the version holds
+	c     *Config
+	s     *State
+	order search.Order[values]
+	all   uint16 // events that there were
+	held  values // what the version holds
 }
 
 const (
@@ -86,7 +86,7 @@ func (h *history) collect() (bad string) {
 		for j := range h.c.Ops[i] {
 			e := i*opsEach + j
 			h.all |= 1 << e
-			h.after[e] = (1<<j-1)<<(i*opsEach) | (1<<s.before[i][j]-1)<<((1-i)*opsEach)
+			h.order.After[e] = (1<<j-1)<<(i*opsEach) | (1<<s.before[i][j]-1)<<((1-i)*opsEach)
 		}
 	}
 	if s.cut.pc != cutDone {
@@ -96,49 +96,26 @@ func (h *history) collect() (bad string) {
 		return bad
 	}
 	h.all |= 1 << eventCut
-	h.after[eventCut] = s.cut.returned
-	h.late = ^s.cut.called
+	h.order.After[eventCut] = uint16(s.cut.returned)
+	for e := range maxOps {
+		if s.cut.called&(1<<e) == 0 {
+			h.order.Without[e] = 1 << eventCut
+		}
+	}
 	if s.restore.pc == restoreDone {
 		h.all |= 1 << eventRestore
-		h.after[eventRestore] = s.restore.returned | 1<<eventCut
+		h.order.After[eventRestore] = uint16(s.restore.returned) | 1<<eventCut
 		for e := range maxOps {
 			if s.restore.called&(1<<e) == 0 {
-				h.after[e] |= 1 << eventRestore
+				h.order.After[e] |= 1 << eventRestore
 			}
 		}
 	}
 	return ""
 }
 
-// search looks for an order of what is left to do, with done behind it and v as what the keys hold.
-func (h *history) search(done uint8, v values) bool {
-	if done == h.todo {
-		return v == h.end
-	}
-	for e := range eventRestore + 1 {
-		if h.todo&(1<<e) == 0 || done&(1<<e) != 0 || h.after[e]&h.todo&^done != 0 {
-			continue
-		}
-		next, ok := h.apply(e, v)
-		if !ok || e < maxOps && next != v && h.late&(1<<e) != 0 && h.todo&^done&(1<<eventCut) != 0 {
-			continue
-		}
-		past := h.past
-		if h.todo&(1<<eventCut) != 0 {
-			for k := range next {
-				h.past[k] = append(h.past[k], next[k])
-			}
-		}
-		if h.search(done|1<<e, next) {
-			return true
-		}
-		h.past = past
-	}
-	return false
-}
-
-// apply returns what the keys hold after event e, if what it saw fits.
-func (h *history) apply(e int, v values) (values, bool) {
+// apply is what search.Order asks for.
+func (h *history) apply(e int, v values, past []values) (values, bool) {
 	switch e {
 	case eventRestore:
 		return h.held, true
@@ -160,7 +137,7 @@ func (h *history) apply(e int, v values) (values, bool) {
 			v[op.Key] = 0
 			return v, true
 		}
-		return v, old == 0 || h.todo&(1<<eventCut) != 0
+		return v, old == 0 || len(past) > 0
 	}
-	return v, saw == old || slices.Contains(h.past[op.Key], saw)
+	return v, saw == old || slices.ContainsFunc(past, func(p values) bool { return p[op.Key] == saw })
 }
