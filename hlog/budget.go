@@ -13,8 +13,8 @@ import (
 //
 // Frames and cache share by use (sizeCache). A record that is changed needs a frame for a while, so that it is changed in
 // place; for reading it the cache is better, which has room for those that were used and for no others. So where records
-// that are not in memory are asked for, the frames keep a quarter, and the cache the rest; in a load that only writes it is
-// the other way round.
+// that are not in memory are asked for, the frames keep a quarter, and the cache the rest; where hardly
+// anything is changed they keep next to nothing, and in a load that only writes most.
 type budget struct {
 	total int64 // the most there is
 	fixed int64 // buffers
@@ -42,9 +42,11 @@ const (
 
 	// The cache has minCacheShare to maxCacheShare of cacheShares of what index and buffers leave, but leaves the frames
 	// leastFrames pages.
-	cacheShares   = 8
-	minCacheShare = 1
-	maxCacheShare = 6
+	cacheShares   = 16
+	minCacheShare = 2
+	midCacheShare = 12 // where records are read and changed
+	maxCacheShare = 15
+	shareStep     = 2
 	leastFrames   = 12
 )
 
@@ -84,7 +86,7 @@ func (s *Store) sizeCache() {
 	s.decideShare(room)
 	want := min(room*b.sharing.share/cacheShares, max(room-leastFrames*int64(l.PageBytes()), room*minCacheShare/cacheShares))
 	have := b.cache.Load()
-	if abs(want-have) < room/(2*cacheShares) {
+	if abs(want-have) < room*shareStep/(2*cacheShares) {
 		return // moving what is in the cache takes time
 	}
 	b.cache.Store(max(want, have))
@@ -113,12 +115,16 @@ func (s *Store) decideShare(room int64) {
 	switch {
 	case h.share == 0:
 		h.share = minCacheShare
-	case reads+writes < room/mean/cacheShares:
+	case reads+writes < room/mean/cacheShares*shareStep:
 		return
+	case reads/16 >= writes:
+		h.share = min(h.share+shareStep, maxCacheShare)
+	case reads >= writes/4 && h.share > midCacheShare:
+		h.share = max(h.share-shareStep, midCacheShare)
 	case reads >= writes/4:
-		h.share = min(h.share+1, maxCacheShare)
+		h.share = min(h.share+shareStep, midCacheShare)
 	case reads < writes/16:
-		h.share = max(h.share-1, minCacheShare)
+		h.share = max(h.share-shareStep, minCacheShare)
 	}
 	h.lookups, h.tail = lookups, tail
 }

@@ -313,7 +313,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 			}
 		case o == done:
 			if c.published {
-				c.x.inherit(a)
+				c.x.inherit(a, 0)
 			}
 			return nil
 		default:

@@ -1,7 +1,10 @@
 package hlog
 
 import (
+	"math/bits"
+
 	"github.com/hybridlog/hybridlog/epoch"
+	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
@@ -58,7 +61,7 @@ func (s *Store) leaving(r *reclog.Leaving) {
 		return
 	}
 	if rec := r.Record(); s.isNewest(r.At, rec) {
-		s.cache.Keep(r.At, rec, r.Heat)
+		s.cache.Keep(r.At, rec, rounds(r.Heat))
 	}
 }
 
@@ -82,6 +85,24 @@ func (s *Store) isNewest(a word.Address, rec record.Bytes) (newest bool) {
 	return newest
 }
 
+// A record in memory has two bits for its heat, the cache counts up to coldcache.MaxHeat. So the heat h of a record stands for
+// 2^h-1 rounds in the cache.
+const _ = uint(1<<word.MaxHeat-1-coldcache.MaxHeat) + uint(coldcache.MaxHeat-(1<<word.MaxHeat-1))
+
+// rounds returns the heat in the cache of a record that has left memory with heat.
+func rounds(heat int) int { return 1<<heat - 1 }
+
+// heatAfter returns the heat in memory of a record whose predecessor at a was good for so many rounds in the cache. What lies
+// between two heats is rounded up or down by chance, so that on average nothing is lost.
+func heatAfter(rounds int, a word.Address) int {
+	heat := bits.Len(uint(rounds+1)) - 1
+	chance := uint64(a) * 0x9e3779b97f4a7c15 >> 32 % (1 << heat)
+	if rest := rounds + 1 - 1<<heat; int(chance) < rest {
+		heat++
+	}
+	return heat
+}
+
 // heatNow returns the heat of a record in memory that is superseded, this use included.
 func heatNow(x record.Seen) int { return min(x.Heat()+1, word.MaxHeat) }
 
@@ -90,8 +111,8 @@ func (s *Store) useOf(a word.Address) coldUse {
 	heat, ok := s.cache.Heat(a)
 	switch {
 	case ok:
-		return coldUse{heat: min(heat+1, word.MaxHeat), cached: a}
-	case s.cache.Remembers(a):
+		return coldUse{heat: heatAfter(min(heat+1, coldcache.MaxHeat), a), cached: a}
+	case s.cache.Missed(a):
 		return coldUse{heat: 1}
 	}
 	return coldUse{}
@@ -106,7 +127,7 @@ func (s *Store) lookUp(a word.Address, dst []byte, does access) ([]byte, bool) {
 }
 
 // superseded has the record that was just published inherit the heat of one of the same key on disk at a, if that is in the
-// cache, and lets that go.
+// cache, with this use, and lets that go.
 func (s *Session) superseded(a word.Address, key []byte) {
 	rec, ok := s.store.cache.Peek(a, s.cached[:0])
 	if !ok {
@@ -114,15 +135,15 @@ func (s *Session) superseded(a word.Address, key []byte) {
 	}
 	s.cached = rec
 	if string(record.Bytes(rec).OnlyKey()) == string(key) {
-		s.inherit(a)
+		s.inherit(a, 1)
 	}
 }
 
-// inherit has the record that was just published inherit the heat of the one at a, if that is in the cache, and lets that
-// go.
-func (s *Session) inherit(a word.Address) {
+// inherit has the record that was just published inherit the heat of the one at a, and so many uses, if that is in the cache,
+// and lets that go.
+func (s *Session) inherit(a word.Address, uses int) {
 	heat, ok := s.store.cache.Take(a)
-	if !ok || heat == 0 {
+	if heat = heatAfter(min(heat+uses, coldcache.MaxHeat), a); !ok || heat == 0 {
 		return
 	}
 	s.guard.Enter()

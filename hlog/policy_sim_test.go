@@ -288,7 +288,7 @@ func (p *stored) dropTo(head uint64) {
 		switch {
 		case !live:
 		case k.heat > 0 || p.cache.Wants(a, int(p.record)):
-			p.cache.Keep(a, p.bytes, k.heat)
+			p.cache.Keep(a, p.bytes, rounds(k.heat))
 		}
 	}
 }
@@ -309,8 +309,8 @@ func (p *stored) use(key int, update bool) bool {
 	heat, cached := p.cache.Heat(a)
 	if cached {
 		p.buf, hit = p.cache.Get(a, p.buf[:0])
-		heat = min(heat+1, word.MaxHeat)
-	} else if p.cache.Remembers(a) {
+		heat = heatAfter(min(heat+1, coldcache.MaxHeat), a)
+	} else if update && p.cache.Missed(a) {
 		heat = 1
 	}
 	switch {

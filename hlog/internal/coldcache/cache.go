@@ -102,7 +102,8 @@ func (c *Cache) Peek(a word.Address, dst []byte) ([]byte, bool) {
 }
 
 // Put offers the record at a, which was read from disk: a whole number of words, which are copied. The cache takes it if
-// there is room, or if it remembers to have refused it or let it go. What is too large for a shard it never takes.
+// there is room, or if it remembers to have refused it or let it go, as often as [drift] says. What is too large for a shard
+// it never takes.
 func (c *Cache) Put(a word.Address, rec []byte) {
 	words := len(rec) / word.Align
 	if c == nil || words == 0 || len(rec)%word.Align != 0 || a == word.None {
@@ -135,7 +136,7 @@ func (c *Cache) put(a word.Address, rec []byte, heat int, certain bool) (pressed
 	if words > s.maxWords || s.find(a, h.slot()) >= 0 {
 		return false
 	}
-	if !certain && !s.hasRoom(1+words) && !s.remembers(h) {
+	if !certain && !s.hasRoom(1+words) && s.missed(h) < s.drift.asks() {
 		s.remember(h)
 		s.refused++
 		return s.refused%pressure == 0
@@ -160,14 +161,15 @@ func (c *Cache) Wants(a word.Address, bytes int) bool {
 	if words := bytes / word.Align; s.region != nil && words <= s.maxWords && s.hasRoom(1+words) {
 		return true
 	}
-	if s.region != nil && !s.remembers(h) {
+	if s.region != nil && s.remembers(h) == 0 {
 		s.remember(h)
 	}
 	return false
 }
 
-// Remembers reports whether the record at a was refused, or let go, not long ago.
-func (c *Cache) Remembers(a word.Address) bool {
+// Missed notes that the record at a was asked for by somebody who will not offer it, since it is about to be superseded. It
+// reports whether the cache remembers to have refused the record, or to have let it go.
+func (c *Cache) Missed(a word.Address) (remembered bool) {
 	if c == nil {
 		return false
 	}
@@ -175,7 +177,7 @@ func (c *Cache) Remembers(a word.Address) bool {
 	s := c.shard(h)
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.region != nil && s.remembers(h)
+	return s.region != nil && s.missed(h) > 0
 }
 
 // Heat returns the heat of the record at a; ok is false if the cache does not have it. It does not count as a use.

@@ -13,10 +13,10 @@ const Beyond = word.MaxAddress
 // header is the word before each record in the ring. One without an address is that of a gap: an entry that has been
 // taken, with the words that it had.
 //
-//	63 62 61         46 45                     0
-//	+----+-------------+------------------------+
-//	|heat|    words    |   address >> 3         |
-//	+----+-------------+------------------------+
+//	63   61 60         46 45                     0
+//	+------+-------------+------------------------+
+//	| heat |    words    |   address >> 3         |
+//	+------+-------------+------------------------+
 //
 // heat is how often the record was read, up to [MaxHeat], less the rounds that it has made since.
 type header uint64
@@ -24,15 +24,12 @@ type header uint64
 const (
 	headerAddressBits = word.AddressBits + 1 - 3 // an address is a multiple of 8, and may lie beyond the log
 	headerWordsBits   = headerHeatShift - headerAddressBits
-	headerHeatShift   = 62
+	headerHeatShift   = 61
 	maxHeaderWords    = 1<<headerWordsBits - 1
 )
 
-// MaxHeat is the most that heat counts to.
-const MaxHeat = word.MaxHeat
-
-// The heat of a record in memory fits into a header.
-const _ = uint(1<<(64-headerHeatShift) - 1 - MaxHeat)
+// MaxHeat is the most that heat counts to: a record that was read seven times stays for as many rounds.
+const MaxHeat = 1<<(64-headerHeatShift) - 1
 
 func makeHeader(a word.Address, words, heat int) header {
 	return header(heat)<<headerHeatShift | header(words)<<headerAddressBits | header(a/word.Align)

@@ -38,6 +38,7 @@ type shard struct {
 	maxWords int   // of a record
 	gaps     *gaps // like region
 
+	drift   drift
 	hits    uint64   // of Get
 	refused uint64   // by Put
 	left    uint64   // entries, to make room
@@ -134,15 +135,15 @@ func (s *shard) remove(i int) {
 	s.setSlot(i, 0)
 }
 
-// remembers reports whether h is in the ghost.
-func (s *shard) remembers(h hash) bool {
+// remembers returns how often h is in the ghost: as often as it was refused or has left, not long ago.
+func (s *shard) remembers(h hash) (times int) {
 	w := wordAt(s.ghosts, scale(h.slot(), len(s.ghosts)/word.Align))
 	for way := range ghostWays {
 		if uint16(w>>(way*ghostBits)) == h.ghost() {
-			return true
+			times++
 		}
 	}
-	return false
+	return times
 }
 
 // remember puts h into the ghost, which forgets what it was given longest ago.
@@ -184,7 +185,7 @@ func (s *shard) makeRoom(words int) {
 		switch {
 		case hd.gap():
 			s.unlinkGap(s.head)
-		case hd.heat() > 0 && rounds > 0:
+		case s.heat(hd) > 0 && rounds > 0:
 			rounds--
 			s.requeue()
 			continue
@@ -215,7 +216,7 @@ func (s *shard) mustFind(a word.Address) int {
 // requeue moves the oldest entry to the end of the ring and takes one of its heat.
 func (s *shard) requeue() {
 	hd := s.header(s.head)
-	hd = hd.withHeat(hd.heat() - 1)
+	hd = hd.withHeat(s.heat(hd) - 1)
 	words := 1 + hd.words()
 	slot := s.mustFind(hd.address())
 	s.setHeader(s.head, hd)
