@@ -261,6 +261,16 @@ func newStored(keys, record, page int, frames, cache int64) *stored {
 	return p
 }
 
+// held returns how many keys have their record in memory.
+func (p *stored) held() (n int) {
+	for _, k := range p.keys {
+		if k.at >= p.head || p.cache.Has(word.Address(k.at)) {
+			n++
+		}
+	}
+	return n
+}
+
 func (p *stored) place(at uint64) *uint32 { return &p.ring[at/p.record%uint64(len(p.ring))] }
 
 // ahead is how many pages the pager opens ahead of the tail.

@@ -3,6 +3,7 @@ package hlog
 import (
 	"encoding/binary"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -11,7 +12,7 @@ import (
 
 // What the store does with memory, by its own code for the cache and a model of the frames, against LRU, S3-FIFO and the
 // best fixed choice, all with memory for a fifth of the records. Only the store pays for headers, slots, and pages that are
-// open but empty.
+// open but empty; the last column takes that out, and has the best fixed choice of as many records as the store held.
 func TestPolicy_AgainstOthers(t *testing.T) {
 	if testkit.Race {
 		t.Skip("it counts what one goroutine does, and does much of it")
@@ -26,11 +27,11 @@ func TestPolicy_AgainstOthers(t *testing.T) {
 		lru   float64 // how many of LRU's misses the store may have
 		most  float64 // how many of the optimum's
 	}{
-		{"zipf, half updates", zipfTrace(keys, n, .5, 1), keys, midCacheShare, .88, 1.25},
-		{"zipf, reads", zipfTrace(keys, n, 0, 1), keys, maxCacheShare, .88, 1.25},
-		{"zipf, updates", zipfTrace(keys, n, 1, 1), keys, midCacheShare, .90, 1.28},
-		{"drifting hot set", driftTrace(keys, n, n/4, 1), keys, midCacheShare, 1.12, 1.20},
-		{"zipf, scans between", zipfTrace(keys, n, .5, 1).withScans(keys, n/6), keys, midCacheShare, .88, 1.20},
+		{"zipf, half updates", zipfTrace(keys, n, .5, 1), keys, midCacheShare, .87, 1.23},
+		{"zipf, reads", zipfTrace(keys, n, 0, 1), keys, maxCacheShare, .87, 1.23},
+		{"zipf, updates", zipfTrace(keys, n, 1, 1), keys, midCacheShare, .88, 1.25},
+		{"drifting hot set", driftTrace(keys, n, n/4, 1), keys, midCacheShare, 1.12, 1.18},
+		{"zipf, scans between", zipfTrace(keys, n, .5, 1).withScans(keys, n/6), keys, midCacheShare, .86, 1.18},
 		{"tokens", tokens, names, midCacheShare, 1.08, 1.90},
 	} {
 		records := x.keys / 5
@@ -40,10 +41,14 @@ func TestPolicy_AgainstOthers(t *testing.T) {
 		p := newStored(x.keys, record, page, memory-memory*x.share/cacheShares, memory*x.share/cacheShares)
 		ours := missesOf(p, x.t)
 		before := newStored(x.keys, record, page, memory-memory*minCacheShare/cacheShares, memory*minCacheShare/cacheShares)
-		t.Logf("%-20s misses: optimum %.4f, S3-FIFO %.4f (%.2f), LRU %.4f (%.2f), the store %.4f (%.2f), with the least cache %.4f; %.3f records appended",
-			x.name, best, s3, s3/best, lru, lru/best, ours, ours/best, missesOf(before, x.t), float64(p.appended)/float64(len(x.t)))
+		fair := optimum(x.t, x.keys, p.held())
+		t.Logf("%-20s misses: optimum %.4f, S3-FIFO %.4f (%.2f), LRU %.4f (%.2f), the store %.4f (%.2f, of its %d records %.2f), with the least cache %.4f; %.3f records appended",
+			x.name, best, s3, s3/best, lru, lru/best, ours, ours/best, p.held(), ours/fair, missesOf(before, x.t), float64(p.appended)/float64(len(x.t)))
 		if ours > x.lru*lru || ours > x.most*best {
 			t.Errorf("%s: the store misses %.4f, LRU %.4f, the optimum %.4f", x.name, ours, lru, best)
+		}
+		if zipf := strings.HasPrefix(x.name, "zipf"); zipf && ours > 1.2*fair {
+			t.Errorf("%s: the store misses %.4f, the best fixed choice of as many records %.4f", x.name, ours, fair)
 		}
 	}
 }

@@ -78,7 +78,7 @@ func (c *Cache) Get(a word.Address, dst []byte) ([]byte, bool) {
 		return dst, false
 	}
 	s.hits++
-	pos := s.slotAt(i).position()
+	pos := s.position(i)
 	if hd := s.header(pos); hd.heat() < MaxHeat {
 		s.setHeader(pos, hd.withHeat(hd.heat()+1))
 	}
@@ -98,7 +98,7 @@ func (c *Cache) Peek(a word.Address, dst []byte) ([]byte, bool) {
 	if i < 0 {
 		return dst, false
 	}
-	return s.appendRecord(dst, s.slotAt(i).position()), true
+	return s.appendRecord(dst, s.position(i)), true
 }
 
 // Put offers the record at a, which was read from disk: a whole number of words, which are copied. The cache takes it if
@@ -193,7 +193,7 @@ func (c *Cache) Heat(a word.Address) (heat int, ok bool) {
 	if i < 0 {
 		return 0, false
 	}
-	return s.header(s.slotAt(i).position()).heat(), true
+	return s.header(s.position(i)).heat(), true
 }
 
 // Has reports whether the cache has the record at a. It does not count as a use.
@@ -215,7 +215,7 @@ func (c *Cache) Take(a word.Address) (heat int, ok bool) {
 	if i < 0 {
 		return 0, false
 	}
-	pos := s.slotAt(i).position()
+	pos := s.position(i)
 	heat = s.header(pos).heat()
 	s.remove(i)
 	s.entries--

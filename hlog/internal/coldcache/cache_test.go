@@ -71,11 +71,11 @@ func (c *Cache) checkInvariants(t *testing.T) {
 				continue
 			}
 			slots++
-			a, ok := live[v.position()]
-			if !ok || hashOf(a).slot() != v.hash() {
-				t.Fatalf("Q2: shard %d: slot %d leads to position %d, where no such entry is", n, i, v.position())
+			a, ok := live[s.position(i)]
+			if !ok || !s.form.like(v, hashOf(a).slot()) {
+				t.Fatalf("Q2: shard %d: slot %d leads to position %d, where no such entry is", n, i, s.position(i))
 			}
-			if s.find(a, v.hash()) != i {
+			if s.find(a, hashOf(a).slot()) != i {
 				t.Fatalf("Q3: shard %d: slot %d of address %d cannot be reached", n, i, a)
 			}
 		}
@@ -287,6 +287,74 @@ func TestCache_ScanOfOneHitKeysFlushesNothing(t *testing.T) {
 	}
 	c.Put(a, recordOf(a, words))
 	mustGet(t, c, a, words)
+}
+
+// As long as what the cache has is what is asked for, a record must be missed three times to come in. When others are asked for
+// again and again, twice is enough, and what was read often before gives way to them soon.
+func TestCache_DriftLetsOthersIn(t *testing.T) {
+	c := New(1 << 18)
+	defer c.Resize(0, 0)
+	const words, n = 10, 20_000
+	next := word.FirstAddress
+	address := func() word.Address {
+		next += words * 8
+		return next
+	}
+	misses := func() (times int) { // of a record, until it is there
+		a := address()
+		for ; !c.holds(a); times++ {
+			c.Put(a, recordOf(a, words))
+		}
+		return times
+	}
+	var old []word.Address
+	for range n {
+		a := address()
+		if c.Put(a, recordOf(a, words)); c.holds(a) {
+			old = append(old, a)
+		}
+	}
+	most := 0
+	for i := range 100 * leastWindow {
+		for range MaxHeat {
+			c.Get(old[i%len(old)], nil)
+		}
+		c.Put(address(), recordOf(next, words))
+		if i > 50*leastWindow {
+			most = max(most, misses())
+		}
+	}
+	if most != 3 {
+		t.Errorf("a record came in after %d misses where others are read", most)
+	}
+	kept := func() (n int) {
+		for _, a := range old {
+			if c.holds(a) {
+				n++
+			}
+		}
+		return n
+	}
+	if n := kept(); n < len(old)/2 {
+		t.Fatalf("%d of %d are left that were read", n, len(old))
+	}
+	for range len(old) {
+		misses()
+	}
+	least := 3
+	for range 100 {
+		least = min(least, misses())
+	}
+	if least != 2 {
+		t.Errorf("a record came in after %d misses where only others are read", least)
+	}
+	for range 2 * len(old) {
+		misses()
+	}
+	if n := kept(); n > len(old)/10 {
+		t.Errorf("%d of %d are left that were read before others were", n, len(old))
+	}
+	c.checkInvariants(t)
 }
 
 func TestCache_ResizeKeepsTheNewest(t *testing.T) {

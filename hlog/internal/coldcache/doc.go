@@ -17,7 +17,8 @@
 // main queue of S3-FIFO, SOSP 2023). An entry whose record was superseded is taken out and leaves a gap, which is used for
 // a record of the same size. Slots is an open-addressing hash table of positions in the ring. Ghost remembers the addresses
 // of what was refused or has left: when the ring is full, a record that was read from disk comes in only if it is
-// remembered, so that a scan over many keys does not flush what is in use.
+// remembered twice, so that neither a scan over many keys nor what is read seldom flushes what is in use. Each shard watches
+// whether the keys in use change; while they do, once is enough, and heat is good for one round (drift.go).
 //
 // Under the lock of a shard:
 //

@@ -45,18 +45,30 @@ func (h header) withHeat(n int) header {
 	return h&(1<<headerHeatShift-1) | header(n)<<headerHeatShift
 }
 
-// slot leads to an entry. 0 is an empty slot, which is why the position is kept plus one.
+// slot leads to an entry. 0 is an empty slot, which is why the position is kept plus one. It takes as many bits as the ring
+// needs; the others are low bits of the hash, and spare most looks at the headers of other entries.
 //
-//	63            32 31             0
-//	+---------------+----------------+
-//	|     hash      | position + 1   |
-//	+---------------+----------------+
-type slot uint64
+//	31             positionBits             0
+//	+--------------+------------------------+
+//	|     hash     |      position + 1      |
+//	+--------------+------------------------+
+type slot uint32
 
-func makeSlot(hash uint32, pos int) slot { return slot(hash)<<32 | slot(pos+1) }
+const slotBytes = 4
 
-func (s slot) hash() uint32  { return uint32(s >> 32) }
-func (s slot) position() int { return int(uint32(s)) - 1 }
+// slotForm is how the slots of a shard are made up.
+type slotForm struct{ positionBits uint }
+
+// formFor returns the form of slots for a ring of so many words.
+func formFor(words int) slotForm { return slotForm{uint(bits.Len(uint(words)))} }
+
+func (f slotForm) slot(hash uint32, pos int) slot { return slot(hash<<f.positionBits | uint32(pos+1)) }
+func (f slotForm) position(s slot) int            { return int(s&(1<<f.positionBits-1)) - 1 }
+
+// like reports whether s may lead to an entry with this hash.
+func (f slotForm) like(s slot, hash uint32) bool {
+	return uint32(s)>>f.positionBits == hash<<f.positionBits>>f.positionBits
+}
 
 // hash is the hash of an address. Its high bits choose the shard, bits 20 to 51 the slot and the ghost's word, the low
 // bits are what the ghost remembers.

@@ -20,7 +20,7 @@ const (
 	ghostShare = 2
 	// slotsFull and slotsOf are the part of the slots that may be taken: linear probing slows down steeply beyond, and Q3
 	// needs an empty one.
-	slotsFull, slotsOf = 5, 6
+	slotsFull, slotsOf = 3, 4
 )
 
 // shard is a part of the cache with a lock of its own. Positions and lengths in the ring are in words.
@@ -29,6 +29,7 @@ type shard struct {
 	region   *mem.Region // nil when the shard holds nothing
 	ring     []byte
 	slots    []byte
+	form     slotForm
 	ghosts   []byte
 	size     int // of the ring
 	head     int // position of the oldest entry or gap
@@ -51,9 +52,20 @@ func setWord(b []byte, i int, v uint64) { binary.LittleEndian.PutUint64(b[i*word
 
 func (s *shard) header(pos int) header       { return header(wordAt(s.ring, pos)) }
 func (s *shard) setHeader(pos int, h header) { setWord(s.ring, pos, uint64(h)) }
-func (s *shard) slotAt(i int) slot           { return slot(wordAt(s.slots, i)) }
-func (s *shard) setSlot(i int, v slot)       { setWord(s.slots, i, uint64(v)) }
-func (s *shard) slotCount() int              { return len(s.slots) / word.Align }
+func (s *shard) slotAt(i int) slot           { return slot(binary.LittleEndian.Uint32(s.slots[i*slotBytes:])) }
+func (s *shard) slotCount() int              { return len(s.slots) / slotBytes }
+
+func (s *shard) setSlot(i int, v slot) {
+	binary.LittleEndian.PutUint32(s.slots[i*slotBytes:], uint32(v))
+}
+
+// position returns the position of the entry that slot i leads to.
+func (s *shard) position(i int) int { return s.form.position(s.slotAt(i)) }
+
+// homeOf returns the slot where the search for the entry at pos begins.
+func (s *shard) homeOf(pos int) int {
+	return scale(hashOf(s.header(pos).address()).slot(), s.slotCount())
+}
 
 // wrap brings a position that is at most one turn too large back into the ring.
 func (s *shard) wrap(pos int) int {
@@ -89,7 +101,7 @@ func (s *shard) find(a word.Address, hash uint32) int {
 		if v == 0 {
 			return -1
 		}
-		if v.hash() == hash && s.header(v.position()).address() == a {
+		if s.form.like(v, hash) && s.header(s.form.position(v)).address() == a {
 			return i
 		}
 	}
@@ -104,7 +116,7 @@ func (s *shard) addSlot(hash uint32, pos int) {
 			i = 0
 		}
 	}
-	s.setSlot(i, makeSlot(hash, pos))
+	s.setSlot(i, s.form.slot(hash, pos))
 }
 
 // remove empties slot i and moves those after it up, so that none is cut off from its home (Q3).
@@ -119,7 +131,7 @@ func (s *shard) remove(i int) {
 			break
 		}
 		// v may move to i unless its home lies after i, up to j, going round.
-		fromHome := j - scale(v.hash(), n)
+		fromHome := j - s.homeOf(s.form.position(v))
 		if fromHome < 0 {
 			fromHome += n
 		}
@@ -223,7 +235,7 @@ func (s *shard) requeue() {
 	from, to := s.head, s.wrap(s.head+s.used)
 	s.move(from, to, words) // onto itself when the ring is full to the last word: there the end is where the head was
 	s.head = s.wrap(s.head + words)
-	s.setSlot(slot, makeSlot(s.slotAt(slot).hash(), to))
+	s.setSlot(slot, s.form.slot(hashOf(hd.address()).slot(), to))
 }
 
 // move copies words from one position to another that lies before it, going round; the two may overlap. It goes on in
@@ -286,7 +298,7 @@ func (s *shard) resize(bytes, record int) {
 	if s.region != nil {
 		_ = s.region.Unmap() // a cache that cannot give memory back can do nothing about it
 	}
-	s.region, s.ring, s.slots, s.ghosts = next.region, next.ring, next.slots, next.ghosts
+	s.region, s.ring, s.slots, s.form, s.ghosts = next.region, next.ring, next.slots, next.form, next.ghosts
 	s.size, s.head, s.used, s.entries = next.size, next.head, next.used, next.entries
 	s.maxSlots, s.maxWords, s.gaps = next.maxSlots, next.maxWords, next.gaps
 }
@@ -317,14 +329,15 @@ func (s *shard) lay(bytes, record int) {
 	if err != nil {
 		return
 	}
-	per := word.Align + record + word.Align*slotsOf/slotsFull + word.Align/ghostWays/ghostShare
+	per := word.Align + record + slotBytes*slotsOf/slotsFull + word.Align/ghostWays/ghostShare
 	entries := bytes / per
-	slots := max(entries*slotsOf/slotsFull, 2)
+	slots := max(entries*slotsOf/slotsFull, 4) &^ 1 // whole words
 	ghosts := max(entries/ghostWays/ghostShare, 1)
 	s.region, s.gaps = region, new(gaps)
-	s.size = bytes/word.Align - slots - ghosts
+	s.size = bytes/word.Align - slots*slotBytes/word.Align - ghosts
+	s.form = formFor(s.size)
 	s.ring = region.Bytes(0, s.size*word.Align)
-	s.slots = region.Bytes(len(s.ring), slots*word.Align)
+	s.slots = region.Bytes(len(s.ring), slots*slotBytes)
 	s.ghosts = region.Bytes(len(s.ring)+len(s.slots), ghosts*word.Align)
 	s.maxSlots = slots * slotsFull / slotsOf
 	s.maxWords = min(s.size/maxRecordShare, maxHeaderWords)
