@@ -8,6 +8,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // CheckpointOption is an option of Checkpoint and BeginCheckpoint.
@@ -268,11 +269,14 @@ func (s *Store) commitNext(p *ledger.Pending) {
 // commit flushes the version's log, waits for runs if they do not stand for enough of it, and writes its manifest, last.
 func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	defer s.disk.Committed(p.LogVersion) // or never will be
+	covered := p.Cut - min(p.Cut, s.mayReplay())
+	s.disk.Want(word.Address(covered)) // the run is written while the log is, as far as that goes
+	s.background.runs.Wake()
 	s.log.ShiftReadOnly(p.Cut)
 	err := s.log.SyncTo(p.Cut)
 	unchanged := s.compactor.onlyMoved(s.log, p)
 	if err == nil {
-		err = s.writeRunsUpTo(p.Cut - min(p.Cut, s.mayReplay()))
+		err = s.writeRunsUpTo(covered)
 	}
 	if err != nil {
 		s.compactor.dealt(err)
@@ -293,7 +297,7 @@ func (s *Store) mayReplay() uint64 {
 	if s.life.Phase().Ends() {
 		return s.disk.cut / 16
 	}
-	return maxUncovered * s.disk.cut
+	return s.disk.cut
 }
 
 // Versions lists the versions that can be restored, oldest first, each with its cookie and where it lies (Info.Place): in

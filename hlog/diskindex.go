@@ -15,13 +15,13 @@ import (
 // written of it, and merged, in the background. A version names, when it is committed, what has been written by then, and a
 // recovery replays the log behind that, never more than maxUncovered (R4).
 const (
-	// cutLog is how much log makes a run due, and maxUncovered how much no run may stand for when a version is committed.
-	// With little memory, a 16th of it replaces cutLog: what was flushed since the last run is in memory. With little log,
-	// less of it makes a run due, down to leastLog: what is dead is known only of what runs stand for.
-	cutLog       = 4 << 20
+	// maxUncovered is how much log no run may stand for when a version is committed: the first read after an opening waits
+	// until so much has been read and replayed. With little memory, a 16th of it replaces that: what was flushed since the
+	// last run is in memory. Three quarters of it make a run due, so that commits go on while the run is being written. With
+	// little log, less of it makes a run due, down to leastLog: what is dead is known only of what runs stand for.
+	maxUncovered = 4 << 20
 	leastLog     = 512 << 10
-	maxUncovered = 1 // times cutLog: the first read after an opening waits until so much has been read and replayed
-	// maxBehind is how much log may be flushed beyond what runs stand for, in units of cutLog, before the flusher waits.
+	// maxBehind is how much log may be flushed beyond what runs stand for, in units of maxUncovered, before the flusher waits.
 	maxBehind = 4
 	// shareLength is about how long shares become by merging, and mergePace how many bytes of them may be written for
 	// each byte of log: what a version uploads follows from both.
@@ -34,7 +34,7 @@ const (
 // diskIndex is the index on disk of a store, and the standing index of the ledger.
 type diskIndex struct {
 	*index.Disk
-	cut     uint64        // log that makes a run due
+	cut     uint64        // maxUncovered, or what replaces it
 	version func() uint64 // the log version that operations belong to
 	patient patientSync
 	cold    *coldTier
@@ -47,14 +47,14 @@ type diskIndex struct {
 
 // indexPace replaces, where it is not 0, what is said above.
 type indexPace struct {
-	cutLog, shareLength int64
+	uncovered, shareLength int64
 }
 
 func newDiskIndex(o Options, c *coldTier, version func() uint64) *diskIndex {
-	cut := cmp.Or(o.indexPace.cutLog, min(cutLog, o.MemoryBytes/16))
+	cut := cmp.Or(o.indexPace.uncovered, min(maxUncovered, o.MemoryBytes/16))
 	return &diskIndex{
 		Disk: index.NewDisk(index.DiskConfig{
-			CutBytes: cut, LeastBytes: min(cut, leastLog), MergeBytes: cmp.Or(o.indexPace.shareLength, shareLength), MergePace: mergePace,
+			CutBytes: cut / 4 * 3, LeastBytes: min(cut/4*3, leastLog), MergeBytes: cmp.Or(o.indexPace.shareLength, shareLength), MergePace: mergePace,
 			Newest: version,
 		}),
 		cut: uint64(cut), version: version, cold: c,

@@ -11,13 +11,17 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
+	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // A view goes on with the shares of its version after those were merged and nothing else needs them.
@@ -137,7 +141,7 @@ func TestRemote_LeftOutForAWhile(t *testing.T) {
 	remote, err := checkpoint.NewDirRemote(t.TempDir())
 	must(t, err)
 	with, without := tiny(), tiny()
-	with.indexPace.cutLog, without.indexPace.cutLog = shareTestCut, shareTestCut
+	with.indexPace.uncovered, without.indexPace.uncovered = shareTestCut, shareTestCut
 	without.FS = with.FS
 	with.Remote = remote
 	s := mustOpen(t, "/store", with)
@@ -194,6 +198,44 @@ func TestShares_Faults(t *testing.T) {
 				t.Errorf("shares %v", m.Shares)
 			}
 		})
+	}
+}
+
+// A run is due before the versions to come need it: commits go on while it is being written.
+func TestCheckpoint_WaitsForNoRunThatHasJustBegun(t *testing.T) {
+	o := tiny()
+	o.indexPace.uncovered = 16 * reclog.BlockBytes
+	files := &openHookFS{FS: o.FS}
+	o.FS = files
+	s := mustOpen(t, "/store", o)
+	begun, goOn := make(chan struct{}), make(chan struct{})
+	var once sync.Once
+	hook := func(name string) {
+		if strings.HasSuffix(name, ".img") { // the first one is the run: there is none to read
+			once.Do(func() {
+				close(begun)
+				<-goOn
+			})
+		}
+	}
+	files.hook.Store(&hook)
+	next := 0
+	block := func() {
+		t.Helper()
+		must(t, s.Set(key8(next), make([]byte, 100)))
+		next++
+		within(t, "a commit", func() { commit(t, s) })
+	}
+	defer close(goOn)
+	for s.log.Durability().Durable() < uint64(word.FirstAddress)+12*reclog.BlockBytes {
+		block()
+	}
+	within(t, "the run", func() { <-begun })
+	for range 3 {
+		block()
+	}
+	if m := s.current(); m.Cut-m.ReplayFrom < 15*reclog.BlockBytes || len(m.Shares) > 0 {
+		t.Errorf("version %d ends at %#x and names %+v: the run was not awaited", m.Version, m.Cut, m.Index)
 	}
 }
 
@@ -393,7 +435,7 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 			}
 		}
 	}
-	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true, indexPace: indexPace{cutLog: shareTestCut}}
+	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true, indexPace: indexPace{uncovered: shareTestCut}}
 	s := mustOpen(t, "/store", o)
 	if m := s.current(); m.Version != 5 || m.Image == nil || len(m.Runs) == 0 || len(m.Shares) > 0 {
 		t.Fatalf("version %d names %+v", m.Version, m.Index)
@@ -453,7 +495,7 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 // opened, and is not replayed any more by the next opening.
 func TestOpen_MuchLogWithoutRuns(t *testing.T) {
 	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true}
-	o.indexPace.cutLog = 4096 // the fixture leaves some 20 KiB
+	o.indexPace.uncovered = 4096 // the fixture leaves some 20 KiB
 	s := mustOpen(t, "/store", o)
 	m := s.current()
 	if s.disk.tells(m) {
@@ -462,7 +504,7 @@ func TestOpen_MuchLogWithoutRuns(t *testing.T) {
 	for range 2 {
 		must(t, s.Set(key8(1), key8(2)))
 		commit(t, s)
-		if now := s.current(); len(now.Shares) == 0 || now.Cut-now.ReplayFrom > maxUncovered*s.disk.cut || now.Image == nil {
+		if now := s.current(); len(now.Shares) == 0 || now.Cut-now.ReplayFrom > s.disk.cut || now.Image == nil {
 			t.Fatalf("version %d, which ends at %d, names %+v", now.Version, now.Cut, now.Index)
 		}
 		_, err := s.Restore(context.Background(), m.Version)

@@ -21,7 +21,7 @@ import (
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// shareTestCut is how much log makes a run due in the tests of the index on disk.
+// shareTestCut replaces maxUncovered in the tests of the index on disk.
 const shareTestCut = 4 * reclog.BlockBytes
 
 // sharer is a store that writes runs every few pages, with shares so short that there are many, and what is in its
@@ -39,7 +39,7 @@ type sharer struct {
 // withShares opens a store whose current version has an image of some shares.
 func withShares(t *testing.T, o *Options, seed uint64) *sharer {
 	t.Helper()
-	o.indexPace = indexPace{cutLog: shareTestCut, shareLength: 4 * reclog.BlockBytes}
+	o.indexPace = indexPace{uncovered: shareTestCut, shareLength: 4 * reclog.BlockBytes}
 	r := &sharer{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: 4000, now: map[int]uint64{}, models: map[checkpoint.Version]map[int]uint64{}}
 	r.open(o)
 	r.change(0, r.keys)
@@ -97,7 +97,7 @@ func (r *sharer) commit() checkpoint.Version {
 // little demands that an opening of version m replays little, and that its shares leave no gap (I17).
 func (r *sharer) little(m *checkpoint.Manifest) {
 	r.t.Helper()
-	if left := m.Cut - max(m.Index.Replay(), ledger.LogBegin(m)); left > maxUncovered*shareTestCut {
+	if left := m.Cut - max(m.Index.Replay(), ledger.LogBegin(m)); left > shareTestCut {
 		r.t.Fatalf("%d bytes of version %d are replayed: %+v", left, m.Version, m.Index)
 	}
 	if len(m.Shares) > 0 && m.Image == nil {

@@ -59,7 +59,8 @@ type Disk struct {
 	writing  *NewRun // of mu: handed out, or to be handed out again
 	out      bool    // of mu: writing is handed out
 	from, to word.Address
-	groups   []Group // of mu: of the log [from, to), by version
+	groups   []Group      // of mu: of the log [from, to), by version
+	wanted   word.Address // of mu: up to here shares are about to be needed
 
 	merging bool            // of mu: a merge is handed out
 	credit  int64           // of mu: bytes that merges may write
@@ -105,7 +106,7 @@ func (d *Disk) Adopt(shares Shares, end word.Address, oldest uint64) {
 	d.era++
 	d.oldest = oldest
 	d.shares, d.young, d.written = shares, nil, end
-	d.writing, d.out, d.from, d.to, d.groups = nil, false, end, end, nil
+	d.writing, d.out, d.from, d.to, d.groups, d.wanted = nil, false, end, end, nil, 0
 	d.merging, d.credit, d.damaged = false, 0, map[uint64]bool{}
 	d.replan()
 	d.counted, d.begin = map[uint64]counted{}, 0
@@ -138,13 +139,13 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 				g, of = d.group(r.Version), r.Version
 			}
 			if len(g.Triples) == cap(g.Triples) {
-				g.Triples = slices.Grow(g.Triples, d.expected(len(records), from, to))
+				g.Triples = slices.Grow(g.Triples, d.room(len(g.Triples), len(records), from, to))
 			}
 			g.Triples = append(g.Triples, r.Triple)
 		}
 	}
 	d.weigh()
-	return int64(d.to-d.from) >= d.due() || d.writing != nil && !d.out
+	return d.isDue() || d.writing != nil && !d.out
 }
 
 // weigh finds out what the triples take. Whoever sorts those of a run takes as much again.
@@ -164,11 +165,12 @@ func (d *Disk) weigh() {
 // Memory returns how many bytes of memory the triples take that are in no share yet.
 func (d *Disk) Memory() int64 { return d.memory.Load() }
 
-// expected returns how many triples to make room for, when so many records lie in the log from from to to: about those of
-// the log until a run is due, so that what there is need not be moved again and again.
-func (d *Disk) expected(records int, from, to word.Address) int {
+// room returns for how many triples to make room besides have, when so many records lie in the log from from to to: as many
+// again, so that none is moved often, but no more than those of the log until a run is due. Memory that was just taken is slow,
+// and a commit waits for this.
+func (d *Disk) room(have, records int, from, to word.Address) int {
 	ahead := min(max(d.cfg.CutBytes-int64(from-min(d.from, from)), 0), d.cfg.CutBytes)
-	return max(records, int(ahead*int64(records)/int64(max(to-from, 1))))
+	return max(records, min(have, int(ahead*int64(records)/int64(max(to-from, 1)))))
 }
 
 // due returns how much log makes a run due.
@@ -177,6 +179,18 @@ func (d *Disk) due() int64 {
 		return d.cfg.CutBytes
 	}
 	return min(d.cfg.CutBytes, max(d.cfg.LeastBytes, int64(d.from-min(d.begin, d.from))/32))
+}
+
+// isDue reports whether a run may be taken of what was logged since the last one.
+func (d *Disk) isDue() bool {
+	return int64(d.to-d.from) >= d.due() || d.from < d.wanted && d.to >= d.wanted
+}
+
+// Want says that shares are about to be needed for the log up to a: a run is due when it has been logged.
+func (d *Disk) Want(a word.Address) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.wanted = max(d.wanted, a)
 }
 
 // forget drops what is known of log from a on.
@@ -196,8 +210,8 @@ func (d *Disk) group(v word.RecordVersion) *Group {
 	if after := (v - word.MakeRecordVersion(d.oldest)) & (1<<word.VersionBits - 1); d.oldest+uint64(after) <= newest {
 		since += uint64(after)
 	}
-	for i := range d.groups {
-		if d.groups[i].Since == since {
+	for i := range d.groups { // those of versions that were committed meanwhile are what every version to come will have
+		if max(d.groups[i].Since, d.oldest) == since {
 			return &d.groups[i]
 		}
 	}
@@ -247,7 +261,7 @@ func (d *Disk) TakeRun(all bool) (r *NewRun, ok bool) {
 	case d.writing != nil:
 		d.out = true
 		return d.writing, true
-	case d.to == d.from || !all && int64(d.to-d.from) < d.due():
+	case d.to == d.from || !all && !d.isDue():
 		return nil, false
 	}
 	r = &NewRun{From: d.from, To: d.to, era: d.era}

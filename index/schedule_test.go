@@ -207,6 +207,36 @@ func TestDisk_Await(t *testing.T) {
 	}
 }
 
+// A run that is about to be needed is due as soon as its log is there, however little that is, and not before.
+func TestDisk_Want(t *testing.T) {
+	d := newTestDisk(t, 1)
+	d.cfg.CutBytes = 1 << 20
+	take := func(want bool) {
+		t.Helper()
+		if _, ok := d.TakeRun(false); ok != want {
+			t.Errorf("a run can be taken: %v", ok)
+		}
+	}
+	d.Log(4096, 8192, []Logged{logged(1, 4096, 1)})
+	take(false)
+	d.Want(12288)
+	take(false)
+	if due := d.Log(8192, 12000, []Logged{logged(2, 8192, 1)}); due {
+		t.Error("a run is due before its log is there")
+	}
+	if due := d.Log(12000, 16384, []Logged{logged(3, 12288, 1)}); !due {
+		t.Error("no run is due")
+	}
+	d.run()
+	d.Log(16384, 20480, []Logged{logged(4, 16384, 1)})
+	take(false) // it stands for what was wanted
+	d.Want(18000)
+	take(true)
+	d.Adopt(nil, 4096, 2) // which begins anew
+	d.Log(4096, 20480, []Logged{logged(1, 4096, 2)})
+	take(false)
+}
+
 // What records hide of each other counts as dead once they are merged, segment by segment; what a flush has written twice
 // is no less alive for it; tombstones count by themselves.
 func TestDisk_CountsWhatIsLive(t *testing.T) {
