@@ -26,12 +26,13 @@
 // # To the disk
 //
 // The flusher copies pieces of log, of a page at most, gives every record its checksum (W3) and writes them to segment
-// files of a fixed size, in whole blocks of 4 KiB: segment n holds the bytes [n*size, (n+1)*size) of the log.
+// files of a fixed size, in whole blocks of 4 KiB: segment n holds the bytes [n*size, (n+1)*size) of the log. A large piece
+// is written in parts, which end in the middle of records, while the rest of it gets its checksums.
 //
 //	H8  A log that is made durable ends on a block boundary, and the next record begins a new block: no block that was
 //	    made durable for a version is written again.
-//	D4  Pieces are counted as flushed in the order of the log, each when it and all before it have been written. When
-//	    a flush returns none is on its way: neither a buffer nor a frame is in use.
+//	D4  Pieces are counted as flushed in the order of the log, each when it, in all its parts, and all before it have
+//	    been written. When a flush returns none is on its way: neither a buffer nor a frame is in use.
 //	D5  What lies below [Durability.Durable] was written, then synced, and so were the names of its files after they were
 //	    made, by syncs that succeeded.
 //	D6  A sync that has failed, of a file or of the names, is never made good by a later one: the system may have dropped

@@ -2,6 +2,7 @@ package reclog
 
 import (
 	"fmt"
+	"slices"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -15,25 +16,35 @@ import (
 // does not.
 const FlushPieces = 4
 
+// A piece is written in parts, each as soon as its records have their checksums: an eighth of the piece, within these
+// bounds. So the disk has something to do while the first page of a checkpoint, often the only one, is being checksummed.
+const (
+	leastPart = 64 << 10
+	mostPart  = 1 << 20
+)
+
 // flusher writes pieces of the log (D4). It belongs to flushMu.
 type flusher struct {
-	queue  *fsx.Queue
-	pieces [FlushPieces]piece // a ring: the oldest on its way, and those behind it
-	oldest int
-	under  int // on their way, or ended and not yet counted
-	done   []*fsx.Request
-	one    []*fsx.Request // for Submit
-	teller teller         // without a sink, it tells nobody
-	tally  tally
+	queue     *fsx.Queue
+	leastPart int                // smaller in tests
+	pieces    [FlushPieces]piece // a ring: the oldest on its way, and those behind it
+	oldest    int
+	under     int // on their way, or ended and not yet counted
+	done      []*fsx.Request
+	one       []*fsx.Request // for Submit
+	teller    teller         // without a sink, it tells nobody
+	tally     tally
 }
 
 // piece is a stretch of log that is being written, from a copy.
 type piece struct {
-	to    uint64 // where it ends
-	seg   *segment
-	write fsx.Request
-	buf   []byte
-	ended bool
+	from, to uint64
+	seg      *segment
+	buf      []byte
+	parts    []fsx.Request // of what was given to the queue, which is the beginning of the piece
+	given    int           // bytes
+	under    int           // parts on their way
+	err      error         // the first that a part has failed with
 }
 
 // flush writes the log up to target, which lies at or below safeReadOnly and on a page or block boundary. The caller
@@ -51,7 +62,7 @@ func (l *Log) flush(target uint64) error {
 			continue
 		}
 		to := min(target, l.pageEnd(a))
-		if f.under == 0 && to == target {
+		if f.under == 0 && to == target && to-a <= uint64(f.leastPart) {
 			failed = l.writePiece(a, to) // nothing to do meanwhile
 		} else {
 			failed = l.beginPiece(a, to, target)
@@ -73,47 +84,67 @@ func (l *Log) flush(target uint64) error {
 func (l *Log) beginPiece(from, to, target uint64) error {
 	f := &l.flusher
 	p := &f.pieces[(f.oldest+f.under)%FlushPieces]
-	buf, err := l.copyPiece(p, from, to)
-	if err != nil {
-		return err
-	}
+	buf := l.copyPiece(p, from, to)
 	// Room is made for all that is to come: a file that is being written would have to be waited for.
 	size := l.segments.size
+	var err error
 	if p.seg, err = l.segments.forWrite(from, min(target-from, size-from%size), l.durability.making); err != nil {
 		return err
 	}
-	p.to, p.ended = to, false
-	p.write = fsx.Request{File: p.seg.file, P: buf, Off: int64(from % size), Write: true, Owner: p}
+	p.from, p.to, p.parts, p.given, p.under, p.err = from, to, p.parts[:0], 0, 0, nil
+	part := min(max(len(buf)/8, f.leastPart), mostPart)
+	p.parts = slices.Grow(p.parts, len(buf)/part+1) // the queue refers to them
 	f.under++
-	f.one = append(f.one[:0], &p.write)
+	err = l.sumPiece(buf, from, part, func(n int) (next int) {
+		l.givePart(p, n/BlockBytes*BlockBytes)
+		return p.given + part
+	})
+	if err == nil && p.given < len(buf) {
+		l.givePart(p, len(buf))
+	}
+	return err // what was given to the queue is waited for all the same
+}
+
+// givePart gives the bytes of p up to n, which do not change any more, to the queue.
+func (l *Log) givePart(p *piece, n int) {
+	f := &l.flusher
+	p.parts = append(p.parts, fsx.Request{
+		File: p.seg.file, P: p.buf[p.given:n], Off: int64(p.from%l.segments.size) + int64(p.given), Write: true, Owner: p,
+	})
+	p.given = n
+	p.under++
+	f.one = append(f.one[:0], &p.parts[len(p.parts)-1])
 	f.queue.Submit(f.one)
-	return nil
 }
 
 // endPiece waits until the oldest piece is written, and counts it as flushed, unless one before it has failed.
 func (l *Log) endPiece() error {
 	f := &l.flusher
 	p := &f.pieces[f.oldest]
-	for tries := 0; !p.ended; tries++ {
+	for tries := 0; p.under > 0; tries++ {
 		f.done = f.queue.Wait(f.done[:0], patientWait(tries))
 		for _, r := range f.done {
-			r.Owner.(*piece).ended = true
+			of := r.Owner.(*piece)
+			if of.under--; of.err == nil {
+				of.err = r.Err
+			}
 		}
 	}
-	if p.write.Err == nil {
-		l.durability.wrote(p.to-uint64(len(p.write.P)), p.to, p.seg)
+	if p.err == nil && p.given == int(p.to-p.from) {
+		l.durability.wrote(p.from, p.to, p.seg)
 	}
 	p.seg.release()
-	p.seg, p.write.File = nil, nil
+	clear(p.parts)
+	p.seg = nil
 	f.oldest = (f.oldest + 1) % FlushPieces
 	f.under--
-	return p.write.Err
+	return p.err
 }
 
 // writePiece writes [from, to) of one page, while no other piece is on its way.
 func (l *Log) writePiece(from, to uint64) error {
-	buf, err := l.copyPiece(&l.flusher.pieces[0], from, to)
-	if err != nil {
+	buf := l.copyPiece(&l.flusher.pieces[0], from, to)
+	if err := l.sumPiece(buf, from, len(buf), nil); err != nil {
 		return err
 	}
 	g, err := l.segments.forWrite(from, to-from, l.durability.making)
@@ -128,21 +159,26 @@ func (l *Log) writePiece(from, to uint64) error {
 	return nil
 }
 
-// copyPiece returns [from, to) of one page as it is to stand on disk, in the buffer of p.
-func (l *Log) copyPiece(p *piece, from, to uint64) ([]byte, error) {
+// copyPiece returns a copy of [from, to) of one page, in the buffer of p.
+func (l *Log) copyPiece(p *piece, from, to uint64) []byte {
 	if p.buf == nil {
 		p.buf = mem.AlignedBytes(int(l.pageBytes), BlockBytes)
 	}
 	buf := p.buf[:to-from]
 	mem.CopyOutAll(buf, l.At(word.Address(from)))
-	return buf, l.sumPiece(buf, from)
+	return buf
 }
 
-// sumPiece gives every record of a copied piece of log its checksum, clears what fillers cover, and tells the sink.
-func (l *Log) sumPiece(buf []byte, from uint64) error {
+// sumPiece gives every record of a copied piece of log its checksum, clears what fillers cover, and tells the sink. When next
+// bytes of the piece, or a few more, are as they are to stand on disk, it tells final how many are, which says when it wants
+// to know again.
+func (l *Log) sumPiece(buf []byte, from uint64, next int, final func(n int) (next int)) error {
 	records, bytes, tombstones := int64(0), int64(0), int64(0)
 	t, counts := &l.flusher.teller, &l.flusher.tally
 	for off := 0; off < len(buf); {
+		if off >= next {
+			next = final(off)
+		}
 		m := record.Bytes(buf[off:])
 		k := m.Link()
 		if k.Filler() {

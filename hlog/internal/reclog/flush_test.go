@@ -39,6 +39,48 @@ func TestFlush_UpToThePieceThatFails(t *testing.T) {
 	}
 }
 
+// A piece that is written in parts counts when all of them are written: of a piece that has lost one nothing is flushed, and
+// it is written again from its first record on (D4). What is durable then is what was logged.
+func TestFlush_PiecesInParts(t *testing.T) {
+	inParts := func(fsys fsx.FS, dir string) (k *kit, target uint64) {
+		k = newKitOn(t, 16, fsys, dir)
+		k.flusher.leastPart = BlockBytes
+		for k.Tail() < 4*kitPage+kitPage/2 {
+			k.write(int(k.n * 977 % 5000)) // some longer than a part
+		}
+		return k, k.cut()
+	}
+	all := func(k *kit, fsys fsx.FS, dir string, target uint64) {
+		t.Helper()
+		must(t, k.SyncTo(target))
+		if n := count(t, kitSegments(fsys, dir), uint64(word.FirstAddress), target); n != k.n {
+			t.Errorf("%d records are durable, of %d", n, k.n)
+		}
+	}
+	for nth := int64(1); ; nth++ {
+		fsys, dir := disks[0].open(t)
+		failing := fsx.NewErr(fsys)
+		k, target := inParts(failing, dir)
+		written := k.Durability().Written()
+		injected := failing.Inject(fsx.Fault{Class: fsx.ClassWrite, Match: "*.seg", Nth: nth})
+		err := k.SyncTo(target)
+		injected.Clear()
+		if err == nil {
+			if nth < 10 {
+				t.Errorf("%d writes", nth-1)
+			}
+			break
+		}
+		if now := k.Durability().Written(); !errors.Is(err, syscall.EIO) || now >= target || now != max(written, k.pageStart(now)) {
+			t.Errorf("write %d of [%#x, %#x): written up to %#x, %v", nth, written, target, now, err)
+		}
+		all(k, fsys, dir, target)
+	}
+	fsys, dir := disks[1].open(t) // where parts are on their way at the same time
+	k, target := inParts(fsys, dir)
+	all(k, fsys, dir, target)
+}
+
 // count returns how many records the segments have in [from, to).
 func count(t *testing.T, s *Segments, from, to uint64) (n uint64) {
 	t.Helper()
