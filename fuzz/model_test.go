@@ -14,10 +14,10 @@ import (
 // small are the options that make everything happen early: the least memory, the smallest pages, short segments.
 var small = hlog.Options{MemoryBytes: 4 << 20, PageBytes: 16 << 10, SegmentBytes: 64 << 10, KeepVersions: 1000}
 
-// demoting is small with a cold tier, into which every version demotes what was committed.
+// demoting is small with a cold tier, into which everything is demoted as soon as it cannot change any more.
 var demoting = func() hlog.Options {
 	o := small
-	o.ColdAfter = 1
+	o.ColdAfter, o.MutableFraction = 1, 0.001
 	return o
 }()
 

@@ -79,7 +79,7 @@ type sharing struct {
 // sizeCache is a round of dividing memory between frames and cache.
 func (s *Store) sizeCache() {
 	b, l := s.memory, s.log
-	room := max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load()-b.triples()-b.cold.Load(), 0)
+	room := b.room()
 	if s.cache == nil || b.sharing.share == 0 && !s.readsDisk(room) {
 		return
 	}
@@ -101,6 +101,11 @@ func (s *Store) sizeCache() {
 func (s *Store) readsDisk(room int64) bool {
 	l := s.log
 	return s.cold.standing.Load() != nil || l.Tail()-l.Begin() > uint64(room) || s.warmed.Load() && l.Head() > l.Begin()
+}
+
+// room returns how many bytes frames and cache may take together.
+func (b *budget) room() int64 {
+	return max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load()-b.triples()-b.cold.Load(), 0)
 }
 
 // slotRecord is the largest size that records are taken to have for the number that a cache can hold: where sizes differ

@@ -15,7 +15,7 @@ import (
 )
 
 // Demotion empties the oldest part of the log as compaction does, but its live records go into the cold tier, where they take
-// a byte or two of memory instead of an entry of the index. A round copies what fits into a 16th of the memory:
+// a byte or two of memory instead of an entry of the index. A round copies what fits into a 32nd of the memory, or an 8th:
 //
 //	walk the log from the begin --> sort by hash --> write files, sync --> switch the tier --> drain --> clear entries
 //
@@ -27,12 +27,14 @@ import (
 // Where there is a tier, compaction is demotion: tombstones hide what lies in the tier, and go into it.
 
 const (
-	// demotionShare is the part of the memory that the records of a round take, from minDemotion to maxDemotion bytes.
-	demotionShare = 16
+	// demotionShare is the part of the memory that the records of a round take, from minDemotion to maxDemotion bytes, and
+	// hurriedShare that when operations wait for it: long rounds are faster, and leave less to merge.
+	demotionShare = 32
+	hurriedShare  = 8
 	minDemotion   = 128 << 10
 	maxDemotion   = 16 << 20
 	// recordOverhead is what a record takes in memory besides its bytes before it is written.
-	recordOverhead = 96
+	recordOverhead = 88
 	// coldLength is about how long cold files become by merging.
 	coldLength = 4 << 20
 )
@@ -49,38 +51,61 @@ type demotion struct {
 	hashes  []uint64 // of the chains whose entries may have to be cleared
 }
 
-// demoteIfDue demotes the oldest part of the log when there is more of it than Options.ColdAfter. It stops between two
-// rounds when somebody wants to restore the store, and when that closes.
+// demoteIfDue demotes the oldest part of the log when the index is full (relief.go), and when there is more of it than
+// Options.ColdAfter. It stops between two rounds when somebody wants to restore the store, and when that closes.
 func (s *Store) demoteIfDue(ctx context.Context) error {
-	for s.check() == nil {
-		target, due := s.demotionTarget(s.current())
+	defer s.relief.rest()
+	for rounds := 0; s.check() == nil; rounds++ {
+		target, due := s.demotionTarget()
 		if !due {
 			return nil
 		}
-		if more, err := s.demoteOnce(ctx, target); err != nil || !more {
+		if rounds == maxRounds {
+			s.kickMaintenance() // there is other work to do
+			return nil
+		}
+		more, err := s.demoteOnce(ctx, target)
+		if err != nil {
+			s.relief.failed()
+		}
+		if err != nil || !more {
 			return err
 		}
+		s.relief.turned()
 	}
 	return nil
 }
 
 // demotionTarget returns up to where the log is to be demoted now, if it is.
-func (s *Store) demotionTarget(m *checkpoint.Manifest) (target uint64, due bool) {
-	keep := s.opts.ColdAfter
-	if m == nil || m.Image != nil || keep == 0 {
+func (s *Store) demotionTarget() (target uint64, due bool) {
+	l := s.ledger.Lineage()
+	if !demotable(l.Parent) {
 		return 0, false
 	}
-	begin := max(ledger.LogBegin(m), s.ledger.EmptyBelow())
+	begin := max(l.Begin(), s.ledger.EmptyBelow())
+	if target, due = s.keepTarget(l, begin); due {
+		return target, true
+	}
+	return s.reliefTarget(begin)
+}
+
+// keepTarget is demotionTarget for Options.ColdAfter.
+func (s *Store) keepTarget(l *ledger.Lineage, begin uint64) (target uint64, due bool) {
+	keep := s.opts.ColdAfter
+	if keep <= 0 {
+		return 0, false
+	}
+	extents := l.Extents(s.log.Tail())
 	log := int64(0)
-	for _, e := range m.Extents {
+	for _, e := range extents {
 		log += int64(max(e.End, begin) - max(e.Start, begin))
 	}
 	// An eighth more than that is to be kept, so that there is something to do.
 	if log <= keep+keep/8 {
 		return 0, false
 	}
-	for i := len(m.Extents) - 1; i >= 0 && keep >= 0; i-- {
-		e := m.Extents[i]
+	for i := len(extents) - 1; i >= 0 && keep >= 0; i-- {
+		e := extents[i]
 		if n := int64(e.End - e.Start); n <= keep {
 			keep -= n
 			target = e.Start
@@ -88,10 +113,11 @@ func (s *Store) demotionTarget(m *checkpoint.Manifest) (target uint64, due bool)
 		}
 		target, keep = e.End-uint64(keep), -1
 	}
+	target = min(target, s.log.SafeReadOnly()) // above it records change
 	return target, target > begin
 }
 
-// demoteTo demotes the log below target, which lies at or below the cut of the current version.
+// demoteTo demotes the log below target.
 func (s *Store) demoteTo(ctx context.Context, target uint64) error {
 	for {
 		if more, err := s.demoteOnce(ctx, target); err != nil || !more {
@@ -110,18 +136,18 @@ func (s *Store) demoteOnce(ctx context.Context, target uint64) (more bool, err e
 	began := time.Now()
 	hold, _ := s.hold("a demotion")
 	defer hold.Release()
-	m := hold.Parent
-	if m == nil || m.Image != nil || s.cold.scanned() {
+	if !demotable(hold.Parent) || s.cold.scanned() {
 		return false, nil
 	}
-	target = min(target, m.Cut)
-	from := max(ledger.LogBegin(m), s.ledger.EmptyBelow())
+	// Above that records change, and there may be some that are not whole yet.
+	target = min(target, s.log.SafeReadOnly())
+	from := max(hold.Begin(), s.ledger.EmptyBelow())
 	if from >= target {
 		return false, nil
 	}
 	d := s.newDemotion()
 	defer d.close()
-	end, err := d.collect(ctx, checkpoint.Extend(m, checkpoint.Extent{}, hold.Live), from, target)
+	end, err := d.collect(ctx, hold.Extents(target), from, target)
 	if err != nil {
 		return false, err
 	}
@@ -138,16 +164,23 @@ func (s *Store) demoteOnce(ctx context.Context, target uint64) (more bool, err e
 func (s *Store) newDemotion() *demotion {
 	d := &demotion{picker: s.newPicker(), tier: s.cold.standing.Load()}
 	d.take = d.copy
-	d.limit = min(max(s.opts.MemoryBytes/demotionShare, minDemotion), maxDemotion)
-	s.memory.cold.Add(2 * d.limit)
+	share := int64(demotionShare)
+	if s.relief.behind.Load() {
+		share = hurriedShare
+	}
+	d.limit = min(max(s.opts.MemoryBytes/share, minDemotion), maxDemotion)
+	s.memory.cold.Add(d.reserved())
 	s.log.Kick()
 	return d
 }
 
 func (d *demotion) close() {
 	d.picker.close()
-	d.s.memory.cold.Add(-2 * d.limit)
+	d.s.memory.cold.Add(-d.reserved())
 }
+
+// reserved returns what a round takes of the memory: a quarter more than its records, to write them.
+func (d *demotion) reserved() int64 { return d.limit + d.limit/4 }
 
 // collect takes the records of the log between from and to that are the newest of their keys, until it has enough. It returns
 // the end of the log that it has gone over.
@@ -191,8 +224,8 @@ func (d *demotion) held() int64 {
 
 // copy takes a record. A tombstone that has nothing below it hides nothing.
 func (d *demotion) copy(_, _ word.Address, rec record.Bytes, sh record.Shape) error {
-	d.bytes += int64(sh.Size + recordOverhead)
 	key, value := rec.Key(sh), rec.Value(sh)
+	d.bytes += int64(len(key) + len(value) + recordOverhead)
 	h := d.s.hash(key)
 	d.hashes = append(d.hashes, h)
 	tombstone := rec.State().Tombstone()

@@ -140,12 +140,12 @@ type Options struct {
 	// NoCompaction switches the automatic compaction off; Store.Compact still works.
 	NoCompaction bool
 
-	// ColdAfter is how many bytes of log a store keeps. When it has more, it moves the records of the oldest log that are not
-	// superseded into the cold tier: files in the order of hashes, of which a record takes a byte or two of memory, instead
-	// of an entry in the index, and are found by one read. It is for a state of which the index alone does not fit into memory,
-	// and should be so little that the index has room for the records of so much log: where keys share entries for lack of
-	// memory, more reads are needed than without. 0: nothing is moved. A directory that has a cold tier has one from then on,
-	// whatever this says: what would be compacted in it goes there. Releases that know no cold tier refuse it with ErrFormat.
+	// ColdAfter says when records move into the cold tier: files in the order of hashes, of which a record takes one to two bytes of
+	// memory, instead of an entry in the index, and is found by one read. 0: as the memory asks for it. Nothing moves as long
+	// as the log fits into memory, or the index may grow; then the oldest records that are not superseded do, until the index has
+	// room. More than 0: besides, whenever the log has more bytes than that. Less than 0: never by itself; but a
+	// directory that has a cold tier keeps it, and what would be compacted in it goes there. A demotion needs no version, and
+	// is in the next one. Releases that know no cold tier refuse such a version with ErrFormat.
 	ColdAfter int64
 
 	// NoReadCache switches off the cache of records that were read from disk.
@@ -244,8 +244,6 @@ func (o *Options) validate() error {
 		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("a power of two from %d to %d", MinPageBytes, mostSegment()))
 	case o.SegmentBytes < int64(o.PageBytes):
 		return optionError("SegmentBytes", o.SegmentBytes, fmt.Sprintf("at least PageBytes (%d)", o.PageBytes))
-	case o.ColdAfter < 0:
-		return optionError("ColdAfter", o.ColdAfter, "at least 0")
 	case o.KeepVersions < 0:
 		return optionError("KeepVersions", o.KeepVersions, "at least 1, or 0 for the default")
 	case o.CheckpointEvery < 0:

@@ -27,7 +27,9 @@ func (s *Store) newPicker() picker {
 		c.reads, c.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
 	}
 	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: c.fetch, reads: s.counters.coldReads}
-	return picker{s: s, x: s.NewSession(), probes: probes}
+	x := s.NewSession()
+	x.unpaced = true
+	return picker{s: s, x: x, probes: probes}
 }
 
 func (p *picker) close() {

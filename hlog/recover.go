@@ -43,7 +43,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.cache.Pressed = s.background.sizing.Wake
 	}
 	s.memory.triples = s.disk.Memory
-	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.background.merges.Wake}
+	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown}
 	if s.cache != nil {
 		hooks.Leaving = s.leaving
 	}
@@ -76,6 +76,7 @@ func (s *Store) indexConfig() index.Config {
 		MaxBytes: s.memory.indexMax,
 		Reserve:  s.reserveIndex,
 		Spawn:    func(f func()) { s.background.jobs.Once("growth", step.Other, f) },
+		OnFull:   s.indexFull,
 		OnGrow:   s.events.indexGrown,
 	}
 }

@@ -33,6 +33,7 @@ type Session struct {
 	word      uint64         // the value handed to an Update callback, when it is one word
 	hashes    [multiWindow]uint64
 	unit      *epoch.Guard // of the store's units, made by the first
+	unpaced   bool         // it belongs to who makes room in the index
 }
 
 // NewSession returns a session. It may be called from any goroutine. On a closed store the session's operations return
@@ -124,6 +125,7 @@ func (s *Session) provide(o outcome, h uint64, tries int) error {
 	case needSpace:
 		return s.log.WaitForSpace(s.needed)
 	case needLoad:
+		s.awaitRelief()
 		return s.store.loadIndex(h)
 	default:
 		record.BackOff(tries)

@@ -54,8 +54,9 @@ type Store struct {
 
 // coldRecords is what there is for records that are not in the frames of the log.
 type coldRecords struct {
-	cache *coldcache.Cache // nil when switched off
-	cold  coldTier
+	cache  *coldcache.Cache // nil when switched off
+	cold   coldTier
+	relief relief
 }
 
 // readAhead is what reads before it is asked for.

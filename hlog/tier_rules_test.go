@@ -116,3 +116,38 @@ func TestTier_RestoreAcrossADemotion(t *testing.T) {
 		}
 	}
 }
+
+// An update that rests on what the tier has said, or has not, is not published when its key has been written and demoted since,
+// also when no version has begun meanwhile (T28): its entry looks as it did before.
+func TestTier_UpdateAcrossADemotionWithoutAVersion(t *testing.T) {
+	s := demoted(t, "/store", tiny())
+	demoteNow := func() {
+		s.log.ShiftReadOnly(s.log.Tail())
+		must(t, s.demoteTo(t.Context(), s.log.Tail()))
+	}
+	writer, updater := s.NewSession(), s.NewSession()
+	for round, key := range [][]byte{[]byte("absent, no tier"), []byte("absent"), []byte("cold")} {
+		if round == 2 {
+			must(t, s.Set(key, []byte("0")))
+			demoteNow()
+		}
+		calls := 0
+		must(t, updater.RMW(key, func(old []byte) []byte {
+			if calls++; calls == 1 {
+				must(t, writer.Set(key, []byte("1")))
+				demoteNow()
+				if _, _, status := s.index().Find(s.hash(key)); status == index.Found {
+					t.Fatalf("round %d: the entry is not cleared: the test tests nothing", round)
+				}
+			}
+			return append(old[:len(old):len(old)], 'x')
+		}))
+		if v, err := s.Get(nil, key); err != nil || string(v) != "1x" {
+			t.Errorf("round %d: the value is %q, %v after %d calls; want 1x", round, v, err, calls)
+		}
+	}
+	if versions, err := s.Versions(); err != nil || len(versions) > 0 {
+		t.Errorf("versions %v, %v: the test tests nothing", versions, err)
+	}
+	must(t, s.Close())
+}

@@ -2,6 +2,7 @@ package index
 
 import (
 	"context"
+	"errors"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/internal/invariant"
@@ -78,6 +79,9 @@ func (x *Index) startGrowth(bounded bool) error {
 		o.mu.Lock()
 		defer o.mu.Unlock()
 		o.growAt = o.used.Load() + o.mapped/4 // do not ask again at once
+		if errors.Is(err, errNoMemory) && x.cfg.OnFull != nil {
+			x.cfg.OnFull()
+		}
 		return err
 	}
 	n.old.Store(t)

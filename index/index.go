@@ -38,6 +38,9 @@ type Config struct {
 	Spawn func(func())
 	// InitialBits makes the table begin with at least 2^InitialBits buckets. 0 is 6 (64 buckets, 4 KiB).
 	InitialBits uint
+	// OnFull is called each time the table should double and may not, for lack of memory. It is called outside the epoch, must
+	// not wait, and must not call the index. nil is nothing.
+	OnFull func()
 	// OnGrow is called after a growth with the new number of buckets, outside the epoch. nil is nothing.
 	OnGrow func(buckets int)
 }
@@ -188,6 +191,10 @@ func (x *Index) FindOrCreate(h uint64) (Slot, word.Entry, Status) {
 	}
 	return x.look(h, create)
 }
+
+// HoldUp has the next operation that would make an entry get NeedLoad, as when the table should double, and all others until
+// [Index.Load] is called: whoever makes room in the index can have its callers wait.
+func (x *Index) HoldUp() { x.want.Store(true) }
 
 // Prefetch asks for the cache line that Find of the same hash will need. The caller is inside the epoch.
 func (x *Index) Prefetch(h uint64) {

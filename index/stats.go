@@ -32,9 +32,20 @@ const (
 // Stats returns figures about the index as it is now. It looks at up to 2^15 buckets.
 func (x *Index) Stats() Stats { return x.Survey(nil) }
 
+// crowdBuckets is how many buckets Crowd looks at: enough for an estimate within some per cent.
+const crowdBuckets = 1 << 12
+
+// Crowd returns Stats.Load, from a smaller sample, and Stats.Growing.
+func (x *Index) Crowd() (load float64, growing bool) {
+	s := x.survey(nil, crowdBuckets)
+	return s.Load, s.Growing
+}
+
 // Survey returns Stats and calls visit, unless it is nil, with the addresses of the entries that it looks at, of a large
 // index a sample. visit is called inside the epoch and must not wait; the slice is reused.
-func (x *Index) Survey(visit func([]word.Address)) Stats {
+func (x *Index) Survey(visit func([]word.Address)) Stats { return x.survey(visit, sampledBuckets) }
+
+func (x *Index) survey(visit func([]word.Address), sampled uint64) Stats {
 	g := x.cfg.Epoch.Register()
 	defer g.Release()
 	t := x.table.Load()
@@ -44,7 +55,7 @@ func (x *Index) Survey(visit func([]word.Address)) Stats {
 		Bytes:     x.bytes.Load(),
 	}
 	// With more buckets than are looked at, they are taken at equal distances.
-	n := min(t.Mask+1, sampledBuckets)
+	n := min(t.Mask+1, sampled)
 	step := (t.Mask + 1) / n
 	var seen int64
 	var found []word.Address

@@ -53,11 +53,6 @@ func Write(ctx context.Context, cfg MergeConfig, from, to word.Address, records 
 	return out.finish(^uint64(0), 0)
 }
 
-// SortRecords brings records into the order that [Write] wants.
-func SortRecords(records []Record) {
-	slices.SortFunc(records, func(a, b Record) int { return compareRecords(&a, &b) })
-}
-
 // Merge does m: of each key the newest record of inputs, which are m.Inputs opened, is written, in shares that divide m's
 // range of hashes. It reads and writes as it goes: the memory that it takes follows the number of inputs and MaxBytes.
 //

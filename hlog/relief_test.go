@@ -1,0 +1,234 @@
+package hlog
+
+import (
+	"context"
+	"encoding/binary"
+	"sync"
+	"testing"
+
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/step"
+	"github.com/hybridlog/hybridlog/internal/testkit"
+)
+
+// crowdedOptions are those of a store whose index has room for some 50,000 keys, and whose frames for about as many records.
+func crowdedOptions(fs fsx.FS) *Options {
+	return &Options{MemoryBytes: MinMemoryBytes, PageBytes: 32 << 10, SegmentBytes: 1 << 20, FS: fs}
+}
+
+// crowdedKeys is more than that.
+func crowdedKeys() uint64 { return uint64(testkit.UnderRace(100_000, 160_000)) }
+
+// loadWords sets the keys from from to to-1 to themselves plus add, from two goroutines.
+func loadWords(t testing.TB, s *Store, from, to, add uint64) {
+	t.Helper()
+	const group = 32
+	var both sync.WaitGroup
+	for part := range uint64(2) {
+		both.Go(func() {
+			x := s.NewSession()
+			defer x.Close()
+			tab, err := NewTable[uint64, uint64](x)
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			var keys, values []uint64
+			for k := from + part; k < to; k += 2 {
+				keys, values = append(keys, k), append(values, k+add)
+				if len(keys) < group && k+2 < to {
+					continue
+				}
+				if err := tab.MultiSet(keys, values); err != nil {
+					t.Error(err)
+					return
+				}
+				keys, values = keys[:0], values[:0]
+			}
+		})
+	}
+	both.Wait()
+}
+
+// sameWords reports a key from from to to-1 that is not itself plus add.
+func sameWords(t testing.TB, s *Store, from, to, add uint64) {
+	t.Helper()
+	x := s.NewSession()
+	defer x.Close()
+	tab, err := NewTable[uint64, uint64](x)
+	must(t, err)
+	keys, values, found := make([]uint64, 512), make([]uint64, 512), make([]bool, 512)
+	for ; from < to; from += uint64(len(keys)) {
+		keys, values, found = keys[:min(512, to-from)], values[:min(512, to-from)], found[:min(512, to-from)]
+		for i := range keys {
+			keys[i] = from + uint64(i)
+		}
+		must(t, tab.MultiGet(keys, values, found))
+		for i, k := range keys {
+			if !found[i] || values[i] != k+add {
+				t.Fatalf("key %d has %d, %v; want %d", k, values[i], found[i], k+add)
+			}
+		}
+	}
+}
+
+// relievedIndex fails unless the index has demoted, and no two keys share an entry for lack of memory.
+func relievedIndex(t testing.TB, s *Store) {
+	t.Helper()
+	eventually(t, "something is demoted", func() bool { return s.cold.standing.Load() != nil })
+	if n := s.index().Stats().CatchAlls; n != 0 {
+		t.Errorf("%d entries became catch-alls", n)
+	}
+}
+
+func TestRelief_LoadWithoutVersions(t *testing.T) {
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	n := crowdedKeys()
+	s := mustOpen(t, "/store", crowdedOptions(disk))
+	loadWords(t, s, 0, n, 1)
+	relievedIndex(t, s)
+	sameWords(t, s, 0, n, 1)
+	for k := uint64(0); k < n; k += 1000 { // keys that are cold, and such as are not
+		var key [8]byte
+		binary.NativeEndian.PutUint64(key[:], k)
+		must(t, s.Delete(key[:]))
+		if _, err := s.Get(nil, key[:]); err != ErrNotFound {
+			t.Fatalf("key %d was deleted: %v", k, err)
+		}
+	}
+	live := uint64(0)
+	must(t, s.Scan(context.Background(), func(key, value []byte) bool {
+		k := binary.NativeEndian.Uint64(key)
+		if v := binary.NativeEndian.Uint64(value); v != k+1 || k%1000 == 0 {
+			t.Errorf("key %d has %d", k, v)
+		}
+		live++
+		return !t.Failed()
+	}))
+	if want := n - (n+999)/1000; live != want {
+		t.Errorf("a scan visits %d keys of %d", live, want)
+	}
+	loadWords(t, s, 0, n/8, 2)
+	must(t, s.Close())
+	s = mustOpen(t, "/store", crowdedOptions(disk))
+	defer s.Close()
+	sameWords(t, s, 0, n/8, 2)
+	sameWords(t, s, n-999, n, 1) // none of which was deleted
+}
+
+func TestRelief_CrashBeforeAVersion(t *testing.T) {
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	n := crowdedKeys()
+	o := crowdedOptions(disk)
+	s := mustOpen(t, "/store", o)
+	loadWords(t, s, 0, 1000, 7)
+	_, err := s.Checkpoint(t.Context())
+	must(t, err)
+	loadWords(t, s, 500, n, 9)
+	relievedIndex(t, s)
+	crashed := disk.Clone(fsx.Crash{Keep: fsx.KeepNone})
+	must(t, s.Close())
+	o.FS = crashed
+	s = mustOpen(t, "/store", o)
+	defer s.Close()
+	sameWords(t, s, 0, 1000, 7)
+	var key [8]byte
+	binary.NativeEndian.PutUint64(key[:], 1000)
+	if v, err := s.Get(nil, key[:]); err != ErrNotFound {
+		t.Errorf("a key that no version has: %x, %v", v, err)
+	}
+}
+
+func TestRelief_RestoreToBeforeIt(t *testing.T) {
+	n := crowdedKeys()
+	s := mustOpen(t, "/store", crowdedOptions(fsx.NewCrash(fsx.CrashOptions{})))
+	defer s.Close()
+	loadWords(t, s, 0, n/2, 1)
+	first, err := s.Checkpoint(t.Context())
+	must(t, err)
+	loadWords(t, s, n/4, n, 2)
+	relievedIndex(t, s)
+	second, err := s.Checkpoint(t.Context())
+	must(t, err)
+	loadWords(t, s, 0, n/8, 3)
+	_, err = s.Restore(t.Context(), first.Version)
+	must(t, err)
+	sameWords(t, s, 0, n/2, 1)
+	loadWords(t, s, 0, n/8, 4)
+	_, err = s.Restore(t.Context(), second.Version)
+	must(t, err)
+	sameWords(t, s, 0, n/4, 1)
+	sameWords(t, s, n/4, n, 2)
+}
+
+func TestRelief_NotAskedFor(t *testing.T) {
+	n := crowdedKeys()
+	o := crowdedOptions(fsx.NewCrash(fsx.CrashOptions{}))
+	o.ColdAfter = -1
+	s := mustOpen(t, "/store", o)
+	defer s.Close()
+	loadWords(t, s, 0, n, 1)
+	if s.cold.standing.Load() != nil {
+		t.Error("ColdAfter is negative, and there is a cold tier")
+	}
+	if s.index().Stats().Load < behind {
+		t.Error("the index has had enough memory: the test tests nothing")
+	}
+	sameWords(t, s, 0, n, 1)
+}
+
+// TestRelief_LogFits has an index that says that it is full, and is crowded, while the log would fit into memory: all of it is
+// on disk, since the store has just been opened.
+func TestRelief_LogFits(t *testing.T) {
+	o := crowdedOptions(fsx.NewCrash(fsx.CrashOptions{}))
+	s := mustOpen(t, "/store", o)
+	n := uint64(0)
+	for {
+		loadWords(t, s, n, n+1000, 1)
+		n += 1000
+		if load, _, _ := s.crowd(); load > crowded && n >= 10_000 {
+			break
+		}
+	}
+	must(t, s.Close())
+	o.FS = &steppedFS{o.FS, step.New(1)} // so that the store is not warmed
+	s = mustOpen(t, "/store", o)
+	defer s.Close()
+	must(t, s.loadWholeIndex())
+	load, _, _ := s.crowd()
+	if head := s.log.Head(); load < crowded || head == s.log.Begin() || s.log.Tail()-s.log.Begin() > uint64(s.memory.room()) {
+		t.Fatalf("load %.2f, head %#x, %d bytes of log: the test tests nothing", load, head, s.log.Tail()-s.log.Begin())
+	}
+	s.indexFull()
+	if target, due := s.demotionTarget(); due {
+		t.Errorf("the log fits into memory, and is to be demoted up to %#x", target)
+	}
+}
+
+// TestRelief_Waiting has operations that make an entry wait for demotion, but not in a unit, which a cut may wait for.
+func TestRelief_Waiting(t *testing.T) {
+	s := mustOpen(t, "/store", crowdedOptions(fsx.NewCrash(fsx.CrashOptions{})))
+	s.background.housekeeping.Stop()
+	must(t, s.Set([]byte("old"), []byte("1")))
+	s.relief.behind.Store(true)
+	s.index().HoldUp()
+	x := s.NewSession()
+	must(t, x.Set([]byte("old"), []byte("2"))) // it has an entry
+	must(t, x.Unit(func() error { return x.Set([]byte("unit"), []byte("3")) }))
+	s.relief.mu.Lock()
+	if s.relief.turn != nil {
+		t.Error("somebody has waited who should not")
+	}
+	s.relief.mu.Unlock()
+	s.index().HoldUp()
+	set := make(chan error)
+	go func() { set <- s.Set([]byte("new"), []byte("4")) }()
+	eventually(t, "an operation that makes an entry does not wait", func() bool {
+		s.relief.mu.Lock()
+		defer s.relief.mu.Unlock()
+		return s.relief.turn != nil
+	})
+	s.relief.rest()
+	must(t, <-set)
+	must(t, s.Close())
+}
