@@ -21,8 +21,10 @@ import (
 // temporary file, synced, renamed and its directory synced. The name of a temporary file begins with '.', which no
 // object's does.
 //
-// Several processes may use one directory. Writers hold its lock shared, PutIfAbsent holds it alone, and so does the
-// removal of what crashed writers left, which is tried once when the remote is opened.
+// Several processes may use one directory, and one that is stopped in the middle of a put holds nobody up. Writers hold its
+// lock shared; the removal of what crashed writers left, which is tried once when the remote is opened, holds it alone.
+// PutIfAbsent gives the temporary file a name that nothing has, which only one can. Where the file system has no such call,
+// it holds the lock alone instead: then a process that is stopped while it puts something does hold the others up.
 type dirRemote struct {
 	fs   fsx.FS
 	root string
@@ -49,6 +51,15 @@ func (r *dirRemote) open() error {
 	if err := r.makeDir("."); err != nil {
 		return err
 	}
+	temps, err := r.leftovers(r.root)
+	if err != nil {
+		return err
+	}
+	if len(temps) == 0 {
+		if f, err := r.fs.Open(filepath.Join(r.root, fsx.LockName), fsx.Read); err == nil {
+			return f.Close() // nothing to remove, and a file to lock is there
+		}
+	}
 	release, err := r.fs.Lock(r.root, false)
 	if errors.Is(err, fsx.ErrLocked) {
 		return nil // somebody is at work here, and what looks left over may be theirs
@@ -59,21 +70,32 @@ func (r *dirRemote) open() error {
 	if err != nil {
 		return err
 	}
-	return errors.Join(r.removeTemps(r.root), release())
+	// Nobody writes now: what was there before is nobody's, or has got its real name since.
+	for _, name := range temps {
+		if gone := r.fs.Remove(name); !errors.Is(gone, fs.ErrNotExist) {
+			err = errors.Join(err, gone)
+		}
+	}
+	return errors.Join(err, release())
 }
 
-func (r *dirRemote) removeTemps(dir string) error {
+// leftovers returns the temporary files in dir and below.
+func (r *dirRemote) leftovers(dir string) (temps []string, err error) {
 	entries, err := r.fs.List(dir)
+	if errors.Is(err, fs.ErrNotExist) && dir != r.root {
+		return nil, nil // removed meanwhile
+	}
 	for _, e := range entries {
 		name := filepath.Join(dir, e.Name)
 		switch {
 		case e.Dir:
-			err = errors.Join(err, r.removeTemps(name))
+			more, bad := r.leftovers(name)
+			temps, err = append(temps, more...), errors.Join(err, bad)
 		case isTemp(e.Name):
-			err = errors.Join(err, r.fs.Remove(name))
+			temps = append(temps, name)
 		}
 	}
-	return err
+	return temps, err
 }
 
 // readOnly reports whether an error says that nothing may be written.
@@ -123,41 +145,70 @@ func (r *dirRemote) call(ctx context.Context, verb, name string, f func(file str
 
 func (r *dirRemote) Put(ctx context.Context, name string, data []byte) error {
 	return r.call(ctx, "put", name, func(file string) error {
-		return r.locked(ctx, true, func() error { return r.write(name, file, data) })
+		return r.locked(ctx, true, func() error { return r.write(name, file, data, r.fs.Rename) })
 	})
 }
 
 func (r *dirRemote) PutIfAbsent(ctx context.Context, name string, data []byte) (created bool, err error) {
 	err = r.call(ctx, "put if absent", name, func(file string) error {
-		return r.locked(ctx, false, func() error {
-			f, err := r.fs.Open(file, fsx.Read)
-			if err == nil {
-				return f.Close()
-			}
-			if !errors.Is(err, fs.ErrNotExist) {
-				return err
-			}
-			created = true
-			return r.write(name, file, data)
+		err := r.locked(ctx, true, func() (err error) {
+			created, err = r.writeAbsent(name, file, data, r.fs.RenameNew)
+			return err
 		})
+		if errors.Is(err, errNoRenameNew) {
+			err = r.locked(ctx, false, func() (err error) {
+				created, err = r.writeAbsent(name, file, data, r.fs.Rename)
+				return err
+			})
+		}
+		return err
 	})
 	return created && err == nil, err
 }
 
+// errNoRenameNew says that the file system has no fsx.FS.RenameNew.
+var errNoRenameNew = errors.New("no rename to a name that nothing has")
+
+// writeAbsent is write unless the object is there. The caller holds the lock, alone if rename replaces what has the name.
+func (r *dirRemote) writeAbsent(name, file string, data []byte, rename func(from, to string) error) (created bool, err error) {
+	f, err := r.fs.Open(file, fsx.Read)
+	taken := err == nil
+	switch {
+	case taken:
+		err = f.Close()
+	case errors.Is(err, fs.ErrNotExist):
+		err = r.write(name, file, data, func(from, to string) error {
+			err := rename(from, to)
+			taken = errors.Is(err, fs.ErrExist)
+			if errors.Is(err, errors.ErrUnsupported) {
+				err = fmt.Errorf("%w: %w", errNoRenameNew, err)
+			}
+			return err
+		})
+		if taken {
+			err = nil
+		}
+	}
+	if taken && err == nil {
+		err = r.fs.SyncDir(filepath.Dir(file)) // whoever has put it may not have come to that
+	}
+	return !taken && err == nil, err
+}
+
 // write makes the object durable. The caller holds the lock, shared or not. Directories that were there may have been
 // removed by somebody who has emptied the remote: then they are made again.
-func (r *dirRemote) write(name, file string, data []byte) error {
-	err := r.writeInto(name, file, data)
+func (r *dirRemote) write(name, file string, data []byte, rename func(from, to string) error) error {
+	err := r.writeInto(name, file, data, rename)
 	if errors.Is(err, fs.ErrNotExist) {
 		r.mu.Lock()
 		clear(r.made)
 		r.mu.Unlock()
-		err = r.writeInto(name, file, data)
+		err = r.writeInto(name, file, data, rename)
 	}
 	return err
 }
 
-func (r *dirRemote) writeInto(name, file string, data []byte) error {
+func (r *dirRemote) writeInto(name, file string, data []byte, rename func(from, to string) error) error {
 	if err := r.makeDir(path.Dir(name)); err != nil {
 		return err
 	}
@@ -165,7 +216,7 @@ func (r *dirRemote) writeInto(name, file string, data []byte) error {
 	temp := filepath.Join(dir, fmt.Sprintf(".%x-%x%s", r.id, r.temp.Add(1), fsx.TempSuffix))
 	err := r.writeTemp(temp, data)
 	if err == nil {
-		err = r.fs.Rename(temp, file)
+		err = rename(temp, file)
 	}
 	if err != nil {
 		if gone := r.fs.Remove(temp); !errors.Is(gone, fs.ErrNotExist) {

@@ -3,12 +3,15 @@ package checkpoint_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
@@ -189,5 +192,93 @@ func TestDirRemote_RemovesWhatCrashedWritersLeft(t *testing.T) {
 	objects, err := r.List(t.Context(), "")
 	if err != nil || len(objects) != 1 || objects[0].Name != "a/b" {
 		t.Errorf("%v, %v", objects, err)
+	}
+}
+
+// A process that is stopped in the middle of a put holds nobody up, wherever that is: a store that is paused must not keep the
+// next owner of its remote from taking it over.
+func TestDirRemote_StoppedWriter(t *testing.T) {
+	for _, at := range []fsx.Class{fsx.ClassOpen, fsx.ClassWrite, fsx.ClassSync, fsx.ClassRename, fsx.ClassSyncDir} {
+		for _, verb := range []string{"put", "put if absent"} {
+			root := filepath.Join(t.TempDir(), "remote")
+			first, err := checkpoint.NewDirRemote(root)
+			must(t, err)
+			must(t, first.Put(t.Context(), "dir/before", []byte("there")))
+			stopping := fsx.NewErr(fsx.OS())
+			stopped, err := checkpoint.NewDirRemoteOn(stopping, root)
+			must(t, err)
+			must(t, stopped.Put(t.Context(), "dir/more", []byte("there")))
+			gate := stopping.Hold(at, "")
+			ended := make(chan error, 1)
+			go func() {
+				if verb == "put" {
+					ended <- stopped.Put(t.Context(), "dir/object", []byte("of the one that was stopped"))
+					return
+				}
+				_, err := stopped.PutIfAbsent(t.Context(), "dir/object", []byte("of the one that was stopped"))
+				ended <- err
+			}()
+			must(t, gate.Await(t.Context(), 1))
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			other, err := checkpoint.NewDirRemote(root) // the next owner's
+			must(t, err)
+			if created, err := other.PutIfAbsent(ctx, "dir/claim", []byte("mine")); !created || err != nil {
+				t.Errorf("a %s stands at %v: %v, %v", verb, at, created, err)
+			}
+			must(t, other.Put(ctx, "dir/other", []byte("mine")))
+			cancel()
+			gate.Open()
+			must(t, <-ended)
+		}
+	}
+}
+
+// Of several processes that put the same object when none is there, one is told that it did.
+func TestDirRemote_OneOfManyCreates(t *testing.T) {
+	root := filepath.Join(t.TempDir(), "remote")
+	const callers, objects = 4, 50
+	var remotes [callers]checkpoint.Remote
+	for i := range remotes {
+		var err error
+		remotes[i], err = checkpoint.NewDirRemote(root)
+		must(t, err)
+	}
+	for n := range objects {
+		won := make(chan int, callers)
+		var all sync.WaitGroup
+		for i, r := range remotes {
+			all.Go(func() {
+				created, err := r.PutIfAbsent(t.Context(), fmt.Sprint("o/", n), fmt.Append(nil, i))
+				if err != nil {
+					t.Error(err)
+				}
+				if created {
+					won <- i
+				}
+			})
+		}
+		all.Wait()
+		close(won)
+		body, err := remotes[0].Get(t.Context(), fmt.Sprint("o/", n), 0, -1)
+		must(t, err)
+		got, err := io.ReadAll(body)
+		must(t, errors.Join(err, body.Close()))
+		if len(won) != 1 || fmt.Sprint(<-won) != string(got) {
+			t.Fatalf("object %d is %q, and %d have created it", n, got, len(won))
+		}
+	}
+}
+
+// A file system that cannot give a file a name that nothing has is locked instead.
+func TestDirRemote_NoRenameNew(t *testing.T) {
+	failing := fsx.NewErr(fsx.OS())
+	r, err := checkpoint.NewDirRemoteOn(failing, filepath.Join(t.TempDir(), "remote"))
+	must(t, err)
+	fault := failing.Inject(fsx.Fault{Class: fsx.ClassRename, Nth: 1, Err: errors.ErrUnsupported})
+	if created, err := r.PutIfAbsent(t.Context(), "object", []byte("first")); !created || err != nil || fault.Fired() != 1 {
+		t.Fatal(created, err)
+	}
+	if created, err := r.PutIfAbsent(t.Context(), "object", []byte("second")); created || err != nil {
+		t.Fatal(created, err)
 	}
 }

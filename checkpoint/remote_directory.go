@@ -420,9 +420,10 @@ func (d *RemoteDirectory) Lock(string, bool) (release func() error, err error) {
 	return func() error { return nil }, nil
 }
 
-func (d *RemoteDirectory) MkdirAll(dir string) error    { return refuse("mkdir", dir) }
-func (d *RemoteDirectory) Remove(name string) error     { return refuse("remove", name) }
-func (d *RemoteDirectory) Rename(from, to string) error { return refuse("rename", from) }
-func (d *RemoteDirectory) SyncDir(dir string) error     { return refuse("sync", dir) }
+func (d *RemoteDirectory) MkdirAll(dir string) error       { return refuse("mkdir", dir) }
+func (d *RemoteDirectory) Remove(name string) error        { return refuse("remove", name) }
+func (d *RemoteDirectory) Rename(from, to string) error    { return refuse("rename", from) }
+func (d *RemoteDirectory) RenameNew(from, to string) error { return refuse("rename", from) }
+func (d *RemoteDirectory) SyncDir(dir string) error        { return refuse("sync", dir) }
 
 var _ fsx.Root = (*RemoteDirectory)(nil)

@@ -1,6 +1,7 @@
 package fsx
 
 import (
+	"errors"
 	"io/fs"
 	"path"
 	"path/filepath"
@@ -22,6 +23,11 @@ func (c *CrashFS) Remove(name string) error { return c.top().Remove(name) }
 
 // Rename implements [FS].
 func (c *CrashFS) Rename(oldName, newName string) error { return c.top().Rename(oldName, newName) }
+
+// RenameNew implements [FS].
+func (c *CrashFS) RenameNew(oldName, newName string) error {
+	return c.top().RenameNew(oldName, newName)
+}
 
 // List implements [FS].
 func (c *CrashFS) List(dir string) ([]Entry, error) { return c.top().List(dir) }
@@ -219,12 +225,29 @@ func (r crashRoot) Remove(name string) error {
 
 // Rename implements [FS].
 func (r crashRoot) Rename(oldName, newName string) error {
+	return r.renameWith(oldName, newName, r.rename)
+}
+
+// RenameNew implements [FS].
+func (r crashRoot) RenameNew(oldName, newName string) error {
+	return r.renameWith(oldName, newName, func(oldName, newName string) error {
+		if _, _, target, err := r.findNew(newName); err == nil && target != nil {
+			return syscall.EEXIST
+		}
+		if _, _, n, err := r.find(oldName); err == nil && n != nil && n.dir {
+			return errors.ErrUnsupported
+		}
+		return r.rename(oldName, newName)
+	})
+}
+
+func (r crashRoot) renameWith(oldName, newName string, rename func(oldName, newName string) error) error {
 	c := r.c
 	if err := c.begin(OpRename, oldName); err != nil {
 		return err
 	}
 	defer c.mu.Unlock()
-	if err := r.rename(oldName, newName); err != nil {
+	if err := rename(oldName, newName); err != nil {
 		return linkError(oldName, newName, err)
 	}
 	return nil

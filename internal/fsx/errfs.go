@@ -228,6 +228,9 @@ func (e *ErrFS) Remove(name string) error { return e.top().Remove(name) }
 // Rename implements [FS].
 func (e *ErrFS) Rename(oldName, newName string) error { return e.top().Rename(oldName, newName) }
 
+// RenameNew implements [FS]: of [ClassRename], as Rename is.
+func (e *ErrFS) RenameNew(oldName, newName string) error { return e.top().RenameNew(oldName, newName) }
+
 // List implements [FS].
 func (e *ErrFS) List(dir string) ([]Entry, error) { return e.top().List(dir) }
 
@@ -292,9 +295,17 @@ func (r errRoot) Remove(name string) error {
 }
 
 func (r errRoot) Rename(oldName, newName string) error {
+	return r.rename(oldName, newName, r.inner.Rename)
+}
+
+func (r errRoot) RenameNew(oldName, newName string) error {
+	return r.rename(oldName, newName, r.inner.RenameNew)
+}
+
+func (r errRoot) rename(oldName, newName string, rename func(oldName, newName string) error) error {
 	f := r.e.enter(ClassRename, oldName, newName)
 	if f == nil || f.After {
-		if err := r.inner.Rename(oldName, newName); err != nil {
+		if err := rename(oldName, newName); err != nil {
 			return err
 		}
 	}

@@ -97,7 +97,7 @@ type Entry struct {
 }
 
 // FS is a file system. Methods may be called from any goroutine. Errors wrap [fs.ErrNotExist], [fs.ErrExist],
-// [fs.ErrPermission] and the errno values of package syscall, in an *[fs.PathError] or, from Rename, an *[os.LinkError].
+// [fs.ErrPermission] and the errno values of package syscall, in an *[fs.PathError] or, from Rename and RenameNew, an *[os.LinkError].
 type FS interface {
 	// Open opens a file; a directory is EISDIR. A new file has permissions 0600 before umask; its name is durable
 	// after SyncDir (F3). Flags that do not go together are EINVAL.
@@ -109,6 +109,10 @@ type FS interface {
 	Remove(name string) error
 	// Rename gives a file or directory a new name, replacing a file that has it. A directory that has it is an error.
 	Rename(oldName, newName string) error
+	// RenameNew is Rename of a file to a name that nothing has, at once: [fs.ErrExist] when something has it. Of several calls
+	// that give files the same name, in whatever processes, one succeeds. After a crash both names may lead to the file.
+	// [errors.ErrUnsupported] when the file system cannot do that.
+	RenameNew(oldName, newName string) error
 	// List returns the entries of a directory, sorted by name.
 	List(dir string) ([]Entry, error)
 	// SyncDir makes the names in dir durable (F3). Where the platform cannot, it does nothing.

@@ -117,6 +117,16 @@ func (s osFS) Rename(oldName, newName string) error {
 	return from.rename(to)
 }
 
+func (s osFS) RenameNew(oldName, newName string) error {
+	from, to := s.place(oldName), s.place(newName)
+	left, err := shared().leaving(from)
+	if err != nil {
+		return err
+	}
+	defer left()
+	return from.renameNew(to)
+}
+
 func (s osFS) List(dir string) ([]Entry, error) { return s.place(dir).list() }
 
 func (s osFS) SyncDir(dir string) error {

@@ -66,6 +66,10 @@ func (p place) rename(to place) error {
 	return os.Rename(p.name, to.name)
 }
 
+func (p place) renameNew(to place) error {
+	return linkError(p.name, to.name, errors.ErrUnsupported)
+}
+
 // list follows links, as open does.
 func (p place) list() ([]Entry, error) {
 	if err := p.bad; err != nil {

@@ -146,6 +146,47 @@ func (p place) rename(to place) error {
 	return nil
 }
 
+// sysRenameNew is the system call; in tests, that of a system that has none.
+var sysRenameNew = renameat2
+
+// renameNew links the file to its new name, which fails when there is one, and removes the old name, where there is no
+// call that does both.
+func (p place) renameNew(to place) error {
+	both := func(call func(from, dir int) error) error {
+		return p.at(func(from int) error { return to.at(func(dir int) error { return call(from, dir) }) })
+	}
+	err := both(func(from, dir int) error { return sysRenameNew(from, p.base, dir, to.base) })
+	switch err {
+	case nil:
+		return nil
+	case unix.ENOSYS, unix.EINVAL, unix.EOPNOTSUPP:
+	default:
+		return linkError(p.name, to.name, err)
+	}
+	err = both(func(from, dir int) error { return unix.Linkat(from, p.base, dir, to.base, 0) })
+	switch err {
+	case nil:
+	case unix.EEXIST: // also what a network file system may say of a link that it has just made
+		if !p.sameFile(to) {
+			return linkError(p.name, to.name, err)
+		}
+	case unix.EPERM, unix.ENOSYS, unix.EOPNOTSUPP, unix.EMLINK:
+		return linkError(p.name, to.name, errors.ErrUnsupported)
+	default:
+		return linkError(p.name, to.name, err)
+	}
+	if err := p.unlink(); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
+}
+
+// sameFile reports whether two different names lead to one file.
+func (p place) sameFile(to place) bool {
+	var a, b unix.Stat_t
+	return p.name != to.name && p.statTo(&a, unix.AT_SYMLINK_NOFOLLOW) == nil && to.statTo(&b, unix.AT_SYMLINK_NOFOLLOW) == nil && idOfStat(&a) == idOfStat(&b)
+}
+
 // list follows links, as open does.
 func (p place) list() ([]Entry, error) {
 	f, err := p.openDir()

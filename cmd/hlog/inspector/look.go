@@ -19,10 +19,11 @@ func (l looking) Open(name string, f fsx.Flag) (fsx.File, error) {
 	return l.FS.Open(name, f)
 }
 
-func (l looking) MkdirAll(dir string) error    { return refused("mkdir", dir) }
-func (l looking) Remove(name string) error     { return refused("remove", name) }
-func (l looking) Rename(from, to string) error { return refused("rename", from) }
-func (l looking) SyncDir(dir string) error     { return refused("sync", dir) }
+func (l looking) MkdirAll(dir string) error       { return refused("mkdir", dir) }
+func (l looking) Remove(name string) error        { return refused("remove", name) }
+func (l looking) Rename(from, to string) error    { return refused("rename", from) }
+func (l looking) RenameNew(from, to string) error { return refused("rename", from) }
+func (l looking) SyncDir(dir string) error        { return refused("sync", dir) }
 func (l looking) Lock(string, bool) (release func() error, _ error) {
 	return func() error { return nil }, nil
 }

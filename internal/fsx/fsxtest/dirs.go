@@ -3,6 +3,7 @@ package fsxtest
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"slices"
@@ -99,6 +100,43 @@ func testRenameErrors(t *testing.T, e env) {
 	wrapped(t, e.Rename(e.path("d"), e.path("d", "e", "x")))
 	if got := e.names(t); !slices.Equal(got, []string{"d", "f"}) || e.get(t, "f") != "F" {
 		t.Fatal(got)
+	}
+}
+
+func testRenameNew(t *testing.T, e env) {
+	e.put(t, "a", "A")
+	e.put(t, "b", "B")
+	ok(t, e.MkdirAll(e.path("d")))
+	err := e.RenameNew(e.path("a"), e.path("d", "c"))
+	if errors.Is(err, errors.ErrUnsupported) {
+		t.Skip("this platform cannot")
+	}
+	ok(t, err)
+	is(t, e.RenameNew(e.path("b"), e.path("d", "c")), fs.ErrExist)
+	is(t, e.RenameNew(e.path("b"), e.path("b")), fs.ErrExist)
+	is(t, e.RenameNew(e.path("b"), e.path("d")), fs.ErrExist)
+	is(t, e.RenameNew(e.path("none"), e.path("x")), fs.ErrNotExist)
+	is(t, e.RenameNew(e.path("b"), e.path("none", "x")), fs.ErrNotExist)
+	if got := e.names(t); !slices.Equal(got, []string{"b", "d"}) || e.get(t, "b") != "B" || e.get(t, "d/c") != "A" {
+		t.Fatal(got)
+	}
+	// Of many that want one name, one gets it.
+	const callers = 8
+	results := make(chan error, callers)
+	for i := range callers {
+		e.put(t, fmt.Sprint("from", i), fmt.Sprint(i))
+		go func() { results <- e.RenameNew(e.path(fmt.Sprint("from", i)), e.path("d", "one")) }()
+	}
+	won := 0
+	for range callers {
+		if err := <-results; err == nil {
+			won++
+		} else {
+			is(t, err, fs.ErrExist)
+		}
+	}
+	if got := e.names(t); won != 1 || len(got) != callers-1+2 {
+		t.Fatalf("%d have it, %v", won, got)
 	}
 }
 

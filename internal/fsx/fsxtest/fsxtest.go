@@ -39,6 +39,7 @@ func Run(t *testing.T, open func(t *testing.T) (fsys fsx.FS, dir string)) {
 		{"List", testList},
 		{"Rename", testRename},
 		{"RenameErrors", testRenameErrors},
+		{"RenameNew", testRenameNew},
 		{"Remove", testRemove},
 		{"Direct", testDirect},
 		{"Lock", testLock},
