@@ -5,6 +5,7 @@
 //	go run ./bench -experiment recovery,dataflow  these experiments
 //	go run ./bench -experiment all -scale 10      everything, at ten times the sizes of the thesis
 //	go run ./bench -experiment micro -keys 10M    rounds of single and grouped operations against maps, alternating
+//	go run ./bench -experiment beyond -short      states far larger than memory, at a tenth; without -short it takes an hour
 //	go run ./bench -experiment mainjob -text ~/texts -suffix .txt
 //	go test -bench . ./bench                      microbenchmarks for benchstat
 //

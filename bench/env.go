@@ -20,6 +20,7 @@ import (
 type env struct {
 	experiments string
 	scale       float64
+	far         bool // -scale beyond
 	keys        int
 	keyBytes    int
 	valueBytes  int
@@ -103,7 +104,7 @@ func (l list) Set(s string) error {
 
 // parse reads the command line into an env.
 func parse(args []string, out *os.File, errOut *os.File) (*env, error) {
-	e := &env{out: out, progress: newProgress(errOut), began: time.Now()}
+	e := &env{scale: 1, out: out, progress: newProgress(errOut), began: time.Now()}
 	fl := flag.NewFlagSet("bench", flag.ContinueOnError)
 	fl.SetOutput(errOut)
 	fl.Usage = func() {
@@ -113,7 +114,7 @@ func parse(args []string, out *os.File, errOut *os.File) (*env, error) {
 	var dist, mix, engines string
 	var hot workload.Dist
 	fl.StringVar(&e.experiments, "experiment", "", "what to run: names with commas between, all, or list (empty: "+defaultExperiments+", the last two at a fifth of their sizes)")
-	fl.Float64Var(&e.scale, "scale", 1, "multiply the experiments' sizes by this")
+	fl.Func("scale", "multiply the experiments' sizes by this (default 1); "+beyondScale+": -experiment beyond with a hundred million small records", e.setScale)
 	fl.Var(count{&e.keys}, "keys", "number of keys, such as 10M (0: the experiment's own)")
 	fl.Var(count{&e.ops}, "ops", "operations in a measured round (0: the experiment's own)")
 	fl.IntVar(&e.keyBytes, "key", 0, "bytes in a key (0: the experiment's own)")

@@ -15,6 +15,7 @@ var experiments = func() []experiment {
 		{"mixes", "every mix and distribution on all engines, state in memory", runMixes},
 		{"tokens", "the main job's token stream as a load for all engines, memory for less than the state", runTokens},
 		{"larger", "memory for a quarter of the data", runLarger},
+		{"beyond", "states far larger than memory: small records in less memory than their index needs, larger ones in a quarter", runBeyond},
 		{"stalls", "latency at a fixed rate while a snapshot is taken every second", runStalls},
 		{"recovery", "recovery time over bytes written", runRecovery},
 		{"recovery-keys", "recovery time over the number of keys", runRecoveryKeys},

@@ -34,22 +34,35 @@ type Prefetcher interface{ Prefetch(keys [][]byte) }
 
 // Untold hides from the harness that an engine can be told.
 func Untold(c Contestant, name string) Contestant {
-	return Contestant{Name: name, Open: func(dir string) (Engine, error) {
+	return Contestant{Name: name, Goroutines: c.Goroutines, Open: func(dir string) (Engine, error) {
 		e, err := c.Open(dir)
-		if r, ok := e.(Reader); ok && err == nil {
+		if err != nil {
+			return nil, err
+		}
+		r, reads := e.(Reader)
+		s, scans := e.(Scanner)
+		switch {
+		case reads && scans:
+			return struct {
+				Engine
+				Reader
+				Scanner
+			}{e, r, s}, nil
+		case reads:
 			return struct {
 				Engine
 				Reader
 			}{e, r}, nil
 		}
-		return e, err
+		return e, nil
 	}}
 }
 
 // Contestant is an engine that takes part.
 type Contestant struct {
-	Name string
-	Open func(dir string) (Engine, error)
+	Name       string
+	Open       func(dir string) (Engine, error)
+	Goroutines int // that drive it in contests of throughput; 0: as many as others
 }
 
 // Shape is the data: how many keys, how large.
@@ -185,8 +198,10 @@ type Entry struct {
 	Engine Engine
 	Driver *Driver
 	Dir    string
-	home   string // holds Dir and whatever the engine keeps beside it
-	again  func(dir string) (Engine, error)
+
+	version uint64 // of the last snapshot that the entry has taken
+	home    string // holds Dir and whatever the engine keeps beside it
+	again   func(dir string) (Engine, error)
 }
 
 // Enter opens a contestant in a new directory below dir. What the engine keeps beside its directory goes when it leaves.

@@ -110,10 +110,68 @@ func (t *toy) Close() error {
 	return t.Snapshot(999_999_999)
 }
 
+// walked is a toy that can be scanned, and counts who uses it.
+type walked struct {
+	*toy
+	scans, snapshots atomic.Int32
+}
+
+func (w *walked) Scan(context.Context) (int, error) {
+	w.scans.Add(1)
+	return int(w.Size()), nil
+}
+
+func (w *walked) Snapshot(v uint64) error {
+	w.snapshots.Add(1)
+	return w.toy.Snapshot(v)
+}
+
+// What an engine does beside its operations is done, who cannot takes no part, and each is driven by as many goroutines as it asks
+// for.
+func TestThroughput_RowsBesidesAndLoads(t *testing.T) {
+	var w *walked
+	c := []Contestant{{Name: "toy", Open: openToy}, {Name: "walked", Goroutines: 5, Open: func(dir string) (Engine, error) {
+		w = &walked{toy: &toy{m: map[string]string{}, dir: dir}}
+		return w, nil
+	}}}
+	zipf := workload.Dist{Kind: "zipf"}
+	read, update := workload.Mix{Name: "read"}, workload.Mix{Name: "update", Set: 100}
+	rows := []Row{{Mix: read, Dist: zipf}, {Mix: read, Dist: zipf, Beside: ScanBefore}, {Mix: update, Dist: zipf, Beside: EachSecond}}
+	s, err := Throughput{Name: "t", Title: "T", Contestants: c, Shape: Shape{1000, 8, 1}, Dir: t.TempDir(), Goroutines: 1, Rounds: 3,
+		Each: 20 * time.Millisecond, Rows: rows, Picks: 1000, Cuts: 1, Out: io.Discard, Step: silent, At: nowhere}.Run(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Tables) != 2 || len(s.Tables[0].Rows) != 2 || len(s.Tables[1].Rows) != 5 {
+		t.Fatalf("tables %+v", s.Tables)
+	}
+	if r := s.Tables[1].Rows[2]; r[2] != "walked" || r[1] != "zipf, after a scan" {
+		t.Errorf("the row after a scan is %v", r)
+	}
+	// One snapshot in the load, besides that of Close; those of the rounds come by time, perhaps too late.
+	if n := w.snapshots.Load() - 1; w.scans.Load() != 3 || n < 1 {
+		t.Errorf("%d scans and %d snapshots", w.scans.Load(), n)
+	}
+	e, err := Enter(c[1], t.TempDir(), Shape{10, 8, 1}, or(c[1].Goroutines, 1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer e.Leave()
+	if len(e.Driver.bufs) != 5 {
+		t.Errorf("%d goroutines", len(e.Driver.bufs))
+	}
+	before := w.snapshots.Load()
+	stop := e.snapshots(time.Millisecond)
+	testkit.Eventually(t, "snapshots are taken", func() bool { return w.snapshots.Load() > before+1 })
+	if err := stop(); err != nil {
+		t.Fatal(err)
+	}
+}
+
 func silent(string, ...any)          {}
 func nowhere(_, _ float64, _ string) {}
 
-var toys = []Contestant{{"hybridlog", openToy}, {"toy", openToy}}
+var toys = []Contestant{{Name: "hybridlog", Open: openToy}, {Name: "toy", Open: openToy}}
 
 func checkSection(t *testing.T, s *report.Section, err error, rows int) {
 	t.Helper()
@@ -138,7 +196,7 @@ func TestThroughput_EveryEngineInEveryCell(t *testing.T) {
 }
 
 func TestThroughput_EngineThatLosesKeysIsRefused(t *testing.T) {
-	lossy := Contestant{"lossy", func(dir string) (Engine, error) { return lossyToy{&toy{m: map[string]string{}, dir: dir}}, nil }}
+	lossy := Contestant{Name: "lossy", Open: func(dir string) (Engine, error) { return lossyToy{&toy{m: map[string]string{}, dir: dir}}, nil }}
 	_, err := Throughput{Name: "t", Contestants: []Contestant{lossy}, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(),
 		Goroutines: 1, Rounds: 1, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
 	if err == nil || !strings.Contains(err.Error(), "lossy") {
@@ -174,7 +232,7 @@ func TestRecovery_CloseAndCrash(t *testing.T) {
 }
 
 func TestRecovery_EngineThatForgetsIsRefused(t *testing.T) {
-	forgetful := Contestant{"forgetful", func(dir string) (Engine, error) {
+	forgetful := Contestant{Name: "forgetful", Open: func(dir string) (Engine, error) {
 		e := &toy{m: map[string]string{}, dir: dir, forgets: true}
 		return e, e.Restore(0)
 	}}
@@ -217,7 +275,7 @@ func (b begun) BeginSnapshot(v uint64) (func() error, error) {
 }
 
 func TestDataflow_SnapshotsThatNeedNotBeWaitedFor(t *testing.T) {
-	c := Contestant{"begun", func(dir string) (Engine, error) {
+	c := Contestant{Name: "begun", Open: func(dir string) (Engine, error) {
 		e, err := openToy(dir)
 		return begun{e.(*toy)}, err
 	}}
@@ -277,7 +335,7 @@ func transfersOf(t *testing.T) Transfers {
 // A worker that comes back with the wrong state must show in the comparison with the serial run.
 func TestDataflow_WrongRestoreIsNoticed(t *testing.T) {
 	opened := 0
-	c := Contestant{"wrong", func(dir string) (Engine, error) {
+	c := Contestant{Name: "wrong", Open: func(dir string) (Engine, error) {
 		opened++
 		e := &toy{m: map[string]string{}, dir: dir}
 		if err := e.Restore(0); err != nil {
@@ -361,7 +419,7 @@ func (e *tellable) Prefetch(keys [][]byte) { e.told.Add(uint64(len(keys))) }
 
 func TestThroughput_WarmAndTold(t *testing.T) {
 	var made []*tellable
-	c := Contestant{"hybridlog", func(dir string) (Engine, error) {
+	c := Contestant{Name: "hybridlog", Open: func(dir string) (Engine, error) {
 		made = append(made, &tellable{toy: &toy{m: map[string]string{}, dir: dir}})
 		return made[len(made)-1], nil
 	}}

@@ -20,6 +20,9 @@ type Throughput struct {
 	Memory      int64 // what each was given; for the text only
 	Dists       []workload.Dist
 	Mixes       []workload.Mix
+	Rows        []Row // what is measured; empty: every mix with every distribution
+	Picks       int   // operations in a plan, which begins again at its end; 0: a million
+	Cuts        int   // snapshots that an engine takes while it loads
 	Goroutines  int
 	Rounds      int
 	Each        time.Duration // of a round
@@ -49,46 +52,79 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 			err = errors.Join(err, e.Leave())
 		}
 	}()
+	loads := &report.Table{Name: t.Name + "-load", Title: "Loading", Header: []string{"engine", "keys per second", "files", "memory, as it says"}}
 	for i, c := range t.Contestants {
 		t.Step("%s: loading %s", t.Name, c.Name)
-		e, err := Enter(c, t.Dir, t.Shape, t.Goroutines)
+		e, err := Enter(c, t.Dir, t.Shape, or(c.Goroutines, t.Goroutines))
 		if err != nil {
 			return nil, err
 		}
 		entries = append(entries, e)
-		err = e.Driver.Load(ctx, 0, t.Shape.Keys, func(done int) {
-			t.At(float64(i*t.Shape.Keys+done), float64(len(t.Contestants)*t.Shape.Keys), "")
-		})
-		if err = errors.Join(err, e.Check()); err != nil {
+		if err := t.load(ctx, e, i, loads); err != nil {
 			return nil, fmt.Errorf("loading %s: %w", c.Name, err)
 		}
 	}
 	t.Step("%s: measuring", t.Name)
 	tab := &report.Table{Name: t.Name, Title: "Operations per second: median, lowest and highest round; latencies of single operations",
 		Header: []string{"mix", "distribution", "engine", "median", "lowest", "highest", "p50", "p99", "p99.9", "CPU per operation", "reads per operation", "hybridlog is"}}
-	done, total := 0.0, float64(len(t.Mixes)*len(t.Dists)*t.Rounds)
-	for _, mix := range t.Mixes {
-		fig := &report.Figure{Name: t.Name + "-" + mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", mix.Name, t.Shape, report.Bytes(t.Memory)),
-			XLabel: "distribution of keys", YLabel: "operations per second", LogY: true}
-		for _, d := range t.Dists {
-			n := 1 << 20
-			if len(d.Trace) > 0 {
-				n = len(d.Trace)
-			}
-			scores, err := t.compete(ctx, entries, workload.NewPlan(d, mix, t.Shape.Keys, n, 1), func() {
-				done++
-				t.At(done, total, mix.Name+" "+d.String())
-			})
-			if err != nil {
-				return nil, err
-			}
-			t.add(tab, fig, mix, d, scores)
+	rows := t.rows()
+	done, total := 0.0, float64(len(rows)*t.Rounds)
+	figs := map[string]*report.Figure{}
+	for _, row := range rows {
+		fig := figs[row.Mix.Name]
+		if fig == nil {
+			fig = &report.Figure{Name: t.Name + "-" + row.Mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", row.Mix.Name, t.Shape, report.Bytes(t.Memory)),
+				XLabel: "distribution of keys", YLabel: "operations per second", LogY: true}
+			figs[row.Mix.Name] = fig
+			s.Figures = append(s.Figures, fig)
 		}
-		s.Figures = append(s.Figures, fig)
+		n := or(t.Picks, 1<<20)
+		if len(row.Dist.Trace) > 0 {
+			n = len(row.Dist.Trace)
+		}
+		scores, err := t.compete(ctx, row.able(entries), row, workload.NewPlan(row.Dist, row.Mix, t.Shape.Keys, n, 1), func() {
+			done++
+			t.At(done, total, row.Mix.Name+" "+row.keys())
+		})
+		if err != nil {
+			return nil, err
+		}
+		t.add(tab, fig, row, scores)
 	}
 	s.Tables = []*report.Table{tab}
+	if t.Cuts > 0 {
+		s.Tables = []*report.Table{loads, tab}
+		_ = loads.Markdown(t.Out)
+	}
 	_ = tab.Markdown(t.Out)
 	return s, nil
+}
+
+// load has an engine write every key once, and tells how that went.
+func (t Throughput) load(ctx context.Context, e *Entry, i int, tab *report.Table) error {
+	begin, cuts := time.Now(), 0
+	var cutErr error
+	err := e.Driver.Load(ctx, 0, t.Shape.Keys, func(done int) {
+		t.At(float64(i*t.Shape.Keys+done), float64(len(t.Contestants)*t.Shape.Keys), "")
+		if due := done * t.Cuts / t.Shape.Keys; due > cuts {
+			cuts, cutErr = due, errors.Join(cutErr, e.snapshot())
+		}
+	})
+	took := time.Since(begin)
+	if err = errors.Join(err, cutErr, e.Check()); err != nil {
+		return err
+	}
+	files, err := DiskBytes(e.home)
+	tab.Add(e.Name, report.Rate(float64(t.Shape.Keys)/took.Seconds()), report.Bytes(files), report.Bytes(e.Engine.Size()))
+	return err
+}
+
+// or returns own, unless it is 0, which stands for the default.
+func or(own, def int) int {
+	if own != 0 {
+		return own
+	}
+	return def
 }
 
 // pageCacheText says what stands between the page cache and the engines that read through it.
@@ -109,7 +145,7 @@ type score struct {
 	lat   *workload.Latencies
 }
 
-func (t Throughput) compete(ctx context.Context, entries []*Entry, plan workload.Plan, after func()) ([]*score, error) {
+func (t Throughput) compete(ctx context.Context, entries []*Entry, row Row, plan workload.Plan, after func()) ([]*score, error) {
 	scores := make([]*score, len(entries))
 	for i, e := range entries {
 		scores[i] = &score{name: e.Name, lat: workload.NewLatencies()}
@@ -123,9 +159,18 @@ func (t Throughput) compete(ctx context.Context, entries []*Entry, plan workload
 	for r := range t.Rounds {
 		for k := range entries {
 			i := (k + r) % len(entries)
+			if row.Beside == ScanBefore {
+				if err := entries[i].scan(ctx); err != nil {
+					return nil, fmt.Errorf("%s: %w", entries[i].Name, err)
+				}
+			}
 			runtime.GC()
+			stop := func() error { return nil }
+			if row.Beside == EachSecond {
+				stop = entries[i].snapshots(min(time.Second, t.Each/2))
+			}
 			res, cpu, reads, err := t.round(ctx, entries[i], plan, &offset[i])
-			if err != nil {
+			if err = errors.Join(err, stop()); err != nil {
 				return nil, err
 			}
 			ops := float64(max(res.Ops, 1))
@@ -149,7 +194,7 @@ func (t Throughput) round(ctx context.Context, e *Entry, plan workload.Plan, off
 	}
 	before, _ := e.Driver.reads()
 	cpu = CPUTime()
-	res = workload.Run(ctx, workload.Config{Goroutines: t.Goroutines, Duration: t.Each, Sample: 8, Offset: *offset, Ahead: e.Driver.Ahead()},
+	res = workload.Run(ctx, workload.Config{Goroutines: len(e.Driver.bufs), Duration: t.Each, Sample: 8, Offset: *offset, Ahead: e.Driver.Ahead()},
 		plan, e.Driver.Do)
 	cpu = CPUTime() - cpu
 	after, _ := e.Driver.reads()
@@ -183,7 +228,7 @@ func (t Throughput) warm(ctx context.Context, e *Entry, plan workload.Plan, offs
 	return nil
 }
 
-func (t Throughput) add(tab *report.Table, fig *report.Figure, mix workload.Mix, d workload.Dist, scores []*score) {
+func (t Throughput) add(tab *report.Table, fig *report.Figure, row Row, scores []*score) {
 	var ours float64
 	for _, sc := range scores {
 		if sc.name == "hybridlog" {
@@ -206,8 +251,8 @@ func (t Throughput) add(tab *report.Table, fig *report.Figure, mix workload.Mix,
 			reads, _, _ := report.Median(sc.reads)
 			readText = report.Float(reads)
 		}
-		tab.Add(mix.Name, d.String(), sc.name, report.Rate(med), report.Rate(low), report.Rate(high),
+		tab.Add(row.Mix.Name, row.keys(), sc.name, report.Rate(med), report.Rate(low), report.Rate(high),
 			sc.lat.Quantile(.5), sc.lat.Quantile(.99), sc.lat.Quantile(.999), cpuText, readText, factor)
-		fig.Bar(d.String(), sc.name, sc.rates)
+		fig.Bar(row.keys(), sc.name, sc.rates)
 	}
 }
