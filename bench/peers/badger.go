@@ -2,6 +2,7 @@ package main
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -96,6 +97,24 @@ func (b *badgerEngine) BulkSet(n int, pair func(i int) (key, value []byte)) erro
 		}
 	}
 	return w.Flush()
+}
+
+// Scan implements contest.Scanner.
+func (b *badgerEngine) Scan(ctx context.Context) (keys int, err error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	err = b.db.View(func(tx *badger.Txn) error {
+		it := tx.NewIterator(badger.DefaultIteratorOptions)
+		defer it.Close()
+		for it.Rewind(); it.Valid() && ctx.Err() == nil; it.Next() {
+			if err := it.Item().Value(func([]byte) error { return nil }); err != nil {
+				return err
+			}
+			keys++
+		}
+		return ctx.Err()
+	})
+	return keys, err
 }
 
 func (b *badgerEngine) Size() int64 {

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -86,6 +87,20 @@ func (b *boltEngine) BulkSet(n int, pair func(i int) (key, value []byte)) error 
 		}
 		return nil
 	})
+}
+
+// Scan implements contest.Scanner.
+func (b *boltEngine) Scan(ctx context.Context) (keys int, err error) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	err = b.db.View(func(tx *bolt.Tx) error {
+		c := tx.Bucket(bucket).Cursor()
+		for k, _ := c.First(); k != nil && ctx.Err() == nil; k, _ = c.Next() {
+			keys++
+		}
+		return ctx.Err()
+	})
+	return keys, err
 }
 
 func (b *boltEngine) Size() int64 { return int64(b.db.Stats().FreelistInuse) }

@@ -2,6 +2,7 @@
 // ../ measures it against the engines of package compare:
 //
 //	go run -C bench/peers .            in memory, larger than memory, snapshots, reopening
+//	go run -C bench/peers . -experiment beyond    states far larger than memory: small records, and large ones of which a quarter fits
 //	go run -C bench/peers . -help
 //
 // It is a module of its own, so that nobody who imports the store gets these dependencies.

@@ -16,6 +16,7 @@ import (
 	"github.com/hybridlog/hybridlog/bench/internal/report"
 	"github.com/hybridlog/hybridlog/bench/internal/workload"
 	"github.com/hybridlog/hybridlog/compare"
+	"github.com/hybridlog/hybridlog/hlog"
 )
 
 // peer is a store that takes part; those in memory are left out where the state is larger than it.
@@ -71,7 +72,7 @@ func parse(args []string) (settings, error) {
 	fl.StringVar(&s.dists, "dist", "zipf,uniform", "distributions, of "+strings.Join(workload.Kinds(), ", "))
 	fl.StringVar(&s.mixes, "mix", "update,mixed,read", "mixes, of "+strings.Join(workload.MixNames(), ", "))
 	fl.StringVar(&s.engines, "engines", "", "of "+strings.Join(names, ", ")+" (empty: all)")
-	fl.StringVar(&s.only, "experiment", "inmemory,larger,snapshot,recovery", "what to run")
+	fl.StringVar(&s.only, "experiment", "inmemory,larger,snapshot,recovery", "what to run, of these and beyond, which has ten times the keys")
 	fl.StringVar(&s.dir, "dir", "", "directory for the stores (empty: the system's temporary one)")
 	fl.StringVar(&s.report, "report", "../../bench-report/peers", "directory of the report")
 	if err := fl.Parse(args); err != nil {
@@ -171,6 +172,15 @@ func (c contests) experiment(ctx context.Context, name string) ([]*report.Sectio
 		t.Each *= 4
 		t.NoPageCache = true
 		return sections, errors.Join(add(t.Run(ctx)), nil)
+	case "beyond":
+		shape.Keys *= 10
+		small := shape
+		small.ValueBytes = 8
+		memory := max(leastMemory, int64(128<<20)*int64(small.Keys)/20_000_000)
+		if err := add(c.beyond("peers-beyond-small", "Small records, memory for less than their index", small, memory, true).Run(ctx)); err != nil {
+			return sections, err
+		}
+		return sections, add(c.beyond("peers-beyond-quarter", "Memory for a quarter of the data", shape, max(leastMemory, shape.Bytes()/4), false).Run(ctx))
 	case "snapshot":
 		return sections, add(contest.Snapshots{Name: "peers-snapshot", Title: "Snapshots of a large state, little changed", Contestants: c.contestants(room, false),
 			Shape: shape, Memory: room, Steps: 10, Writes: 1000, Dist: workload.Dist{Kind: "zipf"}, Dir: c.dir, Out: os.Stdout, Step: c.step, At: c.at}.Run(ctx))
@@ -185,6 +195,30 @@ func (c contests) experiment(ctx context.Context, name string) ([]*report.Sectio
 func (c contests) throughput(name, title string, s contest.Shape, memory int64, larger bool) contest.Throughput {
 	return contest.Throughput{Name: name, Title: title, Contestants: c.contestants(memory, larger), Shape: s, Memory: memory, Dists: c.dists, Mixes: c.mixes,
 		Goroutines: c.goroutines, Rounds: c.rounds, Each: c.each, Dir: c.dir, Out: os.Stdout, Step: c.step, At: c.at}
+}
+
+// leastMemory is as little as all of them work with.
+const leastMemory = 8 << 20
+
+// beyond is a contest with a state far larger than memory, as -experiment beyond of ../ has it. With demote the hybrid log moves
+// what is old into its cold tier. The others, which cannot be told what will be read next, are driven by so many goroutines
+// that the device is busy all the same; what their blocking reads leave to do is up to GOMAXPROCS.
+func (c contests) beyond(name, title string, s contest.Shape, memory int64, demote bool) contest.Throughput {
+	t := c.throughput(name, title, s, memory, true)
+	for i := range t.Contestants {
+		if t.Contestants[i].Name != "hybridlog" {
+			t.Contestants[i].Goroutines = 64
+			continue
+		}
+		opts := hlog.Options{MemoryBytes: memory}
+		if demote {
+			opts.ColdAfter = memory / 4
+		}
+		t.Contestants[i].Open = func(dir string) (contest.Engine, error) { return contest.OpenHybrid(dir, opts) }
+	}
+	t.Rows, t.Picks, t.Cuts = contest.BeyondRows(s), min(max(1<<20, s.Keys), 32<<20), 16
+	t.Each, t.Warm, t.NoPageCache = 10*c.each, 20, true
+	return t
 }
 
 // contestants are the peers asked for; with larger, only those whose state may exceed memory.

@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -9,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
 
 	"github.com/hybridlog/hybridlog/bench/internal/contest"
 )
@@ -26,11 +28,15 @@ type pebbleEngine struct {
 func openPebble(dir string, memory int64, noWAL bool) (contest.Engine, error) {
 	p := &pebbleEngine{dir: dir, noWAL: noWAL}
 	p.opts = func() *pebble.Options {
-		return &pebble.Options{
+		o := &pebble.Options{
 			// All of the memory: Pebble takes its memory tables, those that it keeps for the next ones as well, out of its cache.
 			CacheSize: memory, MemTableSize: uint64(max(1<<20, memory/8)), MemTableStopWritesThreshold: 4,
 			DisableWAL: noWAL, Logger: silent{}, FormatMajorVersion: pebble.FormatNewest,
 		}
+		for i := range o.Levels {
+			o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		}
+		return o
 	}
 	names, err := filepath.Glob(filepath.Join(dir, "v*"))
 	if err != nil {
@@ -82,6 +88,24 @@ func (p *pebbleEngine) Set(key, value []byte) error {
 		return p.db.Delete(key, pebble.NoSync)
 	}
 	return p.db.Set(key, value, pebble.NoSync)
+}
+
+// Scan implements contest.Scanner.
+func (p *pebbleEngine) Scan(ctx context.Context) (keys int, err error) {
+	p.mu.RLock()
+	defer p.mu.RUnlock()
+	it, err := p.db.NewIterWithContext(ctx, nil)
+	if err != nil {
+		return 0, err
+	}
+	for ok := it.First(); ok && ctx.Err() == nil; ok = it.Next() {
+		_, err := it.ValueAndErr()
+		if err != nil {
+			return keys, errors.Join(err, it.Close())
+		}
+		keys++
+	}
+	return keys, errors.Join(ctx.Err(), it.Close())
 }
 
 func (p *pebbleEngine) Size() int64 {

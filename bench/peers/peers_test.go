@@ -6,6 +6,8 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+
+	"github.com/hybridlog/hybridlog/bench/internal/contest"
 )
 
 // Every peer must do what the common interface says, or what is measured is not what it seems.
@@ -44,6 +46,13 @@ func TestPeers_SetGetDeleteSnapshotRestoreReopen(t *testing.T) {
 			check("at version 1", "k0002", "one2")
 			check("at version 1", "new", "")
 			must(e.Restore(5))
+			if s, ok := e.(contest.Scanner); ok != !p.inMemory && p.name != "hybridlog" {
+				t.Errorf("it can be scanned: %v", ok)
+			} else if ok {
+				if n, err := s.Scan(context.Background()); n != 1000 || err != nil {
+					t.Errorf("a scan finds %d keys, %v", n, err)
+				}
+			}
 			check("at version 5", "k0001", "two")
 			check("at version 5", "k0002", "")
 			check("at version 5", "k0999", "one999")
