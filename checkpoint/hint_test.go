@@ -15,15 +15,23 @@ func TestRemoteReader_HintIsNoTruth(t *testing.T) {
 	m, o := newMachine(t, 1), newMachine(t, 1) // of the same store id
 	mirror, foreign := m.mirror(r), o.mirror(other)
 	var hints [][]byte
+	backup := newRemote(t)
+	var then []checkpoint.Version // what stood when backup was made
 	for v := checkpoint.Version(1); v <= 120; v++ {
 		m.commit(v, delta{log: 4096})
 		_, err := mirror.Upload(ctx, v)
 		m.ok(err)
 		_, err = mirror.Retain(ctx, 3)
 		m.ok(err)
-		if v%17 == 0 {
+		if v == 5 || v%17 == 0 {
 			m.ok(mirror.PutHint(ctx))
 			hints = append(hints, getObject(t, r, "HINT"))
+		}
+		if v == 4 {
+			then = mirror.Known()
+			for _, name := range objects(t, r) {
+				m.ok(backup.Put(ctx, name, getObject(t, r, name)))
+			}
 		}
 	}
 	for v := checkpoint.Version(1); v <= 60; v++ {
@@ -45,6 +53,16 @@ func TestRemoteReader_HintIsNoTruth(t *testing.T) {
 		m.ok(err)
 		if got := reader.Versions(); !slices.Equal(got, mirror.Known()) || reader.Head() != 120 {
 			t.Errorf("hint %d: versions %v with head %d, want %v", i, got, reader.Head(), mirror.Known())
+		}
+		reader.Close()
+	}
+	// A copy of all objects that was made earlier than that of the hint.
+	for i, hint := range hints[:len(hints)-1] {
+		m.ok(backup.Put(ctx, "HINT", hint))
+		reader, err := checkpoint.NewRemoteReader(ctx, backup, checkpoint.RemoteReaderOptions{})
+		m.ok(err)
+		if got := reader.Versions(); !slices.Equal(got, then) || reader.Head() != 4 {
+			t.Errorf("hint %d beside an older sequence: versions %v with head %d, want %v", i, got, reader.Head(), then)
 		}
 		reader.Close()
 	}
