@@ -64,13 +64,20 @@ func (d *Dir) checkNone(fill bool) error {
 	case d.none == noneImport:
 		return corrupt(d.versionsPath(), 0, "no version is whole: an import into the directory was interrupted; import again")
 	case d.none == noneFetch:
-		return corrupt(d.versionsPath(), 0, "no version is whole yet: the directory was being filled from a remote; open it with that remote")
+		return fmt.Errorf("%w: %w", ErrFilling, corrupt(d.versionsPath(), 0, "no version is whole yet: the directory was being filled from a remote; open it with that remote"))
 	case len(d.versions) > 0:
 		return d.advise(corrupt(d.headPath(), 0, "points at no version, but there are some"))
 	case d.none == noneYet && d.head == (head{}):
 		return nil
 	}
 	return corrupt(d.versionsPath(), 0, "no manifest of any version is here, but the store has had some: this may be a copy that was made while the store ran; copy it again as the documentation says, or fill it from a remote")
+}
+
+// HoldsVersions reports whether a directory has the manifest of any version. It looks at names only.
+func HoldsVersions(fsys fsx.FS, path string) (bool, error) {
+	d := &Dir{fs: fsys, path: path}
+	ids, err := d.numbers(d.versionsPath(), manifestSuffix, versionDigits)
+	return len(ids) > 0, err
 }
 
 // Empty reports whether the store has never had a version, here or anywhere.

@@ -21,6 +21,10 @@ var (
 	// ErrReplaced: somebody has removed files of the directory, or put others in their place, while it was open. Nothing
 	// was written or removed.
 	ErrReplaced = fsx.ErrReplaced
+	// ErrFilling: the directory has no version yet, because it was being filled from a remote, which is missing. Such an
+	// error is ErrCorrupt, too.
+	ErrFilling = errors.New("checkpoint: directory is not filled yet")
+
 	// ErrNotEmpty: the directory that a whole version is to be imported into holds something.
 	ErrNotEmpty = errors.New("checkpoint: directory is not empty")
 	// ErrBase: a delta was to be imported into a directory that does not stand at its base. Always carried by a *BaseError.

@@ -85,13 +85,63 @@ func (m *Mirror) pull(ctx context.Context) (fetched int64, err error) {
 			return fetched, err
 		}
 	}
+	return fetched, m.standAtHead()
+}
+
+// standAtHead notes that the directory is where the remote's head is (J4).
+func (m *Mirror) standAtHead() error {
 	if m.state.root != 0 && !m.dir.readOnly {
 		if err := m.dir.writeMark(mark{root: m.state.root, synced: m.state.headNonce}); err != nil {
-			return fetched, err
+			return err
 		}
 	}
 	m.inSync = true
-	return fetched, nil
+	return nil
+}
+
+// Fill is Pull for a directory that has no version yet, and for version v, which somebody reads on the remote meanwhile and
+// which was its head when he began: it fetches v, makes it current, and returns the bytes that were fetched. When the head has
+// moved meanwhile, v and what is made from it stay here: the copies of that end with ErrDiverged (J4). ErrNotFound when v
+// stands no more. It may be repeated after an error and after a crash: what has come down stays.
+func (m *Mirror) Fill(ctx context.Context, v Version) (fetched int64, err error) {
+	defer func() {
+		if err != nil {
+			err = fmt.Errorf("checkpoint: fill with version %d: %w", v, err)
+		}
+	}()
+	end, err := m.begin(ctx)
+	if err != nil {
+		return 0, err
+	}
+	defer end()
+	if c := m.dir.Current(); c != nil && c.Version != v {
+		return 0, ErrNotEmpty
+	}
+	err = again(ctx, func() error {
+		if err := m.catchUp(ctx); err != nil {
+			return err
+		}
+		r, err := m.load(ctx, v)
+		if err == nil && m.dir.sum(v) != r.sum {
+			fetched, err = m.fetch(ctx, r, FetchOptions{Live: Live{LogFrom: NoLiveLog}})
+		}
+		if errors.Is(err, ErrCorrupt) { // a piece may be missing because v was purged
+			if err := m.catchUp(ctx); err != nil {
+				return err
+			}
+			if _, ok := m.state.versions[v]; !ok {
+				return ErrNotFound
+			}
+		}
+		return err
+	})
+	if errors.Is(err, fs.ErrNotExist) {
+		err = ErrNotFound
+	}
+	if err != nil || m.state.head != v {
+		return fetched, err
+	}
+	return fetched, m.standAtHead()
 }
 
 // behind returns nil if a directory at version c may go to the remote's head, which is not its own, without giving up what

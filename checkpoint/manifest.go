@@ -63,6 +63,15 @@ func (m *Manifest) LogBytes() int64 {
 	return n
 }
 
+// Bytes returns the size of all that the version consists of: its log and its index files.
+func (m *Manifest) Bytes() int64 {
+	n := m.LogBytes()
+	for _, f := range m.Index.files() {
+		n += f.bytes
+	}
+	return n
+}
+
 // check returns what is wrong with m as a sentence, "" when nothing is.
 func (m *Manifest) check() string {
 	switch {

@@ -136,7 +136,7 @@ func (s *Store) BeginCheckpoint(opts ...CheckpointOption) (*PendingCheckpoint, e
 }
 
 func (s *Store) begin(ctx context.Context, o checkpointOptions) (*PendingCheckpoint, error) {
-	if err := s.check(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	if !s.writable {
@@ -305,7 +305,7 @@ func (s *Store) mayReplay() uint64 {
 // once there are more than Options.KeepVersions of them. OpenVersion keeps a version, here and on the remote: while its View
 // is open, Restore finds the version. Cookies are shared with the store and must not be changed. ErrClosed on a closed store.
 func (s *Store) Versions() ([]checkpoint.Info, error) {
-	if err := s.check(); err != nil {
+	if err := s.ready(context.Background()); err != nil {
 		return nil, err
 	}
 	if s.copies.mirror != nil {

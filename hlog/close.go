@@ -15,6 +15,9 @@ import (
 // ErrRemote says that the last version is durable in the directory, but that the remote is not known to have it as the one
 // that another machine would open at.
 //
+// A store whose directory is still being filled from the remote has nothing to commit: Close ends the fetch, and the next
+// Open goes on with it.
+//
 // Units that are under way (see Session.Unit) get a second to end. When one does not, no last version is committed, since
 // it would hold a part of the unit, and the error is ErrUnitBusy. No unit may therefore close the store.
 //
@@ -25,6 +28,9 @@ import (
 // When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
 // then opens at the version before.
 func (s *Store) Close() error {
+	if closed, err := s.closeUnfilled(); closed {
+		return err
+	}
 	closing, whole := s.beginClosing()
 	if !closing {
 		return ErrClosed

@@ -151,7 +151,7 @@ const (
 // Options.PageBytes, which only a directory can have that was written before stores took notes of that: the error says
 // which options take it, and what lies before it was copied.
 func (s *Store) Compact(ctx context.Context) error {
-	if err := s.check(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return err
 	}
 	if !s.writable {

@@ -170,6 +170,13 @@
 // Compaction frees log, not memory that an operation needs, and waits for pages like an operation. A unit that begins waits
 // for the gate, and so for other units: that is why a unit must not wait for another one.
 //
+// # Filling a directory from a remote
+//
+// An empty directory with a remote opens at once: reads go to a view of the remote's head (openremote.go) until a job has
+// fetched the same version, after which the store is recovered as by any Open. fill.go has the rules (Y3 to Y7). What makes
+// them simple is that nothing is written before: a store that took writes meanwhile would have to keep them out of every
+// version until all below them is here.
+//
 // # Memory
 //
 // Options.MemoryBytes is divided among index, frames, flush buffers, the cache of cold records, and the triples that are in

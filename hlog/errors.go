@@ -95,7 +95,8 @@ var (
 	// ErrRemote reports that a version, or a rollback, is durable in the directory, but has not reached the remote yet. The
 	// version can be restored like any other, and the store goes on trying; a rollback comes before any copy. ErrFenced
 	// and ErrDiverged say that it will not go on, and are ErrRemote, too. So is the error of a read that a remote has failed
-	// or not answered (OpenRemote, Follower); it may be repeated.
+	// or not answered (OpenRemote, Follower, or a store whose directory is being filled); it may be repeated. And so is a
+	// directory that was only partly filled, opened without its remote.
 	ErrRemote = errors.New("hlog: not copied to the remote")
 
 	// ErrFenced reports that a store with a newer Options.RemoteEpoch has claimed the remote. This one changes the remote

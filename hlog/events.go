@@ -37,6 +37,9 @@ type Events struct {
 	// Compacted tells that the log below the address begin has been emptied, for which movedBytes of live records were
 	// copied. Its files go after the next commit, once nothing else needs them.
 	Compacted func(begin uint64, movedBytes int64, elapsed time.Duration)
+	// Fetched tells, while an empty directory is filled from Options.Remote, that done of total bytes have been fetched. The
+	// two are equal once, when the directory is whole and the store no longer needs the remote for what it has.
+	Fetched func(done, total int64)
 	// Restored tells that Restore has taken the store to a version.
 	Restored func(info checkpoint.Info, elapsed time.Duration)
 	// Stalled tells that operations had to wait for a log page, because the disk was slower than the writers: how many
@@ -132,6 +135,12 @@ func (n *notifier) imageWritten(bytes int64, d time.Duration) {
 func (n *notifier) compacted(begin uint64, moved int64, d time.Duration) {
 	if f := n.Compacted; f != nil {
 		n.send(func() { f(begin, moved, d) })
+	}
+}
+
+func (n *notifier) fetched(done, total int64) {
+	if f := n.Fetched; f != nil {
+		n.send(func() { f(done, total) })
 	}
 }
 

@@ -112,6 +112,9 @@ func openEventful(t *testing.T, w *watcher) (*Store, *fsx.ErrFS) {
 	o := tiny()
 	disk := fsx.NewErr(o.FS)
 	o.FS, o.KeepVersions, o.Events = disk, 1, w.events()
+	r := onRemote(t, 1, 10)
+	must(t, r.store.Close())
+	o.Remote = r.remote // which the directory is filled from
 	return mustOpen(t, "/store", o), disk
 }
 

@@ -35,7 +35,7 @@ func (s *Session) Get(dst, key []byte) ([]byte, error) {
 // few instructions that the CPU gets to the next operation's cache misses before it is done with this one's. ok false
 // means that the case is another one. A key that is empty or too long is never found.
 func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return dst, false
 	}
 	s.guard.Enter()
@@ -55,7 +55,7 @@ func (s *Session) getFast(dst, key []byte, h uint64) (value []byte, ok bool) {
 
 // getShort is getFast for a key of 8 bytes, the commonest, and calls nothing while it looks for the record.
 func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return dst, false
 	}
 	s.guard.Enter()
@@ -76,6 +76,11 @@ func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
 }
 
 func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
+	if s.phase == unbound {
+		if value, err, served := s.getFar(dst, key); served {
+			return value, err
+		}
+	}
 	for {
 		if _, err := s.enter(); err != nil {
 			return dst, err

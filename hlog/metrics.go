@@ -67,6 +67,7 @@ type Metrics struct {
 	RestoreCount         uint64
 	RemoteLagVersions    int    // versions that the remote is to have and does not have yet
 	RemoteError          string // why the remote was of no use the last time; empty when it was
+	FetchLeft            int64  // bytes that Open has yet to fetch from the remote: 0 when the directory is whole; see Events.Fetched
 	Versions             int    // that can be restored
 
 	// AsyncReads says that reads of several records from disk are under way in the kernel at a time: false where it has
@@ -102,8 +103,12 @@ type SegmentMetrics struct {
 // some 10 ms when there are as many, lists the directory of segment files, and allocates the two slices. It may be
 // called from any goroutine, waits for no checkpoint and makes no operation wait. Its fields are read one after the
 // other and need not fit each other exactly. On a closed store those about the index and the segments are zero, and the
-// others are what they were last.
+// others are what they were last. While the directory is filled from a remote, only FetchLeft, RemoteError, MemoryBytes and
+// the counts of operations say anything.
 func (s *Store) Metrics() Metrics {
+	if s.unfilled() {
+		return s.fillMetrics()
+	}
 	l := s.log
 	n := &s.counters
 	m := Metrics{
@@ -235,6 +240,9 @@ func (m Metrics) String() string {
 		row("", "and %d newer segments", n)
 	}
 	row("versions", "%d, %d not on the remote", m.Versions, m.RemoteLagVersions)
+	if m.FetchLeft > 0 {
+		row("fetch", "%s to come from the remote", size(m.FetchLeft))
+	}
 	if n := len(m.PerVersion) - maxRows; n > 0 {
 		row("", "%d older versions, and", n)
 	}

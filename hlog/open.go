@@ -36,6 +36,14 @@ import (
 // remote has it: the error names it, and the versions that Options.Version can open instead; ErrFormat when the directory
 // was written in a newer format. After an error every file is as it was.
 //
+// With Options.Remote, a directory that has no version is filled with the newest one behind Open's back: Open returns after
+// some seven answers of the remote, whatever the size of the state. Until the directory is whole, the remote answers Get,
+// MultiGet and the gets of tables, at a few round trips each; whatever else uses the store waits for the rest, as far as its
+// context lets it, and Options.Version has Open wait. Metrics.FetchLeft and Events.Fetched tell how far it has come. A call
+// that the remote fails meanwhile is ErrRemote; the fetch is tried again until Close. When the remote has purged the version
+// before it was here, the error is ErrVersionNotFound as well, until the store is opened anew, at the next one. A process that
+// ends before the directory is whole loses nothing: the next Open with the remote goes on, and one without it is ErrRemote.
+//
 // What lies beyond the version that is opened (a crash leaves log that was not committed; a copy may lack the manifests
 // of newer versions) stays until the first commit, and is then removed; Options.Logger is warned of it.
 func Open(dir string, opts *Options) (*Store, error) {
@@ -96,9 +104,13 @@ func open(path string, o Options) (_ *Store, err error) {
 	s.memory = newBudget(o)
 	s.cold.init(s)
 	if err := s.recover(); err != nil {
-		return nil, errors.Join(err, s.abandon())
+		return nil, errors.Join(err, s.closeFilling(), s.abandon())
 	}
-	s.start()
+	if s.fill != nil {
+		s.startFilling()
+	} else {
+		s.start()
+	}
 	return s, nil
 }
 
@@ -188,7 +200,9 @@ func (s *Store) queueRefused(err error) {
 
 // start lets operations and the background begin.
 func (s *Store) start() {
-	s.pool.init(s)
+	if s.fill == nil {
+		s.pool.init(s)
+	}
 	s.stagings.init(s.memory)
 	s.prefetcher.init(s)
 	s.moveTo(life.Open)
@@ -204,12 +218,23 @@ func newIdentity(o Options) checkpoint.Identity {
 }
 
 // recover opens the directory and makes log and index what they were at the current version. The directory is changed
-// only when that has succeeded.
+// only when that has succeeded. When the directory has to be filled first, s.fill is set, and recoverDir is yet to be done.
 func (s *Store) recover() error {
-	if err := s.openVersions(); err != nil {
+	d, err := s.openDir()
+	if err != nil {
 		return err
 	}
-	id := s.ledger.Identity()
+	if err := s.fitSegments(d.Identity()); err != nil {
+		return err
+	}
+	if s.fill != nil {
+		return s.canFitPages(s.fill.manifest, d.Identity().SegmentBytes)
+	}
+	return s.recoverDir(d)
+}
+
+// fitSegments takes over what the directory says of hashes and segments.
+func (s *Store) fitSegments(id checkpoint.Identity) error {
 	s.seed = id.HashSeed
 	if s.opts.pageChosen && int64(s.opts.PageBytes) > id.SegmentBytes {
 		s.opts.PageBytes = 1 << (bits.Len64(uint64(id.SegmentBytes)) - 1)
@@ -221,6 +246,22 @@ func (s *Store) recover() error {
 	if id.SegmentBytes > mostSegment() {
 		return optionError("SegmentBytes", id.SegmentBytes, fmt.Sprintf("at most %d on 32 bits, and is that of the directory", mostSegment()))
 	}
+	return nil
+}
+
+// recoverDir is the part of recover for which the directory has to be whole.
+func (s *Store) recoverDir(d *checkpoint.Dir) error {
+	for _, damage := range d.Damaged() {
+		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
+	}
+	s.disk = newDiskIndex(s.opts, &s.cold, func() uint64 { return control(s.control.Load()).logVersion() })
+	s.disk.patient.queue = s.queues.New(1)
+	var err error
+	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil, Standing: s.disk})
+	if err != nil {
+		return err
+	}
+	id := d.Identity()
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
 		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
 		Writable: s.writable, Created: s.events.segmentCreated, Life: s.life,
@@ -297,26 +338,18 @@ func (s *Store) takeOver(m *checkpoint.Manifest) error {
 	return nil
 }
 
-func (s *Store) openVersions() error {
-	var d *checkpoint.Dir
-	var err error
+// openDir opens the directory, and brings it to where its remote is, if there is one.
+func (s *Store) openDir() (*checkpoint.Dir, error) {
 	if s.opts.Remote != nil && s.writable {
-		d, err = s.openRemote(s.life.Context())
-	} else {
-		d, err = checkpoint.OpenDirWith(s.root, s.path, checkpoint.OpenOptions{
-			Identity: newIdentity(s.opts), ReadOnly: !s.writable, Version: s.opts.Version,
-		})
+		return s.openRemote(s.life.Context())
 	}
-	if err != nil {
-		return err
+	d, err := checkpoint.OpenDirWith(s.root, s.path, checkpoint.OpenOptions{
+		Identity: newIdentity(s.opts), ReadOnly: !s.writable, Version: s.opts.Version,
+	})
+	if errors.Is(err, checkpoint.ErrFilling) {
+		err = fmt.Errorf("%w: %w", ErrRemote, err)
 	}
-	for _, damage := range d.Damaged() {
-		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
-	}
-	s.disk = newDiskIndex(s.opts, &s.cold, func() uint64 { return control(s.control.Load()).logVersion() })
-	s.disk.patient.queue = s.queues.New(1)
-	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil, Standing: s.disk})
-	return err
+	return d, err
 }
 
 // maxSkipped bounds the size of segments of which the rest is left unused after a crash. Addresses are never used twice:

@@ -55,6 +55,14 @@ func (w *View) closeRemote() error {
 	return err
 }
 
+// readFailed makes the error of a read that a remote has failed.
+func readFailed(err error) error {
+	if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrClosed) {
+		return err
+	}
+	return remoteReadError{err}
+}
+
 // newRemoteReader returns a reader of a remote, and the options of the stores that show what it reads: their memory is mostly
 // the cache of the reader.
 func newRemoteReader(ctx context.Context, remote checkpoint.Remote, v checkpoint.Version, opts *Options) (*checkpoint.RemoteReader, Options, error) {
@@ -71,12 +79,7 @@ func newRemoteReader(ctx context.Context, remote checkpoint.Remote, v checkpoint
 	}
 	r, err := checkpoint.NewRemoteReader(ctx, remote, checkpoint.RemoteReaderOptions{
 		Version: v, CacheBytes: max(o.MemoryBytes-MinMemoryBytes, o.MemoryBytes/2), Timeout: o.OpenTimeout,
-		Failed: func(err error) error {
-			if errors.Is(err, context.Canceled) || errors.Is(err, context.DeadlineExceeded) || errors.Is(err, ErrClosed) {
-				return err
-			}
-			return remoteReadError{err}
-		},
+		Failed: readFailed,
 	})
 	return r, Options{MemoryBytes: MinMemoryBytes, OpenTimeout: o.OpenTimeout, Logger: o.Logger, ReadOnly: true, NoReadCache: true, viewsOnly: true}, err
 }

@@ -98,7 +98,7 @@ type Options struct {
 	Cookie func() []byte
 
 	// Remote, when set, receives a copy of every version, and is what an empty, older or damaged directory is filled
-	// from when it is opened. A read-only store ignores it. One store at a time may write to a remote. If two do
+	// from when it is opened; Open says how. A read-only store ignores it. One store at a time may write to a remote. If two do
 	// nevertheless, one of them gets ErrFenced or ErrDiverged, and nothing that the other was told is safe is lost.
 	Remote checkpoint.Remote
 

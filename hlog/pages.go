@@ -69,6 +69,17 @@ func (s *Store) fitPages(m *checkpoint.Manifest) error {
 	return s.checkPages(m)
 }
 
+// canFitPages returns the error that fitPages would return for version m of a directory with such segments.
+func (s *Store) canFitPages(m *checkpoint.Manifest, segmentBytes int64) error {
+	if !s.opts.pageChosen {
+		return s.checkPages(m)
+	}
+	if need := pageNeed(m); need > int(min(s.opts.MemoryBytes/8, segmentBytes)) {
+		return s.pageError(need, m)
+	}
+	return nil
+}
+
 // checkPages returns an error if the log of version m has records that are larger than the pages (K5).
 func (s *Store) checkPages(m *checkpoint.Manifest) error {
 	if need := pageNeed(m); need > s.opts.PageBytes {

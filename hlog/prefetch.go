@@ -31,7 +31,10 @@ func (t *Table[K, V]) Prefetch(keys []K) {
 }
 
 func prefetchKeys[K keyed](s *Session, keys K) {
-	if t, begin := s.below(); s.closed || t == nil && s.log.Head() <= begin || keys.len() == 0 {
+	if s.phase != usable || keys.len() == 0 {
+		return
+	}
+	if t, begin := s.below(); t == nil && s.log.Head() <= begin {
 		return
 	}
 	n := min(keys.len(), prefetchKeysMax)

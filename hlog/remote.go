@@ -42,6 +42,9 @@ type copier struct {
 func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 	remote, ctx, stop := watch(ctx, s.opts.Remote, s.opts.OpenTimeout)
 	defer stop()
+	if d, err := s.openToFill(ctx, remote); d != nil || err != nil {
+		return d, err
+	}
 	there, remoteErr := checkpoint.RemoteIdentity(ctx, remote)
 	found := remoteErr == nil
 	if errors.Is(remoteErr, fs.ErrNotExist) {
@@ -51,13 +54,9 @@ func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 	if err != nil {
 		return nil, err
 	}
-	mirror, err := checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Epoch: s.opts.RemoteEpoch, Progress: func(name string, bytes int64) {
-		s.logger.Debug("remote", "object", name, "bytes", bytes)
-	}})
-	if err != nil {
+	if s.copies.mirror, err = s.newMirror(d, remote); err != nil {
 		return nil, err
 	}
-	s.copies.mirror = mirror
 	if remoteErr == nil {
 		remoteErr = s.pull(ctx)
 	}
@@ -79,25 +78,49 @@ func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 	return d, nil
 }
 
-// pull claims the remote, if there is an epoch to claim it with, and brings the directory to its head. The claim comes
-// first: what the remote has after it is the last that a store with an older epoch has put there.
+// newMirror returns the mirror of the directory, which tells of what comes and goes.
+func (s *Store) newMirror(d *checkpoint.Dir, remote checkpoint.Remote) (*checkpoint.Mirror, error) {
+	return checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Epoch: s.opts.RemoteEpoch, Progress: func(name string, bytes int64) {
+		s.logger.Debug("remote", "object", name, "bytes", bytes)
+		s.fetched(bytes)
+	}})
+}
+
+// pull claims the remote, and brings the directory to its head. The claim comes first: what the remote has after it is the
+// last that a store with an older epoch has put there.
 func (s *Store) pull(ctx context.Context) error {
-	var claimErr error
-	if s.opts.RemoteEpoch > 0 {
-		claimErr = s.copies.mirror.Claim(ctx)
-		if errors.Is(claimErr, ErrFenced) || ctx.Err() != nil {
-			return claimErr
-		}
+	unclaimed, err := s.claim(ctx)
+	if err != nil {
+		return err
 	}
 	fetched, err := s.copies.mirror.Pull(ctx)
 	if fetched > 0 {
 		s.logger.Info("fetched from the remote", "bytes", fetched)
 	}
-	if err == nil && claimErr != nil { // it can be read and not be written to
-		s.copies.note(claimErr)
-		s.logger.Warn("the remote cannot be claimed; nothing is copied to it", "err", claimErr)
+	if err == nil {
+		s.noteUnclaimed(unclaimed)
 	}
 	return err
+}
+
+// claim claims the remote, if there is an epoch to claim it with. unclaimed is why it could not be if it may be read all the same.
+func (s *Store) claim(ctx context.Context) (unclaimed, err error) {
+	if s.opts.RemoteEpoch == 0 {
+		return nil, nil
+	}
+	err = s.copies.mirror.Claim(ctx)
+	if errors.Is(err, ErrFenced) || ctx.Err() != nil {
+		return nil, err
+	}
+	return err, nil
+}
+
+// noteUnclaimed notes why a remote that can be read cannot be written to, unless that is nil.
+func (s *Store) noteUnclaimed(err error) {
+	if err != nil {
+		s.copies.note(err)
+		s.logger.Warn("the remote cannot be claimed; nothing is copied to it", "err", err)
+	}
 }
 
 // dirToFill opens the directory. What is damaged in it is set aside if the remote has the store.

@@ -28,7 +28,7 @@ import (
 // error the store is as it was, with one exception: ErrRemote, which comes with the Info, says that the store was rolled back
 // here, but not on the remote, where that is tried again before anything else is copied.
 func (s *Store) Restore(ctx context.Context, v checkpoint.Version) (checkpoint.Info, error) {
-	if err := s.check(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return checkpoint.Info{}, err
 	}
 	if !s.writable {
@@ -308,7 +308,7 @@ func (r *rewinder) apply() {
 // remote has, are not touched. ErrVersionNotFound when there is no such version, ErrVersionInUse when the store has gone
 // on from it or a view reads it; ErrReadOnly; ErrClosed. ctx is looked at only before it begins.
 func (s *Store) Purge(ctx context.Context, v checkpoint.Version) error {
-	if err := s.check(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return err
 	}
 	if !s.writable {

@@ -51,7 +51,7 @@ func (s *Session) rmwFast(key []byte, h uint64, fn func(old []byte) []byte) (don
 // buf, which the result shares; see getFast. The result is nil if the case is another one, else as long as the value and
 // with its room, and x, c and final are what modification says.
 func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x record.Seen, c control, final bool) {
-	if s.closed || buf == nil { // nil would mean absent
+	if s.phase != usable || buf == nil { // nil would mean absent
 		return nil, x, 0, false
 	}
 	s.guard.Enter()
@@ -73,7 +73,7 @@ func (s *Session) glimpse(key []byte, h uint64, buf []byte) (old []byte, x recor
 
 // replace makes value the value of a record that glimpse has found under c, if that takes no more than a change in place.
 func (s *Session) replace(x record.Seen, c control, value []byte) (ok bool) {
-	if s.closed || len(value) > x.State().Capacity() {
+	if s.phase != usable || len(value) > x.State().Capacity() {
 		return false
 	}
 	s.guard.Enter()

@@ -19,6 +19,9 @@ import (
 // little memory. ErrRestored when the store is restored meanwhile, ErrCorrupt when log is damaged; ErrClosed; the error
 // of ctx.
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
+	if err := s.ready(ctx); err != nil {
+		return err
+	}
 	x := s.NewSession()
 	defer x.Close()
 	restores, err := x.awaitRestores()

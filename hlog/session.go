@@ -1,6 +1,8 @@
 package hlog
 
 import (
+	"context"
+
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
@@ -11,12 +13,12 @@ import (
 // the methods of Store spend on finding one, and has Multi calls. Thousands of sessions may exist; one that is idle, or
 // was forgotten, delays nobody, and the garbage collector reclaims one that was never closed.
 type Session struct {
-	store  *Store
-	log    *reclog.Log
-	guard  *epoch.Guard
-	seed   uint64       // of hashes
-	ops    *epoch.Tally // how many operations it was asked for: see operation
-	closed bool
+	store *Store
+	log   *reclog.Log
+	guard *epoch.Guard
+	seed  uint64       // of hashes
+	ops   *epoch.Tally // how many operations it was asked for: see operation
+	phase sessionPhase
 
 	cold      *reclog.Reader // made by the first read from disk
 	cached    []byte         // a record out of the cache
@@ -36,11 +38,38 @@ type Session struct {
 	unpaced   bool         // it belongs to who makes room in the index
 }
 
+// sessionPhase is where a session is in its life.
+type sessionPhase uint8
+
+const (
+	usable  sessionPhase = iota
+	unbound              // it was made while the store was filled: its first operation that has to be done here waits for the rest (Y3)
+	ended                // it was closed
+)
+
 // NewSession returns a session. It may be called from any goroutine. On a closed store the session's operations return
 // ErrClosed.
 func (s *Store) NewSession() *Session {
 	g := s.epochs.Register()
-	return &Session{store: s, log: s.log, guard: g, seed: s.seed, ops: g.Tally()}
+	x := &Session{store: s, guard: g, seed: s.seed, ops: g.Tally()}
+	if s.unfilled() {
+		x.phase = unbound
+	} else {
+		x.log = s.log
+	}
+	return x
+}
+
+// bind makes a session that is not usable so, or says why that cannot be. It waits as long as the store is filled.
+func (s *Session) bind() error {
+	if s.phase == ended {
+		return ErrClosed
+	}
+	if err := s.store.ready(context.Background()); err != nil {
+		return err
+	}
+	s.log, s.phase = s.store.log, usable
+	return nil
 }
 
 // operation is what a session counts. The methods that users call count, first of all: in the guard's tally, which
@@ -60,8 +89,8 @@ func (s *Session) count(op operation, n int) { s.ops[op].AddAlone(uint64(n)) }
 // Close gives the session back. Its operations return ErrClosed from then on; a unit that is under way has ended with it.
 // The error is always nil, also of a second Close.
 func (s *Session) Close() error {
-	if !s.closed {
-		s.closed = true
+	if s.phase != ended {
+		s.phase = ended
 		s.ops = new(epoch.Tally) // the guard's is another session's from now on, and what ends in ErrClosed is not counted
 		s.guard.Release()
 		if s.unit != nil {
@@ -73,8 +102,10 @@ func (s *Session) Close() error {
 
 // enter begins an operation: the session is inside the epoch if the error is nil.
 func (s *Session) enter() (control, error) {
-	if s.closed {
-		return 0, ErrClosed
+	if s.phase != usable {
+		if err := s.bind(); err != nil {
+			return 0, err
+		}
 	}
 	s.guard.Enter()
 	if c := control(s.store.control.Load()); c.open() {
@@ -143,12 +174,20 @@ func checkKey(key []byte) error {
 	return nil
 }
 
+// fits reports whether a page takes a record of such a key and value.
+func (s *Session) fits(keyLen, valueLen int) bool {
+	if s.log == nil {
+		return reclog.Fits(s.store.fill.pageBytes, keyLen, valueLen)
+	}
+	return s.log.Fits(keyLen, valueLen)
+}
+
 // checkWrite refuses what cannot be stored: before any effect.
 func (s *Session) checkWrite(key []byte, valueLen int) error {
 	if err := checkKey(key); err != nil {
 		return err
 	}
-	if !s.log.Fits(len(key), valueLen) {
+	if !s.fits(len(key), valueLen) {
 		return ErrTooLarge
 	}
 	if !s.store.writable {

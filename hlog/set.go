@@ -26,7 +26,7 @@ func (s *Session) Set(key, value []byte) error {
 // setFast is set where the key's record is small, mutable, the first of its chain, and has room for the value; see
 // getFast.
 func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return false
 	}
 	s.guard.Enter()

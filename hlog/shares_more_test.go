@@ -100,6 +100,7 @@ func TestShares_Remote(t *testing.T) {
 		if err := r.same(r.now, s.Get); err != nil {
 			t.Fatalf("%s: %v", what, err)
 		}
+		must(t, s.ready(t.Context()))
 		if m := s.ledger.Current(); len(m.Shares) == 0 {
 			t.Errorf("%s: no shares", what)
 		}

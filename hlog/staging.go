@@ -368,6 +368,9 @@ func (g *staging) await() {
 
 // stagingFor borrows what a call reads ahead with, if the log has spilled or there is a tier below it, and there is one left.
 func (s *Session) stagingFor(does access) *staging {
+	if s.phase != usable {
+		return nil
+	}
 	if t, begin := s.below(); does == writing || t == nil && s.log.Head() <= begin {
 		return nil
 	}

@@ -88,6 +88,7 @@ type gate struct {
 
 	precedence precedence
 	life       *life.Life
+	fill       *filling              // set by Open; nil: the directory had a version, or nobody has one
 	gateMu     lock.Mutex[lock.Leaf] // of the paused and closed bits
 	gateCond   sync.Cond             // of gateMu: they have changed
 }

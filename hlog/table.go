@@ -34,7 +34,7 @@ func NewTable[K comparable, V any](s *Session) (*Table[K, V], error) {
 	if kt.Size() == 0 {
 		return nil, fmt.Errorf("%w: table key type %v has no bytes", ErrOptions, kt)
 	}
-	if kt.Size() >= 1<<16 || !s.log.Fits(int(kt.Size()), int(vt.Size())) {
+	if kt.Size() >= 1<<16 || !s.fits(int(kt.Size()), int(vt.Size())) {
 		return nil, fmt.Errorf("%w: table of %v to %v", ErrTooLarge, kt, vt)
 	}
 	t := &Table[K, V]{s: s, canonical: canonicalRanges(kt)}

@@ -47,8 +47,10 @@ func (s *Session) Unit(fn func() error) error {
 }
 
 func (s *Session) beginUnit() error {
-	if s.closed {
-		return ErrClosed
+	if s.phase != usable {
+		if err := s.bind(); err != nil {
+			return err
+		}
 	}
 	if s.unit == nil {
 		s.unit = s.store.units.Register()
@@ -59,7 +61,7 @@ func (s *Session) beginUnit() error {
 }
 
 func (s *Session) endUnit() {
-	if !s.closed {
+	if s.phase != ended {
 		s.store.units.Leave(s.unit)
 	}
 }

@@ -73,7 +73,7 @@ type viewReader struct {
 // ErrVersionNotFound when there is no such version, ErrCorrupt when what it needs is damaged; the error of ctx;
 // ErrClosed.
 func (s *Store) OpenVersion(ctx context.Context, v checkpoint.Version) (*View, error) {
-	if err := s.check(); err != nil {
+	if err := s.ready(ctx); err != nil {
 		return nil, err
 	}
 	m, err := s.restoreTarget(ctx, v)

@@ -12,7 +12,7 @@ import (
 
 // getWord is get.
 func (s *Session) getWord(key uint64) (value uint64, ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return 0, false
 	}
 	s.guard.Enter()
@@ -32,7 +32,7 @@ func (s *Session) getWord(key uint64) (value uint64, ok bool) {
 
 // setWord is set, in place.
 func (s *Session) setWord(key, value uint64) (ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return false
 	}
 	s.guard.Enter()
@@ -56,7 +56,7 @@ func (s *Session) setWord(key, value uint64) (ok bool) {
 // one to which the index leads. fn works on s.word. When it returns false fn may have run, on a value that has changed
 // since.
 func (s *Session) updateWord(a word.Address, key uint64, fn func(v *uint64, existed bool)) (ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return false
 	}
 	s.guard.Enter()
@@ -71,7 +71,7 @@ func (s *Session) updateWord(a word.Address, key uint64, fn func(v *uint64, exis
 					s.guard.Exit()
 					s.word = value
 					fn(&s.word, true) // with nothing held (H10)
-					if s.closed {
+					if s.phase != usable {
 						return false
 					}
 					s.guard.Enter()

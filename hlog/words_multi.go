@@ -33,7 +33,7 @@ func ahead(hashes []uint64) (group, next []uint64) {
 
 // enterPlainly begins a stay in the epoch, if nothing is out of the ordinary.
 func (s *Session) enterPlainly() (c control, ok bool) {
-	if s.closed {
+	if s.phase != usable {
 		return 0, false
 	}
 	s.guard.Enter()

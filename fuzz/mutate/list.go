@@ -14,7 +14,7 @@ type mutation struct {
 	refused bool
 }
 
-var mutations = []mutation{
+var general = []mutation{
 	{
 		name: "seal", rule: "H4", file: "hlog/set.go",
 		what:   "seal a record before a copy of it is published",
@@ -387,20 +387,6 @@ var mutations = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestFault_SyncDropsOnce"},
 	},
 	{
-		name: "fetch-of-the-dropped", rule: "M6", file: "checkpoint/fetch.go",
-		what:   "write again what an earlier fetch has left that could not sync it",
-		old:    "\tif here && f.durable(p) {\n",
-		new:    "\tif here {\n",
-		caught: []string{"./checkpoint", "-run", "TestPull_SyncThatFailsOnce"},
-	},
-	{
-		name: "fetch-of-the-nameless", rule: "M6", file: "checkpoint/fetch.go",
-		what:   "give a fetched segment its name again that an earlier fetch may have left without one",
-		old:    "\tf.segments.Doubt()\n",
-		new:    "",
-		caught: []string{"./checkpoint", "-run", "TestPull_SyncThatFailsOnce"},
-	},
-	{
 		name: "durability-moved", rule: "D5", file: "hlog/restore.go",
 		what:    "leave it to the log to say up to where it is durable",
 		old:     "\ts.log.Abandon()\n",
@@ -470,37 +456,6 @@ var mutations = []mutation{
 		old:    "\t\terr = s.ledger.SetHead(m.Version)\n",
 		new:    "",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
-	},
-	{
-		name: "remote-manifest-last", rule: "V1", file: "checkpoint/upload.go",
-		what: "put the log on the remote before the manifest that names it",
-		old: `	if err := m.putLog(ctx, r); err != nil {
-		return err
-	}
-	if err := m.putFiles(ctx, r); err != nil {
-		return err
-	}
-	if err := m.makeList(ctx, r); err != nil {
-		return err
-	}
-	if err := m.publish(ctx, r); err != nil {
-		return err
-	}
-`,
-		new: `	if err := m.putFiles(ctx, r); err != nil {
-		return err
-	}
-	if err := m.makeList(ctx, r); err != nil {
-		return err
-	}
-	if err := m.publish(ctx, r); err != nil {
-		return err
-	}
-	if err := m.putLog(ctx, r); err != nil {
-		return err
-	}
-`,
-		caught: []string{"./checkpoint", "-run", "TestUpload_InterruptedAtEveryCall"},
 	},
 	{
 		name: "head-in-doubt", rule: "V7", file: "checkpoint/commit.go",

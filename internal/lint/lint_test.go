@@ -73,7 +73,7 @@ var removers = []string{
 
 // dirUsers are the only files outside of checkpoint that may name a directory of versions and what changes it. Everybody
 // else has the ledger, which keeps the books of what changes.
-var dirUsers = []string{"hlog/open.go", "hlog/remote.go", "hlog/internal/ledger/ledger.go"}
+var dirUsers = []string{"hlog/open.go", "hlog/remote.go", "hlog/fill.go", "hlog/internal/ledger/ledger.go"}
 
 // library is what a user's program links.
 var library = []string{"internal", "epoch", "index", "checkpoint", "hlog"}

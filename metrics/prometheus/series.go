@@ -92,6 +92,7 @@ var all = []series{
 	{"versions", "", "", "Versions that can be restored.", gauge, func(m *hlog.Metrics) float64 { return float64(m.Versions) }},
 	{"remote_lag_versions", "", "", "Versions that the remote does not have yet.", gauge, func(m *hlog.Metrics) float64 { return float64(m.RemoteLagVersions) }},
 	{"remote_failing", "", "", "1 while the remote was of no use the last time, else 0.", gauge, func(m *hlog.Metrics) float64 { return oneIf(m.RemoteError != "") }},
+	{"remote_fetch_left_bytes", "", "", "Bytes that have yet to be fetched into a new directory.", gauge, func(m *hlog.Metrics) float64 { return float64(m.FetchLeft) }},
 	{"current_version", "", "", "The version that the directory opens at.", gauge, func(m *hlog.Metrics) float64 { return float64(current(m).Version) }},
 	{"current_version_log_bytes", "", "", "Log that the current version consists of.", gauge, func(m *hlog.Metrics) float64 { return float64(current(m).LogBytes) }},
 	{"versions_exclusive_bytes", "", "", "What purging each version alone would free, added up.", gauge, exclusive},

@@ -1,19 +1,24 @@
 // Package life has the phases of a store, from the beginning of Open to the end of Close.
 //
-//	Opening ---> Open ---> Closing ---> Closed
-//	    |
-//	    +------> Failed
+//	Opening -------------> Open ---> Closing ---> Closed
+//	    |  \               ^
+//	    |   +--> Filling --+
+//	    |           |
+//	    +-----------+----> Failed
 //
 //	Opening  Open has the store to itself and recovers it
+//	Filling  Open has returned, and the directory is being filled from a remote: reads go there, and all else waits
 //	Open     operations, checkpoints, restores and the background run
 //	Closing  no operation begins; those under way end, or find the store closed; the background ends; the last version
 //	         is committed
 //	Closed   memory, queues and files are given back
-//	Failed   the same, of a store that could not be opened
+//	Failed   the same, of a store that could not be opened, or was closed before it was filled
 //
 // Everything that has to know asks the one [Life] of its store:
 //
 //	an operation                    Closing: does not begin (it asks the control word, which moves with the phase)
+//	a session that was made in      Filling: waits, or reads on the remote
+//	that phase
 //	who waits outside, for a page   Closing: stops waiting
 //	a call of the API               Closing: is refused
 //	a walk over frames              Closing: touches no frame; it asks inside the epoch, which Close drains afterwards

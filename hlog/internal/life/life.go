@@ -10,6 +10,7 @@ type Phase uint32
 
 const (
 	Opening Phase = iota
+	Filling
 	Open
 	Closing
 	Closed
@@ -25,8 +26,10 @@ func (p Phase) Over() bool { return p >= Closed }
 // follows reports whether p may come after from (Y1).
 func (p Phase) follows(from Phase) bool {
 	switch p {
-	case Open, Failed:
+	case Filling:
 		return from == Opening
+	case Open, Failed:
+		return from == Opening || from == Filling
 	case Closing:
 		return from == Open
 	case Closed:
@@ -39,6 +42,8 @@ func (p Phase) String() string {
 	switch p {
 	case Opening:
 		return "opening"
+	case Filling:
+		return "filling"
 	case Open:
 		return "open"
 	case Closing:

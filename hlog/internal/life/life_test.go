@@ -6,14 +6,14 @@ import (
 	"testing"
 )
 
-var phases = []Phase{Opening, Open, Closing, Closed, Failed}
+var phases = []Phase{Opening, Filling, Open, Closing, Closed, Failed}
 
 // at returns a Life that has come to a phase.
 func at(t *testing.T, p Phase) *Life {
 	t.Helper()
 	l := New()
 	for _, to := range map[Phase][]Phase{
-		Open: {Open}, Closing: {Open, Closing}, Closed: {Open, Closing, Closed}, Failed: {Failed},
+		Filling: {Filling}, Open: {Open}, Closing: {Open, Closing}, Closed: {Open, Closing, Closed}, Failed: {Failed},
 	}[p] {
 		if !l.Move(to) {
 			t.Fatalf("%v does not move to %v", l.Phase(), to)
@@ -23,7 +23,7 @@ func at(t *testing.T, p Phase) *Life {
 }
 
 func TestLife_MovesAlongTheArrowsOnly(t *testing.T) {
-	allowed := map[[2]Phase]bool{{Opening, Open}: true, {Opening, Failed}: true, {Open, Closing}: true, {Closing, Closed}: true}
+	allowed := map[[2]Phase]bool{{Opening, Open}: true, {Opening, Failed}: true, {Opening, Filling}: true, {Filling, Open}: true, {Filling, Failed}: true, {Open, Closing}: true, {Closing, Closed}: true}
 	for _, from := range phases {
 		for _, to := range phases {
 			l := at(t, from)

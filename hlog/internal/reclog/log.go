@@ -175,8 +175,11 @@ func (l *Log) frame(a uint64, n int) []byte {
 }
 
 // Fits reports whether a record with such a key and value fits into a page.
-func (l *Log) Fits(keyLen, valueLen int) bool {
-	return valueLen < maxPageBytes && record.MaxSize(keyLen, valueLen) <= int(l.pageBytes)
+func (l *Log) Fits(keyLen, valueLen int) bool { return Fits(int(l.pageBytes), keyLen, valueLen) }
+
+// Fits is Log.Fits for a log with such pages.
+func Fits(pageBytes, keyLen, valueLen int) bool {
+	return valueLen < maxPageBytes && record.MaxSize(keyLen, valueLen) <= pageBytes
 }
 
 // Holds reports whether a page has room for a record of the same key and value as one of shape sh.

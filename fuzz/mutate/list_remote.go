@@ -1,0 +1,104 @@
+package main
+
+import "slices"
+
+// mutations are all of them.
+var mutations = slices.Concat(general, ofRemotes)
+
+// ofRemotes break promises about remotes.
+var ofRemotes = []mutation{
+	{
+		name: "fetch-of-the-dropped", rule: "M6", file: "checkpoint/fetch.go",
+		what:   "write again what an earlier fetch has left that could not sync it",
+		old:    "\t\tsame = f.localLog()\n",
+		new:    "\t\tsame = rest.Clone()\n",
+		caught: []string{"./checkpoint", "-run", "TestPull_SyncThatFailsOnce"},
+	},
+	{
+		name: "fill-of-the-purged", rule: "Y4", file: "checkpoint/fetch.go",
+		what:   "tell a version that was purged while it was fetched from a damaged one",
+		old:    "\t\tif errors.Is(err, ErrCorrupt) { // a piece may be missing because v was purged\n",
+		new:    "\t\tif false {\n",
+		caught: []string{"./checkpoint", "-run", "TestFill_OfWhatIsPurged"},
+	},
+	{
+		name: "fill-in-sync", rule: "J4", file: "checkpoint/fetch.go",
+		what:   "leave the remote alone when its head has moved while the directory was filled",
+		old:    "\tif err != nil || m.state.head != v {\n",
+		new:    "\tif err != nil {\n",
+		caught: []string{"./checkpoint", "-run", "TestFill_BringsTheVersionItWasAskedFor"},
+	},
+	{
+		name: "fill-reads-on", rule: "Y5", file: "hlog/fill.go",
+		what:   "end the reads on the remote before writes begin here",
+		old:    "\tif err := s.closeFilling(); err != nil { // its memory is the store's from here on\n",
+		new:    "\tif err := error(nil); err != nil {\n",
+		caught: []string{"./hlog", "-run", "TestFill_ReadsGoOnWhenItIsWhole"},
+	},
+	{
+		name: "fill-fails-alone", rule: "Y6", file: "hlog/fill.go",
+		what:   "tell those who wait for a fill that it has failed",
+		old:    "\tf.err = err\n",
+		new:    "",
+		caught: []string{"./hlog", "-timeout", "30s", "-run", "TestFill_RemoteFails"},
+	},
+	{
+		name: "claim-after-reading", rule: "Y4", file: "hlog/fill.go",
+		what:   "choose the version that reads and the fill are of after the claim",
+		old:    "\tif err := r.CatchUp(ctx); err != nil || r.Head() == w.m.Version {\n",
+		new:    "\tif true {\n\t\tvar err error\n",
+		caught: []string{"./hlog", "-run", "TestFill_Claims"},
+	},
+	{
+		name: "hint-believed", rule: "J10", file: "checkpoint/remote_reader.go",
+		what:   "prove what the hint says by the sequence",
+		old:    "\tif prove && (root == nil",
+		new:    "\tif false && (root == nil",
+		caught: []string{"./checkpoint", "-run", "TestRemoteReader_HintIsNoTruth"},
+	},
+	{
+		name: "checksum-far-record", rule: "G6", file: "hlog/internal/record/disk.go",
+		what:   "verify a record that was read where it lies on a remote",
+		old:    "\tif verify && !Bytes(b[:sh.Size]).Verify(a) {\n",
+		new:    "\tif false {\n",
+		caught: []string{"./hlog", "-run", "TestOpenRemote_Damage"},
+	},
+	{
+		name: "fetch-of-the-nameless", rule: "M6", file: "checkpoint/fetch.go",
+		what:   "give a fetched segment its name again that an earlier fetch may have left without one",
+		old:    "\tf.segments.Doubt()\n",
+		new:    "",
+		caught: []string{"./checkpoint", "-run", "TestPull_SyncThatFailsOnce"},
+	},
+	{
+		name: "remote-manifest-last", rule: "V1", file: "checkpoint/upload.go",
+		what: "put the log on the remote before the manifest that names it",
+		old: `	if err := m.putLog(ctx, r); err != nil {
+		return err
+	}
+	if err := m.putFiles(ctx, r); err != nil {
+		return err
+	}
+	if err := m.makeList(ctx, r); err != nil {
+		return err
+	}
+	if err := m.publish(ctx, r); err != nil {
+		return err
+	}
+`,
+		new: `	if err := m.putFiles(ctx, r); err != nil {
+		return err
+	}
+	if err := m.makeList(ctx, r); err != nil {
+		return err
+	}
+	if err := m.publish(ctx, r); err != nil {
+		return err
+	}
+	if err := m.putLog(ctx, r); err != nil {
+		return err
+	}
+`,
+		caught: []string{"./checkpoint", "-run", "TestUpload_InterruptedAtEveryCall"},
+	},
+}
