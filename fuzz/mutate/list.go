@@ -60,7 +60,7 @@ var general = []mutation{
 	{
 		name: "heat-lost", rule: "H13", file: "hlog/compact.go",
 		what:   "pass on the heat of a record that compaction moves",
-		old:    "\t\t\t\tc.x.inherit(a)\n",
+		old:    "\t\t\t\tc.x.inherit(a, 0)\n",
 		new:    "",
 		caught: []string{"./hlog", "-run", "TestKeep_WalksAddNoHeat"},
 	},
@@ -628,7 +628,7 @@ var general = []mutation{
 	{
 		name: "tier-drain", rule: "T29", file: "hlog/demote.go",
 		what:   "wait until everybody has left who may have seen the tier before, and then clear entries",
-		old:    "\ts.epochs.Synchronize() // whoever may have seen the tier before has left\n",
+		old:    "\ts.epochs.Synchronize()      // whoever may have seen the tier before has left\n",
 		new:    "",
 		caught: []string{"./hlog", "-run", "TestTier_ClearedAfterTheDrain"},
 	},
