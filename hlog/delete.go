@@ -1,8 +1,10 @@
 package hlog
 
 import (
+	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/mem"
 )
 
 // Delete removes key. Deleting a key that has no value succeeds. Its errors are those of Set.
@@ -15,6 +17,7 @@ func (s *Session) Delete(key []byte) error {
 }
 
 func (s *Session) remove(key []byte, h uint64) error {
+	s.tiers.asked = false
 	for tries := 0; ; tries++ {
 		c, err := s.enterToWrite(h)
 		if err != nil {
@@ -22,8 +25,12 @@ func (s *Session) remove(key []byte, h uint64) error {
 		}
 		o := s.tryDelete(c, key, h)
 		s.guard.Exit()
-		if o == done {
+		switch o {
+		case done:
 			return nil
+		case needFilters:
+			s.readFilters(h)
+			continue
 		}
 		if err := s.provide(o, h, tries); err != nil {
 			return err
@@ -37,8 +44,8 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 	t, begin := s.below()
 	slot, e, status := s.store.index().Find(h)
 	if status != index.NeedLoad && uint64(e.Address()) < begin {
-		if t == nil || t.Excludes(t.of.filters, index.Order(h)) {
-			return done
+		if o := s.hides(t, h); o != again {
+			return o
 		}
 		slot, e, status = s.store.index().FindOrCreate(h)
 	}
@@ -53,8 +60,10 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 	}
 	a, p, ok := s.log.Find(e.Address(), key, head)
 	if !ok {
-		if uint64(a) < begin && (t == nil || t.Excludes(t.of.filters, index.Order(h))) {
-			return done
+		if uint64(a) < begin {
+			if o := s.hides(t, h); o != again {
+				return o
+			}
 		}
 		return s.publish(c, slot, e, source{}, key, nil, true)
 	}
@@ -80,4 +89,33 @@ func (s *Session) tryDelete(c control, key []byte, h uint64) outcome {
 	}
 	r.Delete()
 	return done
+}
+
+// hides says what a tombstone of hash h would hide in tier t, the log having nothing: done if that is nothing, needFilters, with
+// the tier held, if filters that are not in memory would perhaps tell, else again: there may be something.
+func (s *Session) hides(t *tier, h uint64) outcome {
+	order := index.Order(h)
+	switch {
+	case t == nil || t.Excludes(t.of.filters, order):
+		return done
+	case !s.tiers.asked && t.of.whole.Load() && t.Lacks(t.of.filters, order):
+		t.hold()
+		s.tiers.lacking, s.tiers.asked = t, true
+		return needFilters
+	}
+	return again
+}
+
+// readFilters reads what hides has asked for, once for each delete. If that fails, a tombstone is as good.
+func (s *Session) readFilters(h uint64) {
+	t, r := s.tiers.lacking, &s.tiers
+	r.lacking = nil
+	defer t.release()
+	if cap(r.block) < cold.BlockBytes {
+		r.block = mem.AlignedBytes(cold.BlockBytes, cold.BlockBytes)
+	}
+	t.countRead()
+	if err := t.ReadFilters(t.of.filters, index.Order(h), r.block); err != nil {
+		s.store.logger.Warn("filter of a cold file", "err", t.of.fault(err))
+	}
 }

@@ -144,10 +144,11 @@ func (s *Session) enterSlow() (control, error) {
 type outcome uint8
 
 const (
-	done      outcome = iota
-	again             // somebody else was faster, or holds the record
-	needSpace         // no page is open at the tail
-	needLoad          // the index block of the key is still on disk
+	done        outcome = iota
+	again               // somebody else was faster, or holds the record
+	needSpace           // no page is open at the tail
+	needLoad            // the index block of the key is still on disk
+	needFilters         // filters of the cold tier that are not in memory may tell that there is nothing to delete
 )
 
 // provide does, outside the epoch, what the next attempt needs. tries counts the attempts.

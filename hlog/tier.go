@@ -37,6 +37,7 @@ type coldTier struct {
 	s        *Store
 	standing atomic.Pointer[tier] // nil: there is nothing below the log. Loaded once for each stay in the epoch (T27)
 	filters  *cold.Filters
+	whole    atomic.Bool  // there is room for all filters of the tier that stands
 	reads    atomic.Int64 // blocks that operations have read
 	demoted  atomic.Int64 // bytes of records that demotions have written
 	merged   atomic.Int64 // bytes of files that merges have written
@@ -319,7 +320,10 @@ func (c *coldTier) size() {
 		}
 		c.mu.Unlock()
 	}
-	filter = min(filter*cold.FilterBits/8+filter/64+2*cold.BlockBytes*int64(len(c.refs())), c.s.opts.MemoryBytes/filterShare)
+	filter = filter*cold.FilterBits/8 + filter/64 + 2*cold.BlockBytes*int64(len(c.refs()))
+	most := c.s.opts.MemoryBytes / filterShare
+	c.whole.Store(filter <= most)
+	filter = min(filter, most)
 	c.filters.Resize(filter)
 	if n := filter + held - c.sized; n != 0 {
 		c.s.memory.cold.Add(n)

@@ -151,3 +151,28 @@ func TestTier_UpdateAcrossADemotionWithoutAVersion(t *testing.T) {
 	}
 	must(t, s.Close())
 }
+
+// Deletes of keys that there are not write no tombstones, also where only filters that nobody has read yet can tell (T32).
+func TestTier_DeleteOfAbsentKeys(t *testing.T) {
+	s := demoted(t, "/store", tiny())
+	defer s.Close()
+	for k := range 2000 {
+		must(t, s.Set(key8(2*k), []byte("below")))
+	}
+	commit(t, s)
+	demoteAll(t, s)
+	x := s.NewSession()
+	before := s.log.Tail()
+	for k := range 2000 {
+		must(t, x.Delete(key8(2*k+1)))
+	}
+	if n := (s.log.Tail() - before) / 24; n > 2000/16 { // one of 128 absent keys passes the filter
+		t.Errorf("%d of 2000 deletes of absent keys wrote a tombstone", n)
+	}
+	for k := range 2000 {
+		must(t, x.Delete(key8(2*k)))
+		if v, err := x.Get(nil, key8(2*k)); err != ErrNotFound {
+			t.Fatalf("a deleted key is %q, %v", v, err)
+		}
+	}
+}

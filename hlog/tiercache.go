@@ -24,6 +24,9 @@ type tierReader struct {
 	block []byte  // what was read of a file
 	entry []byte  // of the cache
 	use   coldUse // of the record that was found
+
+	lacking *tier // held: a delete wants to read filters of it
+	asked   bool  // the delete has asked for filters already
 }
 
 // cachedAt returns the address under which the cache has what a file has of keys with hash h. Others may have the same one.

@@ -26,7 +26,8 @@
 // block of a hash is known without reading. Within a block the keys are compared. A filter says, mostly without reading,
 // that a share has no record of a hash: it is in blocks of its own, which come into memory when they are asked for and
 // leave when there is no room ([Filters]). Who looks for a key asks the shares that stand for its hash, newest first
-// ([Tier.Lookup]); the filter of the oldest is not worth a read, only what is in memory of it is asked.
+// ([Tier.Lookup]); the filter of the oldest is not worth a read, only what is in memory of it is asked,
+// except for a delete where all filters fit into memory ([Tier.ReadFilters]).
 //
 // A block of filter holds up to 3,562 orders as the numbers that they are scaled to evenly, n orders to numbers below n*2^7,
 // in the code of Elias and Fano (1974): the lower seven bits of each as they are, and for the upper ones, which ascend from 0

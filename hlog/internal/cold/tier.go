@@ -92,6 +92,43 @@ func (t *Tier) Excludes(f *Filters, order uint64) bool {
 	return true
 }
 
+// Lacks reports whether Excludes would perhaps say otherwise after ReadFilters.
+func (t *Tier) Lacks(f *Filters, order uint64) bool {
+	lacks := false
+	for _, s := range t.over(order) {
+		a, _ := f.ask(s, order)
+		if a == maybe {
+			return false
+		}
+		lacks = lacks || a == unknown
+	}
+	return lacks
+}
+
+// ReadFilters brings into memory what Excludes lacks to tell of an order, as far as it is of use. b has room for a block.
+// Errors are *[CorruptError], and those of the file.
+func (t *Tier) ReadFilters(f *Filters, order uint64, b []byte) error {
+	for _, s := range t.over(order) {
+		a, block := f.ask(s, order)
+		if a == unknown {
+			b = b[:BlockBytes]
+			if err := s.readAt(b, s.filterAt(block)); err != nil {
+				return err
+			}
+			if err := f.Put(s, block, b); err != nil {
+				return err
+			}
+			if s.filterHolds(b, order) {
+				a = maybe
+			}
+		}
+		if a == maybe {
+			return nil // the order is not excluded, whatever the others say
+		}
+	}
+	return nil
+}
+
 // Lookup is the search for one key in a tier:
 //
 //	for l := t.Lookup(f, order, key); ; {
