@@ -408,9 +408,9 @@ func (i impatient) Get(ctx context.Context, name string, off, n int64) (io.ReadC
 	return &impatientBody{body, ctx, timer, i.limit, func() { cancel(nil) }}, nil
 }
 
-// because adds to an error why the context has ended, unless its caller has ended it.
+// because replaces an error by why the call was given up, unless its caller has ended the context, for whatever cause.
 func because(ctx context.Context, err error) error {
-	if cause := context.Cause(ctx); cause != nil && cause != ctx.Err() {
+	if cause := context.Cause(ctx); errors.Is(cause, errLate) {
 		return cause // what the remote says is that the context has ended, which it has not for the caller
 	}
 	return err

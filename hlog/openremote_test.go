@@ -237,6 +237,16 @@ func remoteFails(t *testing.T, r *remoteState) {
 	must(t, read())
 }
 
+// A context that its owner has ended for a cause of his own is the error that a context without one is.
+func TestOpenRemote_ContextEndedForACause(t *testing.T) {
+	r := onRemote(t, 1, 10)
+	ctx, cancel := context.WithCancelCause(context.Background())
+	cancel(errors.New("for a cause"))
+	if _, err := OpenRemote(ctx, r.remote, 0, nil); !errors.Is(err, context.Canceled) {
+		t.Errorf("%v, want the error of the context", err)
+	}
+}
+
 // When the version is purged, what is not in memory cannot be read any more, and that is said.
 func TestOpenRemote_PurgedUnderIt(t *testing.T) {
 	r := onRemote(t, 2, 6_000) // more than is kept in memory
