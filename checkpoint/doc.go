@@ -203,7 +203,8 @@
 // manifest says with which files its version is whole, so that a new kind of index file comes along by being named there.
 //
 // While a whole version is being imported, NONE is 3; a directory with that and without a manifest is not opened, and the
-// next import clears it away. A delta adds files to a store whose current version is its base, and the manifest last.
+// next import clears it away. A delta adds files to a store whose current version is its base, and the manifest last; what other
+// versions there have of it is compared, and not written again.
 //
 // # Invariants
 //

@@ -171,9 +171,11 @@ type importing struct {
 	in    *Incoming
 	dir   *Dir
 	parts []part
-	made  []string // files that were not there before
-	tail  string   // the segment that the log goes on in, and its length before
-	size  int64
+	made  []string         // files that were not there before
+	sizes map[string]int64 // segments that are there, with their lengths before
+	// What versions of the directory have is not written again: it has to be the same.
+	log   ExtentSet
+	files []uint64
 }
 
 // whole makes a store of a stream that is all of a version. NONE says until the manifest is there that an import is under
@@ -259,6 +261,9 @@ func (i *importing) delta(ctx context.Context, fsys fsx.FS, path string) (err er
 	if err := d.stands(h); err != nil {
 		return err
 	}
+	if i.log, i.files, err = d.References(); err != nil {
+		return err
+	}
 	if err := d.TakeOver(); err != nil {
 		return err
 	}
@@ -273,7 +278,7 @@ func (i *importing) delta(ctx context.Context, fsys fsx.FS, path string) (err er
 	return i.fill(ctx)
 }
 
-// stands returns why the directory is not at the stream's base, with nothing in the way of what the stream brings.
+// stands returns why the directory is not at the stream's base, or lacks what the stream does not bring.
 func (d *Dir) stands(h *header) error {
 	cur := d.Current()
 	if cur == nil || cur.Version != h.base || cur.Nonce != h.baseNonce {
@@ -298,35 +303,18 @@ func (d *Dir) stands(h *header) error {
 	if !missing.Empty() || lacks {
 		return &BaseError{Base: h.base, Here: cur.Version, Other: true}
 	}
-	log, images, err := d.References()
-	if err != nil {
-		return err
-	}
-	for _, r := range h.log {
-		if log.Intersects(r.Start, r.End) {
-			return fmt.Errorf("%w: log [%d, %d) is that of another version here", ErrDiverged, r.Start, r.End)
-		}
-	}
-	for _, id := range h.files {
-		if slices.Contains(images, id) {
-			return fmt.Errorf("%w: index file %d is that of another version here", ErrDiverged, id)
-		}
-	}
 	return nil
 }
 
 // makeRoom removes the files that an interrupted import, or a crash, has left where the stream's go: their names may not be
-// durable, and no sync would make them so (F5). The segment that the log goes on in stays.
+// durable, and no sync would make them so (F5). What versions have stays.
 func (i *importing) makeRoom() error {
 	d := i.dir
-	log, _, err := d.References()
-	if err != nil {
-		return err
-	}
+	i.sizes = map[string]int64{}
 	size := uint64(d.id.SegmentBytes)
 	for _, p := range i.parts {
 		name := d.partPath(p)
-		if p.isLog && log.Intersects(p.n*size, (p.n+1)*size) {
+		if p.isLog && i.log.Intersects(p.n*size, (p.n+1)*size) || !p.isLog && slices.Contains(i.files, p.file.id) {
 			f, err := d.fs.Open(name, fsx.Read)
 			if err != nil {
 				return missingFile(name, err)
@@ -335,7 +323,7 @@ func (i *importing) makeRoom() error {
 			if err = errors.Join(err, f.Close()); err != nil {
 				return err
 			}
-			i.tail, i.size = name, n
+			i.sizes[name] = n
 			continue
 		}
 		if slices.Contains(i.made, name) {
@@ -363,8 +351,8 @@ func (i *importing) undo() (err error) {
 			err = errors.Join(err, e)
 		}
 	}
-	if i.tail != "" {
-		err = errors.Join(err, i.dir.shorten(i.tail, i.size))
+	for name, n := range i.sizes {
+		err = errors.Join(err, i.dir.shorten(name, n))
 	}
 	return err
 }
@@ -464,10 +452,50 @@ func (i *importing) write(full <-chan chunk, free chan<- []byte, whole chan<- fs
 			}
 			open = name
 		}
-		if _, err := f.WriteAt(c.data(), c.part.off+c.off); err != nil {
+		if err := i.put(f, c, open); err != nil {
 			return err
 		}
 		free <- c.buf[:cap(c.buf)]
+	}
+	return nil
+}
+
+// put writes what no version has of a chunk, and compares the rest: a block that a version covers is not written again.
+// ErrDiverged when that differs, since the store has gone on here by itself.
+func (i *importing) put(f fsx.File, c chunk, name string) error {
+	data, off := c.data(), uint64(c.part.off+c.off)
+	var missing ExtentSet // of the log, or of the index file
+	origin := uint64(0)
+	if c.part.isLog {
+		origin = c.part.n * uint64(i.in.head.id.SegmentBytes)
+	}
+	missing.Add(origin+off, origin+off+uint64(len(data)))
+	there := missing.Clone()
+	if c.part.isLog {
+		missing.SubtractSet(i.log)
+	} else if slices.Contains(i.files, c.part.file.id) {
+		missing = ExtentSet{}
+	}
+	there.SubtractSet(missing)
+	within := func(r Range) ([]byte, int64) {
+		at := r.Start - origin
+		return data[at-off : r.End-origin-off], int64(at)
+	}
+	for _, r := range missing.Ranges() {
+		b, at := within(r)
+		if _, err := f.WriteAt(b, at); err != nil {
+			return err
+		}
+	}
+	for _, r := range there.Ranges() {
+		b, at := within(r)
+		have := make([]byte, len(b))
+		if _, err := f.ReadAt(have, at); err != nil && !errors.Is(err, io.EOF) {
+			return err
+		}
+		if !bytes.Equal(b, have) {
+			return fmt.Errorf("%w: %s has other bytes from %d to %d, of another version here", ErrDiverged, name, at, at+int64(len(b)))
+		}
 	}
 	return nil
 }

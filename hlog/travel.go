@@ -66,13 +66,15 @@ func (w *View) write(out io.Writer, base *checkpoint.Manifest) (int64, error) {
 // it continues. No store may have the directory open. It reads the stream to its end and not further, and verifies every
 // part of it before it is used.
 //
-// When it returns nil the version is durable. After an error the directory is as it was; after a crash Open refuses it, or
-// opens it at the version that it had, and the next Import clears away what is left.
+// When it returns nil the version is durable. After an error the directory is as it was, but for an empty one, in which the
+// file LOCK may lie now; after a crash Open refuses it, or opens it at the version that it had, and the next Import clears away
+// what is left.
 //
 // ErrCorrupt when r is no stream, is damaged, or ends too early; ErrFormat when a newer release has written it; ErrNotEmpty,
 // ErrOtherStore, or ErrBase with a *BaseError, when the directory is not one that the stream can be imported into, and
-// ErrLocked when it is in use, before anything is changed; the errors of r, of the disk and of ctx, which is looked at
-// between reads.
+// ErrLocked when it is in use, before anything is changed; ErrDiverged when its store has gone on by itself, and has had another
+// version by that number, or has other bytes where those of the stream go; the errors of r, of the disk and of ctx, which is
+// looked at between reads.
 func Import(ctx context.Context, dir string, r io.Reader) (checkpoint.Info, error) {
 	return importInto(ctx, fsx.OS(), dir, r)
 }

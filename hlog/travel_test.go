@@ -204,6 +204,76 @@ func TestImport_DamagedStream(t *testing.T) {
 	}
 }
 
+// A delta goes to a directory that stands at its base, whatever else is there: of log and cold files that its base lacks, a
+// part may lie there for the sake of an older version.
+func TestImport_DeltaToAnotherBranch(t *testing.T) {
+	ctx := context.Background()
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	o := Options{MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, SegmentBytes: 256 << 10, ColdAfter: 1, FS: disk}
+	s := mustOpen(t, "/from", &o)
+	write := func(from, to int, what string) checkpoint.Version {
+		for i := from; i < to; i++ {
+			must(t, s.Set(fmt.Appendf(nil, "key %06d", i), []byte(what)))
+		}
+		return commit(t, s)
+	}
+	write(0, 3000, "first")
+	must(t, s.Compact(ctx)) // into the cold tier
+	first := write(0, 2500, "second")
+	must(t, s.Compact(ctx))
+	must(t, s.Compact(ctx))
+	moved := write(0, 1000, "third")
+	_, err := s.Restore(ctx, first)
+	must(t, err)
+	branch := write(100, 200, "fourth")
+	streams := [][]byte{streamOf(t, viewOf(t, s, first), 0), streamOf(t, viewOf(t, s, moved), first), streamOf(t, viewOf(t, s, branch), moved)}
+	for _, b := range streams {
+		_, err := importInto(ctx, disk, "/to", bytes.NewReader(b))
+		must(t, err)
+	}
+	want := content(t, viewOf(t, s, branch))
+	if v, got := contentAt(t, "/to", o); v != branch || !maps.Equal(got, want) {
+		t.Errorf("version %d with %d keys, want %d with %d", v, len(got), branch, len(want))
+	}
+	to := mustOpen(t, "/to", &o)
+	for _, v := range []checkpoint.Version{first, moved} { // the older ones are whole
+		if got := content(t, viewOf(t, to, v)); !maps.Equal(got, content(t, viewOf(t, s, v))) {
+			t.Errorf("version %d is another one than before", v)
+		}
+	}
+}
+
+// What the store has put by itself where a delta goes, in a version that it has gone back from, is not overwritten.
+func TestImport_DeltaWhereAnotherVersionLies(t *testing.T) {
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	o := tiny()
+	o.FS = disk
+	s := mustOpen(t, "/from", o)
+	for k := range 20 {
+		must(t, s.Set(key8(k), []byte("first")))
+		if k%10 == 9 {
+			commit(t, s)
+		}
+	}
+	last := commit(t, s)
+	_, err := importInto(context.Background(), disk, "/to", bytes.NewReader(streamOf(t, viewOf(t, s, 1), 0)))
+	must(t, err)
+	to := mustOpen(t, "/to", o)
+	must(t, to.Set(key8(0), []byte("its own")))
+	own := commit(t, to)
+	_, err = to.Restore(context.Background(), 1)
+	must(t, err)
+	must(t, to.Close())
+	if _, err := importInto(context.Background(), disk, "/to", bytes.NewReader(streamOf(t, viewOf(t, s, last), 1))); !errors.Is(err, ErrDiverged) {
+		t.Errorf("%v, want ErrDiverged", err)
+	}
+	o.Version = own
+	to = mustOpen(t, "/to", o)
+	if got, err := to.Get(nil, key8(0)); err != nil || string(got) != "its own" {
+		t.Errorf("%q, %v", got, err)
+	}
+}
+
 // What a stream cannot be imported into is told before anything is changed.
 func TestImport_Refused(t *testing.T) {
 	one, two, delta, _ := travelling(t)
