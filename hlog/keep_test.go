@@ -190,8 +190,8 @@ func TestKeep_MemoryIsSharedByUse(t *testing.T) {
 		}
 	}
 	set(0, 3*keys)
-	room := s.memory.total - s.memory.fixed - s.memory.index.Load()
-	if got := s.memory.cache.Load(); got > room*2*minCacheShare/cacheShares {
+	room := s.memory.room
+	if got, room := s.memory.cache.Load(), room(); got > room*2*minCacheShare/cacheShares {
 		t.Errorf("the cache has %d of %d where nothing is read", got, room)
 	}
 	for i := range 2 * keys {
@@ -199,8 +199,8 @@ func TestKeep_MemoryIsSharedByUse(t *testing.T) {
 		must(t, err)
 		must(t, x.Set(key8(i/4), value))
 	}
-	testkit.Eventually(t, "the cache gets most of the memory", func() bool { return s.memory.cache.Load() > room/2 })
-	if got := s.memory.cache.Load(); got > room*(midCacheShare+1)/cacheShares {
+	testkit.Eventually(t, "the cache gets most of the memory", func() bool { return s.memory.cache.Load() > room()/2 })
+	if got, room := s.memory.cache.Load(), room(); got > room*(midCacheShare+1)/cacheShares {
 		t.Errorf("the cache has %d of %d where as much is changed as is read", got, room)
 	}
 	for i := range 4 * keys {
@@ -208,8 +208,8 @@ func TestKeep_MemoryIsSharedByUse(t *testing.T) {
 		must(t, err)
 	}
 	testkit.Eventually(t, "the cache gets nearly all of the memory", func() bool {
-		return s.memory.cache.Load() > room*(midCacheShare+1)/cacheShares
+		return s.memory.cache.Load() > room()*(midCacheShare+1)/cacheShares
 	})
 	set(0, 3*keys)
-	testkit.Eventually(t, "the frames get most of the memory", func() bool { return s.memory.cache.Load() < room/3 })
+	testkit.Eventually(t, "the frames get most of the memory", func() bool { return s.memory.cache.Load() < room()/3 })
 }
