@@ -175,8 +175,10 @@ func (c *coldTier) openFile(r index.ShareRef) (*coldFile, error) {
 	if err != nil {
 		return nil, err
 	}
-	share, err := cold.OpenShare(f, r)
-	if err != nil {
+	var share *cold.Share
+	if c.s.opts.viewsOnly {
+		share = cold.NameShare(f, r) // opened when a read comes upon it: each takes an answer of the remote
+	} else if share, err = cold.OpenShare(f, r); err != nil {
 		f.Close()
 		return nil, c.fault(err)
 	}
@@ -339,6 +341,11 @@ const filterShare = 4
 // made of the record before. The caller holds the tier, and is outside the epoch.
 func (t *tier) find(dst, key []byte, h uint64, r *tierReader, does access) (value []byte, found bool, err error) {
 	t.of.s.prefetcher.await(searchedAt(t, h))
+	if t.of.s.opts.viewsOnly {
+		if err := t.Open(index.Order(h)); err != nil {
+			return dst, false, t.of.fault(err)
+		}
+	}
 	l := t.Lookup(t.of.filters, index.Order(h), key, dst)
 	for {
 		read, ok := l.Next()
@@ -381,6 +388,9 @@ func (t *tier) over(ctx context.Context, fn func(key, value []byte) (more bool, 
 	for _, f := range t.files {
 		shares = append(shares, f.share)
 	}
+	if err := cold.OpenAll(shares); err != nil {
+		return t.of.fault(err)
+	}
 	err := cold.Join(ctx, t.of.order, 0, ^uint64(0), shares, func(r *cold.Record, _ int64) error {
 		if r.Tombstone {
 			return nil
@@ -403,7 +413,11 @@ func (t *tier) verify(ctx context.Context, damaged func(error) error) error {
 		return nil
 	}
 	for _, f := range t.files {
-		if err := f.share.Verify(ctx, t.of.order); err != nil {
+		err := f.share.Open()
+		if err == nil {
+			err = f.share.Verify(ctx, t.of.order)
+		}
+		if err != nil {
 			if err := damaged(t.of.fault(err)); err != nil {
 				return err
 			}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"sort"
+	"sync"
 	"sync/atomic"
 
 	"github.com/zeebo/xxh3"
@@ -44,6 +45,9 @@ type Share struct {
 	last    uint64          // of all orders
 	records int64           // in the file
 
+	opening chan struct{} // holds a token while somebody opens a share that was only named; nil: it was opened at once
+	opened  atomic.Bool   // of a share that was only named
+
 	forgotten bool // of Filters.mu: nothing is kept of its filter any more
 }
 
@@ -56,6 +60,59 @@ func OpenShare(r io.ReaderAt, ref index.ShareRef) (*Share, error) {
 		return nil, err
 	}
 	return s, nil
+}
+
+// NameShare returns the share r that ref names, and reads nothing of it: who uses it opens it before. The methods of a Tier
+// say which of them ask for that.
+func NameShare(r io.ReaderAt, ref index.ShareRef) *Share {
+	return &Share{ref: ref, r: r, opening: make(chan struct{}, 1)}
+}
+
+// Open opens a share that was only named, once, whoever asks; after an error the next call tries again. The errors are those
+// of OpenShare.
+func (s *Share) Open() error {
+	if s.isOpen() {
+		return nil
+	}
+	s.opening <- struct{}{}
+	defer func() { <-s.opening }()
+	if s.isOpen() {
+		return nil
+	}
+	err := s.open()
+	if err == nil {
+		s.opened.Store(true)
+	}
+	return err
+}
+
+func (s *Share) isOpen() bool { return s.opening == nil || s.opened.Load() }
+
+// openAtATime is how many shares OpenAll has under way.
+const openAtATime = 32
+
+// OpenAll opens shares that were only named, many at a time, and returns the first error in their order.
+func OpenAll(shares []*Share) error {
+	errs := make([]error, len(shares))
+	places := make(chan struct{}, openAtATime)
+	var all sync.WaitGroup
+	for i, s := range shares {
+		if s.isOpen() {
+			continue
+		}
+		places <- struct{}{}
+		all.Go(func() {
+			errs[i] = s.Open()
+			<-places
+		})
+	}
+	all.Wait()
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // Ref returns what the share stands for.
@@ -159,6 +216,9 @@ func (s *Share) readAt(b []byte, off int64) error {
 
 // MemoryBytes returns what the open share takes of the heap.
 func (s *Share) MemoryBytes() int64 {
+	if !s.isOpen() {
+		return 256
+	}
 	return int64(8*len(s.first)+len(s.shared)+12*len(s.filters)) + 256
 }
 

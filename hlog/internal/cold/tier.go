@@ -82,6 +82,9 @@ func (t *Tier) over(order uint64) []*Share {
 	return t.ranges[sort.Search(len(t.starts), func(i int) bool { return t.starts[i] > order })-1]
 }
 
+// Open opens what a Lookup of an order takes, of shares that were only named.
+func (t *Tier) Open(order uint64) error { return OpenAll(t.over(order)) }
+
 // Excludes reports whether the tier, as far as it can be told from memory, has no record of an order at all.
 func (t *Tier) Excludes(f *Filters, order uint64) bool {
 	for _, s := range t.over(order) {

@@ -1,0 +1,92 @@
+package hlog
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
+	"github.com/hybridlog/hybridlog/internal/testkit"
+)
+
+// farTier makes a remote with a version of which most is in the cold tier, and returns how many cold files it has.
+func farTier(t *testing.T, keys int) (r *remotetest.Faulty, files int) {
+	t.Helper()
+	inner, err := checkpoint.NewDirRemote(t.TempDir())
+	must(t, err)
+	r = remotetest.NewFaulty(inner)
+	o := tiny()
+	o.Remote, o.ColdAfter, o.indexPace = r, 1, indexPace{uncovered: shareTestCut, shareLength: 8 << 10}
+	s := demoted(t, "store", o)
+	for i := range keys {
+		must(t, s.Set(key8(i), fmt.Appendf(nil, "value %d", i)))
+	}
+	commit(t, s)
+	demoteAll(t, s)
+	must(t, s.Set([]byte("k"), nil))
+	commit(t, s)
+	must(t, s.copies.mirror.PutHint(t.Context()))
+	files = len(s.current().Index.Cold)
+	must(t, s.Close())
+	return r, files
+}
+
+// A read of what is in the cold tier of a version takes few answers, however many cold files the version has.
+func TestOpenRemote_FirstReadInTheColdTier(t *testing.T) {
+	keys := testkit.UnderRace(12_000, 30_000)
+	r, files := farTier(t, keys)
+	synctest.Test(t, func(t *testing.T) {
+		d := &distant{Remote: r}
+		began := time.Now()
+		v, err := OpenRemote(context.Background(), d, 0, nil)
+		must(t, err)
+		value, err := v.Get(nil, key8(7))
+		must(t, err)
+		trips, calls := time.Since(began)/time.Second, d.calls.Load()
+		t.Logf("%d keys in %d cold files: %d round trips, %d requests", keys, files, trips, calls)
+		if files < 8 || trips > 8 || string(value) != "value 7" {
+			t.Errorf("%d keys in %d cold files: %d round trips, %d requests, %q", keys, files, trips, calls, value)
+		}
+		n := 0
+		must(t, v.Scan(context.Background(), func(key, value []byte) bool { n++; return true }))
+		if n != keys+1 {
+			t.Errorf("a scan finds %d keys, want %d", n, keys+1)
+		}
+		_, err = v.Verify(context.Background(), func(damage Damage) { t.Errorf("damage: %+v", damage) })
+		must(t, err)
+		must(t, v.Close())
+	})
+}
+
+// Many reads at a time open the cold files that they come upon, each once, also where the remote has failed before.
+func TestOpenRemote_ManyReadsInTheColdTier(t *testing.T) {
+	const keys = 5_000
+	r, _ := farTier(t, keys)
+	synctest.Test(t, func(t *testing.T) { // time-outs take no time
+		v, err := OpenRemote(context.Background(), r, 0, &Options{OpenTimeout: time.Second})
+		must(t, err)
+		defer v.Close()
+		r.Inject(remotetest.Fault{Verb: remotetest.Get, Mode: remotetest.Block, Match: "images", Sticky: true})
+		if _, err := v.Get(nil, key8(7)); !errors.Is(err, ErrRemote) {
+			t.Errorf("a remote that does not answer: %v", err)
+		}
+		r.Clear()
+		var readers sync.WaitGroup
+		for g := range 4 {
+			readers.Go(func() {
+				for i := g; i < keys; i += 5 {
+					if got, err := v.Get(nil, key8(i)); err != nil || string(got) != fmt.Sprint("value ", i) {
+						t.Errorf("key %d: %q, %v", i, got, err)
+						return
+					}
+				}
+			})
+		}
+		readers.Wait()
+	})
+}
