@@ -9,6 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -106,10 +107,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version, lost in
 		apply, discard, err = s.planRebuild(ctx, m, &logged)
 	} else {
 		if apply, err = s.planRewind(ctx, m, tail); err == nil && s.disk.tells(m) {
-			err = s.readLogged(ctx, m, m.Index.Replay(), func(_, _ uint64, records []index.Logged) error {
-				logged = append(logged, records...)
-				return nil
-			})
+			logged, err = s.loggedBehindRuns(ctx, m)
 		}
 		discard = func() {} // it is all on the heap
 	}
@@ -172,6 +170,48 @@ func (s *Store) isAncestor(m *checkpoint.Manifest) bool {
 		c = parent
 	}
 	return c != nil && c.Version == m.Version
+}
+
+// loggedBehindRuns returns what the flusher has told of the log of m that no run of m stands for. m is an ancestor of the
+// next version, so that the index on disk still has it in memory if no run was begun since m was committed; only the fuzzy
+// end, where records of later versions lie, is read.
+func (s *Store) loggedBehindRuns(ctx context.Context, m *checkpoint.Manifest) (logged []index.Logged, err error) {
+	collect := func(_, _ uint64, records []index.Logged) error {
+		logged = append(logged, records...)
+		return nil
+	}
+	from, fuzzy := max(m.Index.Replay(), uint64(logBegin(m))), m.LiveFuzzy()
+	if from < fuzzy {
+		if triples, ok := s.disk.Told(word.Address(from), word.Address(fuzzy)); ok {
+			logged = make([]index.Logged, 0, len(triples))
+			for _, t := range triples {
+				logged = append(logged, index.Logged{Triple: t, Version: word.MakeRecordVersion(m.LogVersion)})
+			}
+			if invariant.Enabled {
+				s.checkTold(ctx, m, from, fuzzy, triples)
+			}
+			from = fuzzy
+		}
+	}
+	if from < m.Cut {
+		err = s.readLogged(ctx, m, from, collect)
+	}
+	return logged, err
+}
+
+// checkTold demands that triples are what the log of m has from from to to, if that can be read.
+func (s *Store) checkTold(ctx context.Context, m *checkpoint.Manifest, from, to uint64, triples []index.Triple) {
+	n := 0
+	err := s.readLogged(ctx, m, from, func(_, _ uint64, records []index.Logged) error {
+		for _, r := range records {
+			if uint64(r.Address()) < to {
+				invariant.Check(n < len(triples) && triples[n] == r.Triple, "R4: %d triples of [%#x, %#x), of which number %d is not that of %#x", len(triples), from, to, n, r.Address())
+				n++
+			}
+		}
+		return nil
+	})
+	invariant.Check(err != nil || n == len(triples), "R4: %d triples of [%#x, %#x), %d records", len(triples), from, to, n)
 }
 
 // planRebuild prepares to replace the index by that of a version on another branch, or older than what compaction has

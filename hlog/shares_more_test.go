@@ -20,6 +20,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -237,6 +238,53 @@ func TestCheckpoint_WaitsForNoRunThatHasJustBegun(t *testing.T) {
 	}
 	if m := s.current(); m.Cut-m.ReplayFrom < 15*reclog.BlockBytes || len(m.Shares) > 0 {
 		t.Errorf("version %d ends at %#x and names %+v: the run was not awaited", m.Version, m.Cut, m.Index)
+	}
+}
+
+// What no run stands for yet is in memory, and a restore reads nothing of it; the runs that come after it have it all.
+func TestRestore_ReadsNoLogThatNoRunStandsFor(t *testing.T) {
+	o := tiny()
+	disk := o.FS.(*fsx.CrashFS)
+	files := &readHookFS{FS: disk}
+	o.FS, o.NoCompaction, o.KeepVersions = files, true, 10
+	s := mustOpen(t, "/store", o)
+	var reads atomic.Int64
+	files.set(func(name string) {
+		if strings.HasSuffix(name, ".seg") {
+			reads.Add(1)
+		}
+	})
+	check := fillKeys(t, s, 1000)
+	v := commit(t, s)
+	for range 3 {
+		for k := range 1500 {
+			must(t, s.Set(key8(k), []byte("undone")))
+		}
+		commit(t, s)
+		if _, err := s.Restore(context.Background(), v); err != nil {
+			t.Fatal(err)
+		}
+		if n := reads.Load(); n != 0 && !invariant.Enabled || len(s.current().Shares) != 0 { // which compare what is in memory
+			t.Fatalf("%d reads of log; version %d names %+v", n, s.current().Version, s.current().Index)
+		}
+		check(s.Get)
+	}
+	must(t, s.Set(key8(2000), []byte("after")))
+	commit(t, s)
+	must(t, s.writeRunsUpTo(s.current().Cut))
+	must(t, s.Set(key8(2001), []byte("last")))
+	commit(t, s)
+	if m := s.current(); len(m.Shares) == 0 || m.Index.Replay() <= uint64(word.FirstAddress) {
+		t.Fatalf("version %d names %+v", m.Version, m.Index)
+	}
+	again := *o
+	again.FS = disk.Clone(fsx.Crash{Keep: fsx.KeepNone})
+	opened := mustOpen(t, "/store", &again)
+	check(opened.Get)
+	for k := 1000; k < 1500; k++ {
+		if _, err := opened.Get(nil, key8(k)); err != ErrNotFound {
+			t.Fatalf("key %d: %v", k, err)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"maps"
@@ -146,6 +147,25 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 	}
 	d.weigh()
 	return d.isDue() || d.writing != nil && !d.out
+}
+
+// Told returns the triples of the log from from to to, in ascending order, whatever their versions. ok is false if some of it
+// has not been told, or is in a run already.
+func (d *Disk) Told(from, to word.Address) (triples []Triple, ok bool) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	if from < d.from || to > d.to {
+		return nil, false
+	}
+	for _, g := range d.groups {
+		first := sort.Search(len(g.Triples), func(i int) bool { return g.Triples[i].Address() >= from })
+		end := sort.Search(len(g.Triples), func(i int) bool { return g.Triples[i].Address() >= to })
+		triples = append(triples, g.Triples[first:end]...)
+	}
+	if len(d.groups) > 1 {
+		slices.SortFunc(triples, func(a, b Triple) int { return cmp.Compare(a.Address(), b.Address()) })
+	}
+	return triples, true
 }
 
 // weigh finds out what the triples take. Whoever sorts those of a run takes as much again.
