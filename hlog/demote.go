@@ -28,7 +28,7 @@ import (
 
 const (
 	// demotionShare is the part of the memory that the records of a round take, from minDemotion to maxDemotion bytes, and
-	// hurriedShare that when operations wait for it: long rounds are faster, and leave less to merge.
+	// hurriedShare that when entries are made fast: long rounds are faster, and leave less to merge.
 	demotionShare = 32
 	hurriedShare  = 8
 	minDemotion   = 128 << 10
@@ -165,10 +165,12 @@ func (s *Store) newDemotion() *demotion {
 	d := &demotion{picker: s.newPicker(), tier: s.cold.standing.Load()}
 	d.take = d.copy
 	share := int64(demotionShare)
-	if s.relief.behind.Load() {
+	if s.relief.hurried.Load() {
 		share = hurriedShare
 	}
 	d.limit = min(max(s.opts.MemoryBytes/share, minDemotion), maxDemotion)
+	d.records = make([]cold.Record, 0, d.limit/(recordOverhead+word.Align))
+	d.hashes = make([]uint64, 0, cap(d.records))
 	s.memory.cold.Add(d.reserved())
 	s.log.Kick()
 	return d

@@ -40,10 +40,11 @@ const (
 
 // relief is what is known of an index that may not grow.
 type relief struct {
-	full   atomic.Bool // the index was refused memory
-	behind atomic.Bool // operations that make entries wait
-	broken atomic.Bool // a demotion has failed; the next comes when the index is full once more, or after a commit
-	active bool        // of the job that demotes: it has begun, and goes on until the index is relieved
+	full    atomic.Bool // the index was refused memory
+	behind  atomic.Bool // operations that make entries wait
+	hurried atomic.Bool // entries are made so fast that rounds are to be long, until the index is relieved
+	broken  atomic.Bool // a demotion has failed; the next comes when the index is full once more, or after a commit
+	active  bool        // of the job that demotes: it has begun, and goes on until the index is relieved
 
 	mu   lock.Mutex[lock.Leaf]
 	turn chan struct{} // of mu: closed at the end of the round under way, or of the next; nil: nobody waits
@@ -87,6 +88,7 @@ func (s *Store) reliefTarget(begin uint64) (target uint64, due bool) {
 	}
 	target = s.log.Head()
 	r.active = load >= least && target > begin && s.log.Tail()-begin > uint64(s.memory.room())
+	r.hurried.Store(r.active && (r.hurried.Load() || load >= (crowded+behind)/2))
 	if r.active && load >= behind {
 		r.behind.Store(true)
 		s.index().HoldUp()
