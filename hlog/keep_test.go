@@ -178,7 +178,7 @@ func TestKeep_MemoryIsSharedByUse(t *testing.T) {
 		t.Skip("it counts what one goroutine does, and does much of it")
 	}
 	o := tiny()
-	o.NoCompaction = true
+	o.NoCompaction, o.ColdAfter = true, -1 // what a cold tier takes is not for frames and cache to share
 	s := mustOpen(t, "/db", o)
 	x := s.NewSession()
 	defer x.Close()
