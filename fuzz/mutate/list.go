@@ -270,7 +270,7 @@ var general = []mutation{
 	{
 		name: "tombstone", rule: "H1", file: "hlog/delete.go",
 		what:   "write a tombstone over values that are only on disk",
-		old:    "\t\tif uint64(a) < begin && (t == nil || t.Excludes(t.of.filters, index.Order(h))) {\n\t\t\treturn done\n\t\t}\n",
+		old:    "\t\tif uint64(a) < begin {\n\t\t\tif o := s.hides(t, h); o != again {\n\t\t\t\treturn o\n\t\t\t}\n\t\t}\n",
 		new:    "\t\treturn done\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestTapes_Random"},
 	},
@@ -663,15 +663,15 @@ var general = []mutation{
 	{
 		name: "tier-delete-without-entry", rule: "T32", file: "hlog/delete.go",
 		what:   "write a tombstone for a key without an entry that the tier may have",
-		old:    "\t\tif t == nil || t.Excludes(t.of.filters, index.Order(h)) {\n",
-		new:    "\t\tif t == nil || t.Begin() > 0 {\n",
+		old:    "\t\tslot, e, status = s.store.index().FindOrCreate(h)\n",
+		new:    "\t\tif t.Begin() > 0 {\n\t\t\treturn done\n\t\t}\n\t\tslot, e, status = s.store.index().FindOrCreate(h)\n",
 		caught: []string{"./hlog", "-run", "TestTier_DeleteHidesWhatItHas"},
 	},
 	{
 		name: "tier-delete-in-a-chain", rule: "T32", file: "hlog/delete.go",
 		what:   "write a tombstone for a key that the tier may have and whose chain has only other keys",
-		old:    "uint64(a) < begin && (t == nil || t.Excludes(t.of.filters, index.Order(h)))",
-		new:    "uint64(a) < begin",
+		old:    "\t\t\tif o := s.hides(t, h); o != again {\n\t\t\t\treturn o\n\t\t\t}\n",
+		new:    "\t\t\treturn done\n",
 		caught: []string{"./hlog", "-run", "TestTier_DeleteHidesWhatItHas"},
 	},
 	{
