@@ -64,7 +64,9 @@ func Open(cfg Config, src Source) (*Index, error) {
 		im.expect(1 << (im.bits - im.shift))
 	}
 	im.drop, im.runs = src.Drop, src.Runs
-	im.shares = &shareSet{refs: src.Shares, open: src.Open, distant: src.Distant, opened: map[uint64]*openShare{}}
+	// Shares that stand only for log below Drop hold nothing that is wanted, nor do those that they supersede.
+	wanted := slices.DeleteFunc(slices.Clone(src.Shares), func(r ShareRef) bool { return r.To <= src.Drop })
+	im.shares = &shareSet{refs: wanted, open: src.Open, distant: src.Distant, opened: map[uint64]*openShare{}}
 	t, err := x.newTable(max(im.bits, cfg.InitialBits), held, false)
 	if err != nil {
 		return nil, err
