@@ -447,6 +447,9 @@ func (x *call) export() error {
 }
 
 func (x *call) import_() error {
+	if err := x.noRemote("import into", x.args[0]); err != nil {
+		return err
+	}
 	from := x.in
 	if len(x.args) > 1 {
 		f, err := os.Open(x.args[1])
@@ -466,8 +469,8 @@ func (x *call) import_() error {
 
 // copy is export and import in one.
 func (x *call) copy() error {
-	if remote, err := x.remote(x.args[1]); remote != nil || err != nil {
-		return errors.Join(err, fmt.Errorf("copy to %s: versions come to a remote by the store that has it; %w", x.args[1], errUsage))
+	if err := x.noRemote("copy to", x.args[1]); err != nil {
+		return err
 	}
 	return x.view(func(v *hlog.View) error {
 		from, to := io.Pipe()
@@ -483,4 +486,12 @@ func (x *call) copy() error {
 		}
 		return x.say(moved{uint64(info.Version), x.since, passed.done}, "version %d: %d bytes\n", info.Version, passed.done)
 	})
+}
+
+// noRemote returns an error if name stands for a remote, which no command writes to.
+func (x *call) noRemote(what, name string) error {
+	if remote, err := x.remote(name); remote != nil || err != nil {
+		return errors.Join(err, fmt.Errorf("%s %s: versions come to a remote by the store that has it; %w", what, name, errUsage))
+	}
+	return nil
 }

@@ -92,7 +92,7 @@ func TestGolden(t *testing.T) {
 		"import COPY STREAM", "import COPY DELTA", "import -json COPY DELTA", "get COPY version", "info NOWHERE", "info", "fly STORE", "scan -fast STORE",
 		"info dir:REMOTE", "versions dir:REMOTE", "verify -deep dir:REMOTE", "get dir:REMOTE version", "get -version 1 dir:REMOTE version",
 		"get -version 9 dir:REMOTE version", "diff dir:REMOTE 1 2", "copy -version 1 dir:REMOTE COPY2", "copy -since 1 dir:REMOTE COPY2",
-		"get COPY2 version", "copy COPY2 dir:REMOTE", "info gopher://REMOTE", "info dir:NOWHERE",
+		"get COPY2 version", "copy COPY2 dir:REMOTE", "import dir:REMOTE STREAM", "import dir:NOWHERE STREAM", "info gopher://REMOTE", "info dir:NOWHERE",
 	} {
 		out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...)
 		fmt.Fprintf(&got, "$ hlog %s\n%s", line, out)
