@@ -27,10 +27,12 @@ import (
 // those either. Operations on keys that have an entry do not wait.
 
 const (
-	// crowded is a little less than what an index has that should double: one overflow bucket for ten others.
-	crowded  = 0.50
-	relieved = 0.45
-	behind   = 0.60
+	// An index that may not grow has about one overflow bucket for three others when it is crowded, which is twice as many
+	// entries as when it should have doubled. Those cost less than demotion before that: the records of a state that nearly
+	// fits are changed again soon, and each would go to the cold tier and come back. Far beyond, keys would share entries.
+	crowded  = 0.90
+	relieved = 0.85
+	behind   = 1.00
 	// maxTurns is how many rounds an operation waits for, and maxTurn how long for each, in case that somebody else compacts.
 	maxTurns = 8
 	maxTurn  = time.Second
