@@ -10,9 +10,10 @@ import (
 )
 
 // An index that needs more memory than it may have is relieved by demotion: the entries of the oldest log are cleared. Nothing
-// is demoted as long as the index may grow, or the log fits into memory:
+// is demoted as long as the index may grow, nor before its entries take nearly half of the memory. Then the log cannot fit into the
+// rest: a record takes at least twice as much as its entry.
 //
-//	entries per slot of the main buckets
+//	memory for the entries, where 1 is indexShare of all that there is
 //	   0 ......... relieved ... crowded .......... behind ........
 //	               demotion     demotion begins,   operations that make an entry
 //	               ends         on disk there is   wait for a round of demotion
@@ -27,12 +28,16 @@ import (
 // those either. Operations on keys that have an entry do not wait.
 
 const (
-	// An index that may not grow has about one overflow bucket for three others when it is crowded, which is twice as many
-	// entries as when it should have doubled. Those cost less than demotion before that: the records of a state that nearly
-	// fits are changed again soon, and each would go to the cold tier and come back. Far beyond, keys would share entries.
-	crowded  = 0.90
-	relieved = 0.85
-	behind   = 1.00
+	// An index is crowded when its entries take indexShare of 20 parts of the memory, which is nearly half: what it has room for besides its main buckets is cheaper
+	// than demotion. Records of a state that nearly fits are changed again soon: each would go to the cold tier and come back,
+	// and demotion reads from disk whether what lies in the log is still the newest. Far beyond, keys would share entries.
+	indexShare = 9
+	// entryBytes is what an entry takes: buckets have 64 bytes and 7 slots, and about half of them an overflow bucket.
+	entryBytes = 12
+
+	crowded  = 1.00
+	relieved = 0.95
+	behind   = 1.05
 	// maxTurns is how many rounds an operation waits for, and maxTurn how long for each, in case that somebody else compacts.
 	maxTurns = 8
 	maxTurn  = time.Second
@@ -89,7 +94,7 @@ func (s *Store) reliefTarget(begin uint64) (target uint64, due bool) {
 		least = relieved
 	}
 	target = s.log.Head()
-	r.active = load >= least && target > begin && s.log.Tail()-begin > uint64(s.memory.room())
+	r.active = load >= least && target > begin
 	r.hurried.Store(r.active && (r.hurried.Load() || load >= (crowded+behind)/2))
 	if r.active && load >= behind {
 		r.behind.Store(true)
@@ -100,15 +105,15 @@ func (s *Store) reliefTarget(begin uint64) (target uint64, due bool) {
 	return target, r.active
 }
 
-// crowd returns how many entries the index has for each slot, and whether it grows; ok is false when the store is closed.
+// crowd returns how crowded the index is, and whether it grows; ok is false when the store is closed.
 func (s *Store) crowd() (load float64, growing, ok bool) {
 	s.tableMu.RLock()
 	defer s.tableMu.RUnlock()
 	if s.check() != nil {
 		return 0, false, false
 	}
-	load, growing = s.index().Crowd()
-	return load, growing, true
+	entries, growing := s.index().Crowd()
+	return float64(entries*entryBytes) / float64(s.memory.limit()/20*indexShare), growing, true
 }
 
 // demotable reports whether the log of version m, which may be nil, can be demoted: there must be no image of old.

@@ -35,10 +35,10 @@ func (x *Index) Stats() Stats { return x.Survey(nil) }
 // crowdBuckets is how many buckets Crowd looks at: enough for an estimate within some per cent.
 const crowdBuckets = 1 << 12
 
-// Crowd returns Stats.Load, from a smaller sample, and Stats.Growing.
-func (x *Index) Crowd() (load float64, growing bool) {
+// Crowd returns Stats.Entries, from a smaller sample, and Stats.Growing.
+func (x *Index) Crowd() (entries int64, growing bool) {
 	s := x.survey(nil, crowdBuckets)
-	return s.Load, s.Growing
+	return s.Entries, s.Growing
 }
 
 // Survey returns Stats and calls visit, unless it is nil, with the addresses of the entries that it looks at, of a large
