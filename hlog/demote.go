@@ -162,7 +162,7 @@ func (s *Store) demoteOnce(ctx context.Context, target uint64) (more bool, err e
 }
 
 func (s *Store) newDemotion() *demotion {
-	d := &demotion{picker: s.newPicker(), tier: s.cold.standing.Load()}
+	d := &demotion{picker: s.newPicker(), tier: s.cold.held()} // a merge may replace it meanwhile, and nobody else keep its files
 	d.take = d.copy
 	share := int64(demotionShare)
 	if s.relief.hurried.Load() {
@@ -178,6 +178,7 @@ func (s *Store) newDemotion() *demotion {
 
 func (d *demotion) close() {
 	d.picker.close()
+	d.tier.release()
 	d.s.memory.cold.Add(-d.reserved())
 }
 

@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -15,7 +16,7 @@ func TestTier_NotSwitchedDuringACut(t *testing.T) {
 	work, o := step.New(1), tiny()
 	o.FS, o.NoCompaction = &steppedFS{o.FS, work}, true // cuts are taken when they are waited for
 	s := mustOpen(t, "/store", o)
-	check := fillKeys(t, s, 500)
+	fillKeys(t, s, 500)
 	first := commit(t, s)
 	p, err := s.BeginCheckpoint()
 	must(t, err)
@@ -32,7 +33,7 @@ func TestTier_NotSwitchedDuringACut(t *testing.T) {
 			t.Fatalf("the entry of key %d is cleared", k)
 		}
 	}
-	check = fillKeys(t, s, 600) // behind the version, in front of its cut
+	check := fillKeys(t, s, 600) // behind the version, in front of its cut
 	_, err = p.Wait(t.Context())
 	must(t, err)
 	demoteAll(t, s)
@@ -174,5 +175,33 @@ func TestTier_DeleteOfAbsentKeys(t *testing.T) {
 		if v, err := x.Get(nil, key8(2*k)); err != ErrNotFound {
 			t.Fatalf("a deleted key is %q, %v", v, err)
 		}
+	}
+}
+
+// A merge puts another tier in the place of that which a demotion has begun with: the files of that one stay until the demotion
+// has ended.
+func TestTier_ADemotionKeepsTheTierThatItBeganWith(t *testing.T) {
+	o := tiny()
+	o.NoCompaction = true
+	s := mustOpen(t, "/store", o)
+	defer s.Close()
+	fillKeys(t, s, 500)
+	commit(t, s)
+	demoteAll(t, s)
+	refs := s.cold.refs()
+	if len(refs) == 0 {
+		t.Fatal("there is no tier: the test tests nothing")
+	}
+	kept := func() bool {
+		return !slices.ContainsFunc(refs, func(r index.ShareRef) bool { return !slices.Contains(s.cold.ids(), r.ID) })
+	}
+	d := s.newDemotion()
+	s.cold.replace(nil)
+	if !kept() {
+		t.Error("a file of the tier may be removed")
+	}
+	d.close()
+	if kept() {
+		t.Error("the tier is kept after the demotion")
 	}
 }
