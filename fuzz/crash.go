@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/hybridlog/hybridlog/hlog"
@@ -95,7 +96,13 @@ func (c *Crasher) at(disk *fsx.CrashFS, call fsx.Call) {
 		crash := c.choose(i, unsynced)
 		left := disk.Clone(crash)
 		allowed := before.either(c.Outcome())
-		if err := c.verify(left, allowed); err != nil {
+		err := c.verify(left, allowed)
+		if errors.Is(err, syscall.ENOSPC) { // a full disk may keep a store from going on; with room all has to be there
+			left = disk.Clone(crash)
+			left.SetSpace(0)
+			err = c.verify(left, allowed)
+		}
+		if err != nil {
 			c.err = fmt.Errorf("crash %v at call %d (%v %s): %w", crash, call.N, call.Op, call.Name, err)
 			return
 		}
