@@ -41,6 +41,29 @@ func (o *Outcome) clone() *Outcome {
 	return &Outcome{maps.Clone(o.current), maps.Clone(o.must), maps.Clone(o.may), o.unnamed, o.changed}
 }
 
+// retained returns what may be found in a store that was opened to keep so many versions: its retention may have begun before
+// anybody looks. The newest keep are there, and so is the current one, if it is known which that is.
+func (o *Outcome) retained(keep int) *Outcome {
+	r := o.clone()
+	newer := 0
+	if o.unnamed != nil {
+		newer++
+	}
+	both := maps.Clone(o.may)
+	maps.Copy(both, o.must)
+	ids := slices.Sorted(maps.Keys(both))
+	slices.Reverse(ids)
+	for _, id := range ids {
+		current := o.current[id] != nil && len(o.current) == 1 && o.unnamed == nil
+		if e := o.must[id]; e != nil && newer >= keep && !current {
+			delete(r.must, id)
+			r.may[id] = e
+		}
+		newer++
+	}
+	return r
+}
+
 // either returns the outcome that allows what o or p allow. p is the later one.
 func (o *Outcome) either(p *Outcome) *Outcome {
 	if o == p {

@@ -148,8 +148,12 @@ func (r *Runner) abandon() {
 
 // open opens the store with an option set and compares what it finds with what may be there.
 func (r *Runner) open(set byte, expected *Outcome) error {
-	r.outcome.Store(expected)
 	r.opts = r.Options[int(set)%len(r.Options)]
+	if r.model.keep = r.opts.KeepVersions; r.model.keep == 0 {
+		r.model.keep = hlog.DefaultKeepVersions
+	}
+	expected = expected.retained(r.model.keep)
+	r.outcome.Store(expected)
 	r.opts.FS = Stepped(r.FS, r.Work)
 	s, err := r.openStore()
 	if err != nil && r.tolerable(err) {
@@ -166,9 +170,6 @@ func (r *Runner) open(set byte, expected *Outcome) error {
 	}
 	if r.opts.PageBytes == 0 {
 		r.opts.PageBytes = s.Metrics().PageBytes
-	}
-	if r.model.keep = r.opts.KeepVersions; r.model.keep == 0 {
-		r.model.keep = hlog.DefaultKeepVersions
 	}
 	cur, found, err := expected.match(s)
 	if err != nil {
