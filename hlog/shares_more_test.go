@@ -288,6 +288,40 @@ func TestRestore_ReadsNoLogThatNoRunStandsFor(t *testing.T) {
 	}
 }
 
+// After a restore to a version whose log was compacted, nothing was told of the log below it. A restore to an older version,
+// which has that log, reads it: what comes out of runs then has all of its keys.
+func TestRestore_BelowWhereTheLogBegan(t *testing.T) {
+	o := tiny()
+	disk := o.FS.(*fsx.CrashFS)
+	o.NoCompaction, o.KeepVersions = true, 10
+	s := mustOpen(t, "/store", o)
+	check := fillKeys(t, s, 1000)
+	v := commit(t, s)
+	for k := range 1000 {
+		must(t, s.Set(key8(k), []byte("undone")))
+	}
+	commit(t, s)
+	must(t, s.Compact(context.Background()))
+	compacted := commit(t, s)
+	if b := uint64(logBegin(s.current())); b <= uint64(word.FirstAddress) || s.current().Index.Replay() >= b {
+		t.Fatalf("the log begins at %#x, behind runs %#x: nothing is tested", b, s.current().Index.Replay())
+	}
+	for _, to := range []checkpoint.Version{compacted, v} {
+		if _, err := s.Restore(context.Background(), to); err != nil {
+			t.Fatal(err)
+		}
+	}
+	must(t, s.Set(key8(2000), []byte("after")))
+	must(t, s.writeRunsUpTo(s.current().Cut))
+	commit(t, s)
+	if m := s.current(); len(m.Shares) == 0 {
+		t.Fatalf("version %d names %+v", m.Version, m.Index)
+	}
+	again := *o
+	again.FS = disk.Clone(fsx.Crash{Keep: fsx.KeepNone})
+	check(mustOpen(t, "/store", &again).Get)
+}
+
 // A damaged share is not merged, so that the damage stays where it is, and recovery goes on replaying little.
 func TestShares_DamagedOneIsNotMerged(t *testing.T) {
 	o := tiny()

@@ -150,11 +150,12 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 }
 
 // Told returns the triples of the log from from to to, in ascending order, whatever their versions. ok is false if some of it
-// has not been told, or is in a run already.
+// has not been told, is in a run already, or lies below where the log begins: after a restore nothing was told of that, though
+// versions that are older yet have records there.
 func (d *Disk) Told(from, to word.Address) (triples []Triple, ok bool) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	if from < d.from || to > d.to {
+	if from < d.from || from < d.begin || to > d.to {
 		return nil, false
 	}
 	for _, g := range d.groups {
