@@ -51,6 +51,13 @@ var general = []mutation{
 		caught: []string{"./hlog", "-run", "TestPrefetch_OperationsFindWhatWasRead"},
 	},
 	{
+		name: "told-below-begin", rule: "R4", file: "index/disk.go",
+		what:   "read the log below where it began at the last opening or restore",
+		old:    "from < d.from || from < d.begin || to > d.to",
+		new:    "from < d.from || to > d.to",
+		caught: []string{"./hlog", "-run", "TestRestore_BelowWhereTheLogBegan"},
+	},
+	{
 		name: "heat-on-disk", rule: "H13", file: "hlog/internal/record/disk.go",
 		what:   "leave the heat of a record out of what is written",
 		old:    "\tbinary.LittleEndian.PutUint64(b, uint64(b.Link().WithHeat(0)))\n",
