@@ -2,7 +2,9 @@ package hlog
 
 import (
 	"context"
+	"errors"
 	"io"
+	"math"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -108,5 +110,21 @@ func TestBeginCheckpoint_DoesNotWaitForAFetch(t *testing.T) {
 	must(t, <-restored)
 	if _, err := s.Get(nil, key8(2)); err != ErrNotFound {
 		t.Errorf("after the restore: %v", err)
+	}
+}
+
+// An id from which hardly any other could follow is refused, so that no slip of a caller ends the versions of a directory.
+func TestBeginCheckpoint_LeavesIDs(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	must(t, s.Set(key8(1), []byte("one")))
+	for _, v := range []checkpoint.Version{1 << 63, math.MaxUint64} {
+		if _, err := s.BeginCheckpoint(WithVersion(v)); !errors.Is(err, ErrVersionOrder) {
+			t.Errorf("version %d: %v", v, err)
+		}
+	}
+	last := commit(t, s, WithVersion(1<<63-1))
+	must(t, s.Set(key8(2), []byte("two")))
+	if v := commit(t, s); v != last+1 {
+		t.Errorf("version %d after %d", v, last)
 	}
 }

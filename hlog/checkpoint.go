@@ -23,7 +23,7 @@ type checkpointOptions struct {
 }
 
 // WithVersion gives the version its id, which must be higher than every id so far, those of failed and purged versions
-// included; gaps are allowed. Without it, and with 0, the id is the next one.
+// included, and less than 1<<63; gaps are allowed. Without it, and with 0, the id is the next one.
 func WithVersion(v checkpoint.Version) CheckpointOption {
 	return func(o *checkpointOptions) { o.version = v }
 }

@@ -357,8 +357,8 @@ func (s *Store) openDir() (*checkpoint.Dir, error) {
 const maxSkipped = 1 << 30
 
 // logStart returns where new log begins: behind all log that lies in the directory, whether a version refers to it or
-// not (V12). What lies beyond the committed end is of a process that has crashed, or of versions whose manifests a copy
-// has not got. It stays until the first commit, and new log begins in a segment of its own: the names of segments that
+// not (V12). What lies beyond the committed end is of a process that has crashed, was undone by a rollback after which nothing
+// was committed, or is of versions whose manifests a copy has not got. It stays until the first commit, and new log begins in a segment of its own: the names of segments that
 // no version refers to may not be durable, and no sync makes them so after one that has failed (G8).
 func (s *Store) logStart() uint64 {
 	committed := reclog.AlignBlock(s.ledger.MaxEnd())
@@ -372,7 +372,7 @@ func (s *Store) logStart() uint64 {
 		start = there // in the segment that the committed log ends in, whose name is durable
 	}
 	s.gap = checkpoint.Range{Start: committed, End: start}
-	s.logger.Warn("log lies beyond the newest version: a crash left it, or a copy has not got all versions; it stays until the next commit",
+	s.logger.Warn("log lies beyond the newest version: a crash left it, a rollback has undone it, or a copy has not got all versions; it stays until the next commit",
 		"committed", committed, "until", there, "files", s.ledger.Strays())
 	return start
 }

@@ -181,10 +181,12 @@ func (p place) renameNew(to place) error {
 	return nil
 }
 
-// sameFile reports whether two different names lead to one file.
+// sameFile reports whether two different names lead to one file. Two spellings of one name do not: a file that has but one
+// link has but one name.
 func (p place) sameFile(to place) bool {
 	var a, b unix.Stat_t
-	return p.name != to.name && p.statTo(&a, unix.AT_SYMLINK_NOFOLLOW) == nil && to.statTo(&b, unix.AT_SYMLINK_NOFOLLOW) == nil && idOfStat(&a) == idOfStat(&b)
+	return p.name != to.name && p.statTo(&a, unix.AT_SYMLINK_NOFOLLOW) == nil && to.statTo(&b, unix.AT_SYMLINK_NOFOLLOW) == nil &&
+		idOfStat(&a) == idOfStat(&b) && b.Nlink > 1
 }
 
 // list follows links, as open does.

@@ -40,6 +40,9 @@ func TestRenameNew_ByLink(t *testing.T) {
 	if err := OS().RenameNew(b, a); err != nil {
 		t.Errorf("the name that it has already: %v", err)
 	}
+	if err := OS().RenameNew(a, filepath.Join(dir, ".")+"/./a"); !errors.Is(err, fs.ErrExist) {
+		t.Errorf("another spelling of its name: %v", err)
+	}
 	for name, want := range map[string]string{a: "b", c: "a"} {
 		if got, err := os.ReadFile(name); string(got) != want || err != nil {
 			t.Errorf("%s holds %q, %v", name, got, err)

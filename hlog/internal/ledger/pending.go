@@ -117,12 +117,18 @@ type Request struct {
 	Raise func() (tail, logVersion uint64)
 }
 
+// maxGiven is the highest id that a caller may choose: as many are left, then, to those that follow.
+const maxGiven = checkpoint.Version(1)<<63 - 1
+
 // Begin begins a version. The cut of the version that was begun before has been taken. The error is
-// checkpoint.ErrOrder when the id is not above every one so far.
+// checkpoint.ErrOrder when the id is not above every one so far, or above maxGiven.
 func (l *Ledger) Begin(r Request) (*Pending, error) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	highest := max(l.lastID, l.dir.MaxID())
+	if r.Version > maxGiven {
+		return nil, fmt.Errorf("%w: %d, the highest that can be chosen is %d", checkpoint.ErrOrder, r.Version, maxGiven)
+	}
 	if r.Version == 0 {
 		r.Version = highest + 1
 	}
