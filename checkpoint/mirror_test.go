@@ -15,6 +15,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // TestMirror_HundredVersions uploads a history with rollbacks, compaction, images, runs and purges. Each upload sends
@@ -371,10 +372,17 @@ func TestMirror_BlockedRemote(t *testing.T) {
 	slow, err := checkpoint.NewMirror(m.d, remote, opts)
 	m.ok(err)
 	remote.Inject(remotetest.Fault{Verb: remotetest.Any, Sticky: true})
-	ctx, cancel = context.WithTimeout(t.Context(), 10*time.Millisecond)
+	ctx, cancel = context.WithCancel(t.Context())
 	defer cancel()
-	_, err = slow.Upload(ctx, 3)
-	wantErr(t, err, context.DeadlineExceeded)
+	ended := make(chan error, 1)
+	go func() {
+		_, err := slow.Upload(ctx, 3)
+		ended <- err
+	}()
+	testkit.Eventually(t, "the pause behind the first attempt", func() bool { return testkit.Stands("[select", ".(*Mirror).retry(") })
+	cancel()
+	err = <-ended
+	wantErr(t, err, context.Canceled)
 	wantErr(t, err, remotetest.ErrInjected)
 }
 

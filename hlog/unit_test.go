@@ -224,10 +224,11 @@ func TestUnit_BusyForTheInterval(t *testing.T) {
 	end := busyUnit(t, s, key8(1))
 	defer end()
 	s.units.patience = 50 * time.Millisecond
+	began := time.Now()
 	s.checkpointIfChanged()
-	pause := s.background.pause
-	if time.Until(pause) > s.units.patience*10 || pause.IsZero() {
-		t.Errorf("the pause is until %v", pause)
+	took, pause := time.Since(began), s.background.pause
+	if pause.Before(began.Add(2*s.units.patience)) || pause.After(began.Add(2*took)) {
+		t.Errorf("an attempt took %v, and the pause behind it ends %v after its beginning", took, pause.Sub(began))
 	}
 	s.background.pause = pause.Add(time.Hour)
 	s.checkpointIfChanged()

@@ -286,7 +286,7 @@ func TestErr_Budget(t *testing.T) {
 
 // patience returns a context that ends when a test that should have gone on hangs instead.
 func patience(t *testing.T) context.Context {
-	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	t.Cleanup(cancel)
 	return ctx
 }

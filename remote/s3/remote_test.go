@@ -322,9 +322,9 @@ func TestVerbs_ServerDoesNotAnswer(t *testing.T) {
 	o.Transport = stuck
 	r, err := New(t.Context(), o)
 	must(t, err)
-	o.Timeout = 100 * time.Millisecond
 	bounded, err := New(t.Context(), o)
 	must(t, err)
+	bounded.timeout = 100 * time.Millisecond // not yet while it looks at the bucket
 	stuck.on.Store(true)
 	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
 	defer cancel()

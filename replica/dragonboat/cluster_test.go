@@ -62,12 +62,18 @@ func (l *lockedBuffer) tail() []byte {
 	return bytes.Clone(l.b.Bytes()[max(0, l.b.Len()-64<<10):])
 }
 
+// givenAddresses are those that freeAddress has returned.
+var givenAddresses sync.Map
+
 // freeAddress returns an address on loopback that nobody listens at. Its port is none that the system gives to those who dial,
 // so that it is still free when a node is started again.
 func freeAddress(t *testing.T) string {
 	t.Helper()
 	for range 1000 {
 		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if _, given := givenAddresses.LoadOrStore(address, true); given {
+			continue // to a node that does not listen yet
+		}
 		if l, err := net.Listen("tcp", address); err == nil {
 			l.Close()
 			return address
