@@ -365,28 +365,6 @@ func (c *coldTier) config(w *shareWriter) cold.MergeConfig {
 	return cold.MergeConfig{Order: c.order, MaxBytes: maxShare, Create: w.create}
 }
 
-// mergeCold does the merges of cold files that are worth while.
-func (s *Store) mergeCold() {
-	if s.cold.standing.Load() == nil {
-		return
-	}
-	damaged := map[uint64]bool{}
-	merged := false
-	for s.check() == nil {
-		more, err := s.mergeColdOnce(damaged)
-		if err != nil && s.check() == nil {
-			s.logger.Warn("cold files not merged", "err", err)
-		}
-		if !more {
-			break
-		}
-		merged = merged || err == nil
-	}
-	if merged {
-		s.kickMaintenance() // for the files that nothing needs any more
-	}
-}
-
 // mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part.
 func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 	c := &s.cold

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -11,6 +12,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
+	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -90,4 +92,66 @@ func TestOpenRemote_ManyReadsInTheColdTier(t *testing.T) {
 		}
 		readers.Wait()
 	})
+}
+
+// creating is a file system that calls then before it makes the next file of an index or a tier.
+type creating struct {
+	fsx.FS
+	then func()
+}
+
+type creatingRoot struct {
+	fsx.Root
+	c *creating
+}
+
+func (c *creating) OpenRoot(dir string) (fsx.Root, error) {
+	root, err := c.FS.OpenRoot(dir)
+	return creatingRoot{root, c}, err
+}
+
+func (r creatingRoot) Open(name string, flag fsx.Flag) (fsx.File, error) {
+	if then := r.c.then; then != nil && flag&fsx.Create != 0 && filepath.Ext(name) == ".img" {
+		r.c.then = nil
+		then()
+	}
+	return r.Root.Open(name, flag)
+}
+
+// A load that demotes has cold files to merge all the time. The index shares that it makes meanwhile are merged all the same, or
+// each read of a version on a remote would ask all of them.
+func TestMergeShares_ColdFilesDoNotKeepTheIndexWaiting(t *testing.T) {
+	o := tiny()
+	o.indexPace = indexPace{uncovered: shareTestCut, shareLength: 8 << 10}
+	c := &creating{FS: o.FS}
+	o.FS = c
+	s := demoted(t, "/store", o)
+	s.background.runs.Stop()
+	write := func(keys int) {
+		for i := range keys {
+			must(t, s.Set(key8(i), make([]byte, 50)))
+		}
+		commit(t, s)
+	}
+	for range 4 {
+		write(1_000)
+		demoteAll(t, s)
+	}
+	s.mergeIndex()
+	due := false
+	c.then = func() {
+		for range 12 {
+			write(2_000)
+			must(t, s.writeRunsUpTo(s.log.Durability().Written()))
+		}
+		due = mergeDue(s)
+	}
+	merged := s.cold.merged.Load()
+	s.mergeShares()
+	if !due || s.cold.merged.Load() == merged {
+		t.Fatalf("index shares to merge: %v, cold files were merged: %v: the test tests nothing", due, s.cold.merged.Load() > merged)
+	}
+	if mergeDue(s) {
+		t.Error("index shares are left to be merged")
+	}
 }

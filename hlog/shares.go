@@ -98,8 +98,26 @@ func (s *Store) writeRun(ctx context.Context, r *index.NewRun) error {
 	return err
 }
 
-// mergeShares does the merges that are worth while. Then more is known to be dead, and files are not needed any more.
+// mergeShares does the merges that are worth while. Those of the index go before each one of cold files: a load that demotes has
+// cold files to merge without end, and an opening reads a block of all the index shares that are left.
 func (s *Store) mergeShares() {
+	damaged := map[uint64]bool{} // cold files that take no part
+	merged := false
+	for more := true; more && s.check() == nil; {
+		s.mergeIndex()
+		var err error
+		if more, err = s.mergeColdOnce(damaged); err != nil && s.check() == nil {
+			s.logger.Warn("cold files not merged", "err", err)
+		}
+		merged = merged || more && err == nil
+	}
+	if merged {
+		s.kickMaintenance() // for the files that nothing needs any more
+	}
+}
+
+// mergeIndex does the merges of index shares that are worth while. Then more is known to be dead.
+func (s *Store) mergeIndex() {
 	merged := false
 	for s.check() == nil {
 		m, ok := s.disk.TakeMerge()
@@ -121,7 +139,6 @@ func (s *Store) mergeShares() {
 	if merged {
 		s.kickMaintenance()
 	}
-	s.mergeCold()
 }
 
 // mergeOnce does a merge.

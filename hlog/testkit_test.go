@@ -210,3 +210,10 @@ func withoutRuns(s *Store) {
 	s.background.runs.Stop()
 	s.background.merges.Stop()
 }
+
+// mergeCold does all merges of cold files that are worth while.
+func (s *Store) mergeCold() {
+	for damaged, more := map[uint64]bool{}, true; more && s.check() == nil; {
+		more, _ = s.mergeColdOnce(damaged)
+	}
+}
