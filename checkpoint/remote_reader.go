@@ -356,7 +356,7 @@ func (r *RemoteReader) list(ctx context.Context, l listRef) ([]piece, error) {
 }
 
 // atATime is how many calls of a remote are under way for one reader.
-const atATime = 32
+const atATime = 64
 
 // together calls all functions, at most atATime of them at a time, and returns the first error in their order.
 func together(calls ...func() error) error {

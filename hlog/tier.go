@@ -342,7 +342,7 @@ const filterShare = 4
 func (t *tier) find(dst, key []byte, h uint64, r *tierReader, does access) (value []byte, found bool, err error) {
 	t.of.s.prefetcher.await(searchedAt(t, h))
 	if t.of.s.opts.viewsOnly {
-		if err := t.Open(index.Order(h)); err != nil {
+		if err := t.Fetch(t.of.filters, index.Order(h)); err != nil {
 			return dst, false, t.of.fault(err)
 		}
 	}

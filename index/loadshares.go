@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -172,21 +173,75 @@ func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) 
 }
 
 // fetch reads from all shares at a time what read is about to read from one after the other, so that whoever is behind the
-// files has it at hand. An error comes up again there.
+// files has it at hand. A share that is not open yet is read where the blocks ought to lie, while it is being opened. An error
+// comes up again in read.
 func (s *shareSet) fetch(over Shares, first, last uint64) {
 	var all sync.WaitGroup
 	for _, ref := range over {
+		first, last := max(first, ref.First), min(last, ref.Last)
 		all.Go(func() {
+			switch {
+			case s.isOpen(ref):
+			case ref.Bytes <= wholeShare:
+				s.readFar(ref, 0, ref.Bytes)
+			default:
+				all.Go(func() { s.guess(ref, first, last) })
+			}
 			share, err := s.get(ref)
 			if err != nil {
 				return
 			}
-			if i, end := share.within(max(first, ref.First), min(last, ref.Last)); i < end {
+			if i, end := share.within(first, last); i < end {
 				_ = readAt(share.r, make([]byte, (end-i)*shareBlock), blockAt(i))
 			}
 		})
 	}
 	all.Wait()
+}
+
+func (s *shareSet) isOpen(ref ShareRef) bool {
+	s.mu.Lock()
+	o := s.opened[ref.ID]
+	s.mu.Unlock()
+	if o == nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.share != nil
+}
+
+// wholeShare is how long a distant share may be that is read whole, by one request.
+const wholeShare = 128 << 10
+
+// guess reads, of a share whose directory has not come yet, the blocks that probably hold the orders between first and last:
+// hashes are uniform, so that the place of a block follows from that of its orders in the range of the share. Where a version
+// names a part of what a file holds, nothing is known of the rest.
+func (s *shareSet) guess(ref ShareRef, first, last uint64) {
+	blocks := (ref.Bytes - shareHead - shareTrailer) / (shareBlock + 8) // and their entries of the directory
+	if 2*tripleBytes*ref.Triples < ref.Bytes {
+		return
+	}
+	place := func(order uint64) float64 {
+		return span{ref.First, order}.size() / ref.span().size() * float64(blocks)
+	}
+	stray := 1 + math.Sqrt(float64(blocks))/8 // of blocks of some hundred triples
+	from := blockAt(int(max(place(first)-stray, 0)))
+	to := min(blockAt(int(place(last)+stray+1)), blockAt(int(blocks)))
+	s.readFar(ref, from, to)
+}
+
+// readFar reads a part of a share that may not be open, and keeps nothing of it.
+func (s *shareSet) readFar(ref ShareRef, from, to int64) {
+	if from >= to {
+		return
+	}
+	f, err := s.open(ref)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	_ = readAt(f, make([]byte, to-from), from)
 }
 
 // sweep goes over all shares once, in order.

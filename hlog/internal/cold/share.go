@@ -19,6 +19,9 @@ import (
 // shareEndBytes is how much of a share is read to open it: most often all but blocks and filter.
 const shareEndBytes = 32 << 10
 
+// farEndBytes is how much of a share that was only named may be read at a time.
+const farEndBytes = 256 << 10
+
 // ErrFormat reports a cold file of a newer format.
 var ErrFormat = errors.New("cold: unknown format")
 
@@ -88,21 +91,23 @@ func (s *Share) Open() error {
 
 func (s *Share) isOpen() bool { return s.opening == nil || s.opened.Load() }
 
-// openAtATime is how many shares OpenAll has under way.
-const openAtATime = 32
+// openAtATime is how many shares are opened, or read, side by side.
+const openAtATime = 64
 
 // OpenAll opens shares that were only named, many at a time, and returns the first error in their order.
 func OpenAll(shares []*Share) error {
-	errs := make([]error, len(shares))
+	return together(len(shares), func(i int) error { return shares[i].Open() })
+}
+
+// together calls do for 0 to n-1, many at a time, and returns the first error in their order.
+func together(n int, do func(i int) error) error {
+	errs := make([]error, n)
 	places := make(chan struct{}, openAtATime)
 	var all sync.WaitGroup
-	for i, s := range shares {
-		if s.isOpen() {
-			continue
-		}
+	for i := range n {
 		places <- struct{}{}
 		all.Go(func() {
-			errs[i] = s.Open()
+			errs[i] = do(i)
 			<-places
 		})
 	}
@@ -122,12 +127,25 @@ func (s *Share) corrupt(off int64, format string, args ...any) error {
 	return &CorruptError{s.ref.ID, off, fmt.Sprintf(format, args...)}
 }
 
+// endBytes returns how much of the share is read to open it. One that was only named may lie far away: there, what a filter of
+// moderate size takes is better read with the directory than asked for afterwards.
+func (s *Share) endBytes() int64 {
+	n := int64(shareEndBytes)
+	if s.opening != nil {
+		filter := (s.ref.Triples/filterOrders + 2) * BlockBytes
+		if all := filter + s.ref.Bytes/BlockBytes*9 + 2*BlockBytes; all <= farEndBytes {
+			n = max(n, (all+BlockBytes-1)/BlockBytes*BlockBytes)
+		}
+	}
+	return n
+}
+
 func (s *Share) open() error {
 	size := s.ref.Bytes
 	if size < 2*BlockBytes || size%BlockBytes != 0 {
 		return s.corrupt(0, "%d bytes are no share", size)
 	}
-	end := mem.AlignedBytes(int(min(size, shareEndBytes)), BlockBytes)
+	end := mem.AlignedBytes(int(min(size, s.endBytes())), BlockBytes)
 	at := size - int64(len(end))
 	if err := s.readAt(end, at); err != nil {
 		return err

@@ -9,6 +9,7 @@ import (
 	"sort"
 
 	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/mem"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -82,8 +83,37 @@ func (t *Tier) over(order uint64) []*Share {
 	return t.ranges[sort.Search(len(t.starts), func(i int) bool { return t.starts[i] > order })-1]
 }
 
-// Open opens what a Lookup of an order takes, of shares that were only named.
-func (t *Tier) Open(order uint64) error { return OpenAll(t.over(order)) }
+// Fetch opens what a Lookup of an order takes, of shares that were only named, and reads from all of them at a time what it is
+// going to read, so that whoever is behind the files has it at hand. Errors are *[CorruptError], and those of the files.
+func (t *Tier) Fetch(f *Filters, order uint64) error {
+	shares := t.over(order)
+	return together(len(shares), func(i int) error { return shares[i].fetch(f, order) })
+}
+
+// fetch reads the records of an order, unless the filter excludes it.
+func (s *Share) fetch(f *Filters, order uint64) error {
+	if err := s.Open(); err != nil {
+		return err
+	}
+	a, block := f.ask(s, order)
+	if a == unknown {
+		b := mem.AlignedBytes(BlockBytes, BlockBytes)
+		if err := s.readAt(b, s.filterAt(block)); err != nil {
+			return err
+		}
+		if err := f.Put(s, block, b); err != nil {
+			return err
+		}
+		if a = no; s.filterHolds(b, order) {
+			a = maybe
+		}
+	}
+	e := s.Seek(order)
+	if a == no || e.N == 0 {
+		return nil
+	}
+	return s.readAt(mem.AlignedBytes(e.N, BlockBytes), e.Off)
+}
 
 // Excludes reports whether the tier, as far as it can be told from memory, has no record of an order at all.
 func (t *Tier) Excludes(f *Filters, order uint64) bool {
