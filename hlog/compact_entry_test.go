@@ -85,3 +85,33 @@ func TestCompact_DroppedEntryDoesNotComeBack(t *testing.T) {
 	c.reopen()
 	c.writeAfterRestore()
 }
+
+// A key that is deleted, and whose tombstone leaves with the log, is back after a restore to where it was there: the log that
+// is left tells nothing of it, so that the index has to be opened anew.
+func TestCompact_ForgottenTombstoneIsUndone(t *testing.T) {
+	o := tiny()
+	o.NoCompaction, o.KeepVersions = true, 10
+	s := mustOpen(t, "/store", o)
+	must(t, s.Set(k8(1), []byte("one")))
+	check := fillKeys(t, s, 300)
+	then := commit(t, s)
+	must(t, s.Delete(k8(1)))
+	for range 3 {
+		for k := range 300 {
+			must(t, s.Set(key8(k), []byte("undone")))
+		}
+		commit(t, s)
+		must(t, s.Compact(context.Background()))
+		commit(t, s)
+	}
+	if s.compactor.forgotten(s.log.Begin()) == 0 {
+		t.Fatal("no tombstone has left the log")
+	}
+	if _, err := s.Restore(context.Background(), then); err != nil {
+		t.Fatal(err)
+	}
+	check(s.Get)
+	if v, err := s.Get(nil, k8(1)); err != nil || string(v) != "one" {
+		t.Errorf("%q, %v", v, err)
+	}
+}

@@ -138,7 +138,7 @@ var general = []mutation{
 		name: "not-a-new-store", rule: "V13", file: "checkpoint/create.go",
 		what:   "refuse a directory with files of a store but without a manifest",
 		old:    "case d.none == noneYet && d.head == (head{}):",
-		new:    "case rec == nil || a != word.None:",
+		new:    "case true:",
 		caught: []string{"./checkpoint", "-run", "TestOpenDir_WhatIsLeftOfAStore"},
 	},
 	{
@@ -286,7 +286,7 @@ var general = []mutation{
 		what:   "remember that the index has forgotten a tombstone with the log below it",
 		old:    "\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n\tfor _, d := range c.dropped {\n\t\tif d.at < begin {\n\t\t\tc.cleared",
 		new:    "\tc.mu.Lock()\n\tdefer c.mu.Unlock()\n\treturn 0\n\tfor _, d := range c.dropped {\n\t\tif d.at < begin {\n\t\t\tc.cleared",
-		caught: []string{"./hlog", "-run", "TestCompact_DroppedEntryDoesNotComeBack"},
+		caught: []string{"./hlog", "-run", "TestCompact_ForgottenTombstoneIsUndone"},
 	},
 	{
 		name: "tombstone-replay", rule: "H1", file: "hlog/replay.go",
@@ -622,7 +622,7 @@ var general = []mutation{
 		name: "changes-once", rule: "Z2", file: "hlog/changes.go",
 		what:   "report a key of which each version has a record of its own only once",
 		old:    "case rec == nil || d.old.has(a, rec):",
-		new:    "case rec == nil || a != word.None:",
+		new:    "case true:",
 		caught: []string{"./hlog", "-run", "TestChanges_AcrossBranches"},
 	},
 	{
