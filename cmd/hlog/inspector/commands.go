@@ -10,6 +10,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"time"
 
@@ -210,7 +211,8 @@ func (x *call) versions() error {
 	return nil
 }
 
-// verify opens every version, and reads all of it with -deep.
+// verify opens every version, and reads all of it with -deep. A store in use may purge a version meanwhile: that is told, and is
+// a failure only if that version was asked for.
 func (x *call) verify() error {
 	var c *hlog.CorruptionError
 	if s, err := x.open(); err == nil {
@@ -223,9 +225,20 @@ func (x *call) verify() error {
 		}
 	}
 	ids, err := x.ids()
+	asked := checkpoint.Version(x.version)
+	if err == nil && asked != 0 && !slices.Contains(ids, asked) {
+		err = fmt.Errorf("%w: %d", hlog.ErrVersionNotFound, asked)
+	}
 	for _, v := range ids {
-		if err == nil && (x.version == 0 || v == checkpoint.Version(x.version)) {
+		if err == nil && (asked == 0 || v == asked) {
 			err = x.verifyVersion(v)
+		}
+		if asked == 0 && errors.Is(err, hlog.ErrVersionNotFound) {
+			line := struct {
+				Version uint64
+				Purged  bool
+			}{uint64(v), true}
+			err = x.say(line, "version %d: was purged meanwhile\n", v)
 		}
 	}
 	return err
@@ -277,8 +290,6 @@ func (x *call) verifyVersion(v checkpoint.Version) error {
 	switch {
 	case errors.As(err, &c):
 		return x.name(v, c, "the version cannot be opened")
-	case errors.Is(err, hlog.ErrVersionNotFound):
-		return nil // purged meanwhile
 	case err != nil:
 		return err
 	}
@@ -304,9 +315,6 @@ func (x *call) verifyVersion(v checkpoint.Version) error {
 			done.Whole = false
 			failed = errors.Join(failed, x.name(v, d.CorruptionError, costs))
 		})
-		if errors.Is(failed, hlog.ErrVersionNotFound) {
-			return nil
-		}
 		if err = errors.Join(err, failed); err != nil {
 			return err
 		}

@@ -3,6 +3,7 @@ package inspector
 import (
 	"bytes"
 	"context"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -11,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -344,6 +346,84 @@ func TestCommands_BesideAWriter(t *testing.T) {
 	must(t, s.Close())
 	if fine < rounds {
 		t.Errorf("only %d commands have found a version that stayed", fine)
+	}
+}
+
+// reading is where a command tells its progress; when it reads a version for the first time, then is called.
+type reading struct{ then func() }
+
+func (r *reading) Write(b []byte) (int, error) {
+	if r.then != nil && bytes.Contains(b, []byte("reading")) {
+		r.then()
+		r.then = nil
+	}
+	return len(b), nil
+}
+
+// held is a remote on which some objects are not read before open is closed.
+type held struct {
+	checkpoint.Remote
+	objects map[string]bool
+	open    chan struct{}
+}
+
+func (h held) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if h.objects[name] {
+		select {
+		case <-h.open:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		}
+	}
+	return h.Remote.Get(ctx, name, off, n)
+}
+
+// When a store purges a version from its remote while that is verified, verify says so and goes on, unless it is the version that
+// was asked for.
+func TestVerify_DeepWhileAVersionIsPurged(t *testing.T) {
+	for line, want := range map[string]int{"verify -deep": exitFine, "verify -deep -version 1": exitNotFound} {
+		bucket := t.TempDir()
+		remote, err := checkpoint.NewDirRemote(bucket)
+		must(t, err)
+		s, err := hlog.Open(t.TempDir(), &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, KeepVersions: 1, SegmentBytes: 256 << 10, Remote: remote})
+		must(t, err)
+		write := func() {
+			for i := range 3_000 {
+				must(t, s.Set(fmt.Appendf(nil, "key %d", i), make([]byte, 2_000)))
+			}
+			_, err := s.Checkpoint(context.Background())
+			must(t, err)
+		}
+		write()
+		first, err := filepath.Glob(filepath.Join(bucket, "*", "extents", "*", "*"))
+		must(t, err)
+		gone := func() bool {
+			return slices.ContainsFunc(first, func(name string) bool {
+				_, err := os.Stat(name)
+				return errors.Is(err, fs.ErrNotExist)
+			})
+		}
+		purge := func() {
+			must(t, s.Compact(context.Background()))
+			write()
+			must(t, s.Close()) // what was purged is gone then
+		}
+		h := held{remote, map[string]bool{}, make(chan struct{})}
+		for _, name := range first[:len(first)/2] { // opening reads the end of the log, and warms what comes before
+			name, err := filepath.Rel(bucket, name)
+			must(t, err)
+			h.objects[filepath.ToSlash(name)] = true
+		}
+		var out bytes.Buffer
+		progress := &reading{func() { purge(); close(h.open) }}
+		open := func(context.Context, string) (checkpoint.Remote, error) { return h, nil }
+		code := Run(context.Background(), append(strings.Fields(line), "dir:"+bucket), nil, &out, progress, Remotes{"dir": open})
+		if !gone() || progress.then != nil {
+			t.Fatalf("%s: nothing was purged meanwhile: the test tests nothing", line)
+		}
+		if said := strings.Contains(out.String(), "version 1: was purged meanwhile"); code != want || said != (want == exitFine) {
+			t.Errorf("%s: exit code %d, want %d: %s", line, code, want, out.String())
+		}
 	}
 }
 
