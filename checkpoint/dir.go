@@ -39,6 +39,7 @@ type Dir struct {
 	path     string
 	id       Identity
 	readOnly bool
+	aside    *mark // of writing: the mark of a directory that is another's; nil: it is in REMOTE
 
 	writing     lock.Mutex[lock.DirWriting]    // held by every call that changes files, taken before mu
 	headInDoubt bool                           // guarded by writing: HEAD may not hold head
@@ -82,6 +83,9 @@ type OpenOptions struct {
 	Fill bool
 	// Import is for a store that is made out of a stream, which brings its first version.
 	Import bool
+	// Aside is for somebody who copies versions of a directory that is another's, and may be in use: nothing is ever written
+	// to it, and a Mirror keeps in memory what it would note there. It includes NoCreate.
+	Aside bool
 }
 
 // OpenDir opens the directory of a store, or makes one, and takes it over: OpenDirWith and TakeOver.
@@ -105,6 +109,9 @@ func OpenDir(fsys fsx.FS, path string, id Identity, readOnly bool) (*Dir, error)
 // reported by Manifest and Damaged and keeps every file from being collected.
 func OpenDirWith(fsys fsx.FS, path string, o OpenOptions) (*Dir, error) {
 	d := &Dir{fs: fsys, path: path, readOnly: o.ReadOnly, versions: make(map[Version]*entry), held: make(map[*held]bool)}
+	if o.Aside {
+		o.NoCreate, d.aside = true, &mark{}
+	}
 	err := d.readIdentity()
 	if errors.Is(err, fs.ErrNotExist) {
 		err = d.withoutStore(o, err)

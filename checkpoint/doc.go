@@ -125,7 +125,9 @@
 //
 // A [Mirror] keeps copies of versions on a [Remote]: immutable objects, and a sequence of entries that says which versions
 // stand, only what the remote lacks. pieces.go shows the objects and sequence.go the entries, mirror.go the rules M1 to M6
-// that make copies safe, Mirror.Pull which side counts as the newer one.
+// that make copies safe, Mirror.Pull which side counts as the newer one. Versions of a directory that is another's, and may be in
+// use, are copied by a mirror of it that is opened with OpenOptions.Aside: it has no mark, so that by J4 it adds only to a remote
+// whose head is an ancestor of the directory's current version, and a version that went meanwhile gets no entry.
 //
 // # Remotes that two may meet on
 //

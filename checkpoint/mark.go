@@ -25,6 +25,15 @@ func (d *Dir) markPath() string { return filepath.Join(d.path, markName) }
 
 // readMark returns the mark; a zero one when there is none, or a damaged one: then manifests have to tell.
 func (d *Dir) readMark() (k mark, err error) {
+	d.writing.Lock()
+	aside := d.aside
+	if aside != nil {
+		k = *aside
+	}
+	d.writing.Unlock()
+	if aside != nil {
+		return k, nil
+	}
 	b, err := fsx.ReadFile(d.fs, d.markPath(), markBytes+envelopeBytes)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fsx.ErrTooLong) {
 		return mark{}, nil
@@ -51,6 +60,10 @@ func (d *Dir) readMark() (k mark, err error) {
 func (d *Dir) writeMark(k mark) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
+	if d.aside != nil {
+		*d.aside = k
+		return nil
+	}
 	if err := d.settle(); err != nil {
 		return err
 	}

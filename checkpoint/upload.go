@@ -33,6 +33,9 @@ func (m *Mirror) Upload(ctx context.Context, v Version) (sent int64, err error) 
 	defer end()
 	before := m.SentBytes()
 	err = again(ctx, func() error { return m.upload(ctx, manifest) })
+	if gone := m.dir.stillHas(v); err != nil && gone != nil {
+		err = gone
+	}
 	return m.SentBytes() - before, err
 }
 
@@ -63,12 +66,28 @@ func (m *Mirror) upload(ctx context.Context, manifest *Manifest) error {
 	if err := m.makeList(ctx, r); err != nil {
 		return err
 	}
+	if err := m.dir.stillHas(manifest.Version); err != nil { // else what was read may not be what it was
+		return err
+	}
 	if err := m.publish(ctx, r); err != nil {
 		return err
 	}
 	clear(m.loose) // named now, or of an upload that was given up: Sweep finds those
 	_ = m.tidySequence(ctx)
 	return nil
+}
+
+// stillHas returns ErrNotFound when a directory that is another's has lost version v since it was opened. A manifest goes before
+// what it names, so all that was read of the version before is what it was.
+func (d *Dir) stillHas(v Version) error {
+	if d.aside == nil {
+		return nil
+	}
+	err := d.checkManifest(d.ManifestPath(v), d.sum(v))
+	if errors.Is(err, ErrReplaced) {
+		err = fmt.Errorf("%w: %d was purged meanwhile", ErrNotFound, v)
+	}
+	return err
 }
 
 // standsWhole reports whether a version stands on the remote, with an object that can be read as far as is known.

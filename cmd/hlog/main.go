@@ -12,7 +12,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	code := inspector.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, inspector.Remotes{"dir": inspector.Dir})
+	code := inspector.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, inspector.Remotes{"dir": inspector.Dir()})
 	stop()
 	os.Exit(code)
 }

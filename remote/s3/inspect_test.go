@@ -32,7 +32,7 @@ func TestInspector_ReadsABucket(t *testing.T) {
 	before, err := r.List(t.Context(), "")
 	must(t, err)
 	url := fmt.Sprintf("s3://%s/%s?endpoint=http://%s&region=%s", o.Bucket, o.Prefix, g.address, testRegion)
-	remotes := inspector.Remotes{"s3": OpenToRead}
+	remotes := inspector.Remotes{"s3": {Read: OpenToRead, Write: OpenToWrite}}
 	run := func(wantCode int, args ...string) string {
 		t.Helper()
 		var out, errOut bytes.Buffer
@@ -62,6 +62,14 @@ func TestInspector_ReadsABucket(t *testing.T) {
 	must(t, err)
 	if len(after) != len(before) {
 		t.Errorf("%d objects before, %d after", len(before), len(after))
+	}
+	other := strings.Replace(url, o.Prefix, "copies/of-it", 1) // a prefix that lies beside it
+	run(0, "copy", url, other)
+	if got := run(0, "scan", other); strings.Count(got, "\n") != len(m.now) {
+		t.Errorf("the copy has %d keys, want %d", strings.Count(got, "\n"), len(m.now))
+	}
+	if got := run(0, "copy", "-json", dir, other); !strings.Contains(got, `"Bytes":0`) {
+		t.Errorf("what is there already is copied: %s", got)
 	}
 	reader, err := OpenToRead(t.Context(), url)
 	must(t, err)

@@ -58,6 +58,15 @@ func OpenToRead(ctx context.Context, text string) (checkpoint.Remote, error) {
 	return r, nil
 }
 
+// OpenToWrite is Open, and returns what OpenToRead does.
+func OpenToWrite(ctx context.Context, text string) (checkpoint.Remote, error) {
+	r, err := Open(ctx, text)
+	if err != nil {
+		return nil, err
+	}
+	return r, nil
+}
+
 // New returns a remote after it has found the bucket and, unless it is only to be read, the server fit for it (N1, N2).
 // What is wrong with the settings is a *ConfigError. Any other error says that the server cannot be reached now.
 func New(ctx context.Context, o Options) (*Remote, error) {

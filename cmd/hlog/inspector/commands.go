@@ -234,14 +234,19 @@ func (x *call) verify() error {
 			err = x.verifyVersion(v)
 		}
 		if asked == 0 && errors.Is(err, hlog.ErrVersionNotFound) {
-			line := struct {
-				Version uint64
-				Purged  bool
-			}{uint64(v), true}
-			err = x.say(line, "version %d: was purged meanwhile\n", v)
+			err = x.purged(v)
 		}
 	}
 	return err
+}
+
+// purged says that a version went while it was about to be read.
+func (x *call) purged(v checkpoint.Version) error {
+	line := struct {
+		Version uint64
+		Purged  bool
+	}{uint64(v), true}
+	return x.say(line, "version %d: was purged meanwhile\n", v)
 }
 
 // ids returns the versions that the directory has manifests of, damaged ones included.
@@ -408,8 +413,13 @@ type progress struct {
 }
 
 func (p *progress) Write(b []byte) (int, error) {
-	if p.done += int64(len(b)); time.Since(p.told) < 2*time.Second {
-		return len(b), nil
+	p.add(int64(len(b)))
+	return len(b), nil
+}
+
+func (p *progress) add(n int64) {
+	if p.done += n; time.Since(p.told) < 2*time.Second {
+		return
 	}
 	p.told = time.Now()
 	if p.all > 0 {
@@ -417,7 +427,6 @@ func (p *progress) Write(b []byte) (int, error) {
 	} else {
 		fmt.Fprintf(p.x.errOut, "%s: %d MiB\n", p.what, p.done>>20)
 	}
-	return len(b), nil
 }
 
 // moved is how an export or import is shown.
@@ -455,8 +464,8 @@ func (x *call) export() error {
 }
 
 func (x *call) import_() error {
-	if err := x.noRemote("import into", x.args[0]); err != nil {
-		return err
+	if _, ok, err := x.opener(x.args[0]); ok || err != nil {
+		return errors.Join(err, fmt.Errorf("import into %s: a stream becomes a directory, whose versions hlog copy takes to a remote; %w", x.args[0], errUsage))
 	}
 	from := x.in
 	if len(x.args) > 1 {
@@ -475,10 +484,10 @@ func (x *call) import_() error {
 	return x.say(moved{uint64(info.Version), 0, passed.done}, "version %d: %d bytes\n", info.Version, passed.done)
 }
 
-// copy is export and import in one.
+// copy is export and import in one, or the copying of versions to a remote.
 func (x *call) copy() error {
-	if err := x.noRemote("copy to", x.args[1]); err != nil {
-		return err
+	if to, ok, err := x.opener(x.args[1]); ok || err != nil {
+		return errors.Join(err, x.copyToRemote(to))
 	}
 	return x.view(func(v *hlog.View) error {
 		from, to := io.Pipe()
@@ -494,12 +503,4 @@ func (x *call) copy() error {
 		}
 		return x.say(moved{uint64(info.Version), x.since, passed.done}, "version %d: %d bytes\n", info.Version, passed.done)
 	})
-}
-
-// noRemote returns an error if name stands for a remote, which no command writes to.
-func (x *call) noRemote(what, name string) error {
-	if remote, err := x.remote(name); remote != nil || err != nil {
-		return errors.Join(err, fmt.Errorf("%s %s: versions come to a remote by the store that has it; %w", what, name, errUsage))
-	}
-	return nil
 }

@@ -11,12 +11,25 @@ import (
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
-// Remotes says how a remote is opened for reading that is named SCHEME:REST, by scheme. What is opened is given the whole name.
-type Remotes map[string]func(ctx context.Context, name string) (checkpoint.Remote, error)
+// Remotes says how a remote is opened that is named SCHEME:REST, by scheme.
+type Remotes map[string]Opener
 
-// Dir opens a remote that is a directory, for reading: dir:PATH. fs.ErrNotExist when there is none.
-func Dir(_ context.Context, name string) (checkpoint.Remote, error) {
-	return checkpoint.NewDirRemoteOn(present{looking{fsx.OS()}}, strings.TrimPrefix(name, "dir:"))
+// Opener opens the remotes of a scheme, which it is given the whole names of. Read opens one that is there, and Write one that
+// versions are copied to, which may be empty.
+type Opener struct {
+	Read, Write func(ctx context.Context, name string) (checkpoint.Remote, error)
+}
+
+// Dir opens remotes that are directories: dir:PATH. Reading one that is not there is fs.ErrNotExist, for writing it is made.
+func Dir() Opener {
+	return Opener{
+		Read: func(_ context.Context, name string) (checkpoint.Remote, error) {
+			return checkpoint.NewDirRemoteOn(present{looking{fsx.OS()}}, strings.TrimPrefix(name, "dir:"))
+		},
+		Write: func(_ context.Context, name string) (checkpoint.Remote, error) {
+			return checkpoint.NewDirRemote(strings.TrimPrefix(name, "dir:"))
+		},
+	}
 }
 
 // present is looking for a remote, which finds its directory there and may not lock it.
@@ -33,17 +46,23 @@ func (p present) Lock(dir string, _ bool) (release func() error, _ error) {
 	return nil, refused("lock", dir)
 }
 
-// remote returns the remote that name stands for, nil if it stands for a directory.
-func (x *call) remote(name string) (checkpoint.Remote, error) {
+// opener returns what opens the remote that name stands for; ok is false if it stands for a directory.
+func (x *call) opener(name string) (o Opener, ok bool, err error) {
 	scheme, rest, ok := strings.Cut(name, ":")
-	open := x.remotes[scheme]
-	switch {
-	case ok && open != nil:
-		return open(x.ctx, name)
-	case ok && strings.HasPrefix(rest, "//"):
-		return nil, fmt.Errorf("%s: this program knows no remotes of the kind %q; %w", name, scheme, errUsage)
+	o, known := x.remotes[scheme]
+	if ok && !known && strings.HasPrefix(rest, "//") {
+		err = fmt.Errorf("%s: this program knows no remotes of the kind %q; %w", name, scheme, errUsage)
 	}
-	return nil, nil
+	return o, ok && known, err
+}
+
+// remote returns the remote that name stands for, to be read; nil if it stands for a directory.
+func (x *call) remote(name string) (checkpoint.Remote, error) {
+	o, ok, err := x.opener(name)
+	if !ok || err != nil {
+		return nil, err
+	}
+	return o.Read(x.ctx, name)
 }
 
 // lies returns a remote as a directory with all its versions, by whose path it is opened; nil if the argument is a directory.

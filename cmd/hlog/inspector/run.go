@@ -1,6 +1,6 @@
 // Package inspector is the commands of the program hlog, which looks into the directory of a store, in use or not, or into a
 // remote, and moves versions. It changes no byte of what it looks into and takes no lock; only import and copy write, into a
-// directory of their own. It is a package so that each program says which kinds of remotes it knows, and what it depends on.
+// directory of their own, or a remote that versions are copied to. It is a package so that each program says which kinds of remotes it knows, and what it depends on.
 package inspector
 
 import (
@@ -41,6 +41,7 @@ var commands = []command{
 	{"diff", "PLACE FROM TO", "what keys version TO has changed against version FROM", 3, 3, []string{"hex"}, (*call).diff},
 	{"export", "PLACE [FILE]", "a version as a stream, to standard output without FILE", 1, 2, []string{"version", "since"}, (*call).export},
 	{"copy", "PLACE DIR", "a version of it becomes that of a directory, as export and import do it", 2, 2, []string{"version", "since"}, (*call).copy},
+	{"copy", "PLACE REMOTE", "all versions, or one, come to a remote: what it lacks of them. No store may be writing to it", 2, 2, []string{"version"}, (*call).copy},
 	{"import", "DIR [FILE]", "a directory out of a stream, or a later version for one", 1, 2, nil, (*call).import_},
 }
 
@@ -154,6 +155,7 @@ Examples:
   hlog export /data/store | ssh elsewhere hlog import /data/copy
   hlog get dir:/backup/store key
   hlog copy -version 12 dir:/backup/store /data/old
+  hlog copy /data/store dir:/backup/other
   hlog export -since 7 /data/store delta && hlog import /data/copy delta
 `)
 	io.WriteString(out, b.String())

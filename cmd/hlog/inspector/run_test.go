@@ -64,7 +64,7 @@ func hlogCommand(in []byte, dirs map[string]string, args ...string) (out, errOut
 			args[i] = d
 		}
 	}
-	code = Run(context.Background(), args, bytes.NewReader(in), &o, &e, Remotes{"dir": Dir})
+	code = Run(context.Background(), args, bytes.NewReader(in), &o, &e, Remotes{"dir": Dir()})
 	clean := func(s string) string {
 		for name, d := range dirs {
 			s = strings.ReplaceAll(s, d, name)
@@ -417,7 +417,7 @@ func TestVerify_DeepWhileAVersionIsPurged(t *testing.T) {
 		var out bytes.Buffer
 		progress := &reading{func() { purge(); close(h.open) }}
 		open := func(context.Context, string) (checkpoint.Remote, error) { return h, nil }
-		code := Run(context.Background(), append(strings.Fields(line), "dir:"+bucket), nil, &out, progress, Remotes{"dir": open})
+		code := Run(context.Background(), append(strings.Fields(line), "dir:"+bucket), nil, &out, progress, Remotes{"dir": {Read: open}})
 		if !gone() || progress.then != nil {
 			t.Fatalf("%s: nothing was purged meanwhile: the test tests nothing", line)
 		}

@@ -16,7 +16,7 @@ import (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
-	remotes := inspector.Remotes{"dir": inspector.Dir, "s3": s3.OpenToRead}
+	remotes := inspector.Remotes{"dir": inspector.Dir(), "s3": {Read: s3.OpenToRead, Write: s3.OpenToWrite}}
 	code := inspector.Run(ctx, os.Args[1:], os.Stdin, os.Stdout, os.Stderr, remotes)
 	stop()
 	os.Exit(code)
