@@ -31,8 +31,8 @@ type compactState struct {
 
 	copies copies // how many records were copied in each version
 
-	reads *reclog.ReadAhead // of running, as fetch is: made when they are first needed
-	fetch *reclog.Fetcher
+	reads *reclog.ReadAhead // of running, as sweep is: made when they are first needed
+	sweep *reclog.Sweep
 
 	mu      lock.Mutex[lock.Leaf]
 	dropped []droppedTombstone // of mu: their entries may go once the log begins above them
@@ -262,7 +262,7 @@ func (s *Store) closeCompactor() error {
 		return nil
 	}
 	s.compactor.reads.Stop()
-	return s.compactor.fetch.Rest()
+	return s.compactor.sweep.Rest()
 }
 
 // compaction moves records on behalf of one Compact.
@@ -286,7 +286,7 @@ func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (b
 	if err != nil || from < a {
 		return false, err
 	}
-	return c.probes.follow(c.s.log.NewReader(), &probe{a: a, from: from, rec: rec, sh: sh, key: rec.Key(sh)})
+	return c.probes.follow(rec.Key(sh), a, from)
 }
 
 // move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when
@@ -307,8 +307,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 			if seen, err = c.leaves(key, a); err != nil || seen < a {
 				return err
 			}
-			q := probe{a: a, from: seen, rec: rec, sh: sh, key: key}
-			if newest, err := c.probes.follow(c.s.log.NewReader(), &q); err != nil || !newest {
+			if newest, err := c.probes.follow(key, a, seen); err != nil || !newest {
 				return err
 			}
 		case o == done:

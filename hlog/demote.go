@@ -169,6 +169,7 @@ func (s *Store) newDemotion() *demotion {
 		share = hurriedShare
 	}
 	d.limit = min(max(s.opts.MemoryBytes/share, minDemotion), maxDemotion)
+	d.probes.limit = int(d.limit / 2) // the more that are answered together, the fewer reads it takes
 	d.records = make([]cold.Record, 0, d.limit/(recordOverhead+word.Align))
 	d.hashes = make([]uint64, 0, cap(d.records))
 	s.memory.cold.Add(d.reserved())
@@ -222,7 +223,7 @@ func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, fro
 
 // held returns what the records take that are held back.
 func (d *demotion) held() int64 {
-	return int64(len(d.probes.arena) + recordOverhead*len(d.probes.probes))
+	return int64(d.probes.held())
 }
 
 // copy takes a record. A tombstone that has nothing below it hides nothing.

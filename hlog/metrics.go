@@ -48,7 +48,8 @@ type Metrics struct {
 
 	AppendedBytes        uint64        // total: growth of the log
 	FlushedBytes         uint64        // end of what is on disk, as an address
-	ColdReadCount        uint64        // records read from disk
+	ColdReadCount        uint64        // records read from disk for operations, scans and views
+	ProbeReadCount       uint64        // reads by which demotion and compaction saw whether a record has been superseded
 	CacheHitCount        uint64        // cold records that were found in the cache
 	PrefetchCount        uint64        // records read because of Prefetch, of ColdReadCount
 	PrefetchDropCount    uint64        // of those: dropped before an operation asked for them
@@ -116,7 +117,7 @@ func (s *Store) Metrics() Metrics {
 		MemoryBytes: s.opts.MemoryBytes, PageBytes: s.opts.PageBytes,
 		IndexBytes: s.memory.index.Load(), CacheBytes: s.memory.cache.Load(), TripleBytes: s.disk.Memory(), OldBytes: s.ledger.OldBytes(),
 		AppendedBytes: l.Tail(), FlushedBytes: l.Durability().Written(),
-		ColdReadCount: uint64(n.coldReads.Value()), CacheHitCount: s.cache.Hits(),
+		ColdReadCount: uint64(n.coldReads.Value()), ProbeReadCount: uint64(n.probeReads.Load()), CacheHitCount: s.cache.Hits(),
 		CheckpointCount: n.checkpoints.Load(), CheckpointErrorCount: n.checkpointErrors.Load(),
 		CheckpointTime:    time.Duration(n.checkpointNanos.all.Load()),
 		LastCheckpoint:    time.Duration(n.checkpointNanos.last.Load()),
@@ -181,6 +182,7 @@ func (m Metrics) Sub(earlier Metrics) Metrics {
 	m.UpdateCount -= earlier.UpdateCount
 	m.AppendedBytes -= earlier.AppendedBytes
 	m.ColdReadCount -= earlier.ColdReadCount
+	m.ProbeReadCount -= earlier.ProbeReadCount
 	m.CacheHitCount -= earlier.CacheHitCount
 	m.PrefetchCount -= earlier.PrefetchCount
 	m.PrefetchDropCount -= earlier.PrefetchDropCount
@@ -226,7 +228,8 @@ func (m Metrics) String() string {
 	row("stalls", "%d for a log page, %v in all", m.StallCount, brief(m.StallTime))
 	row("checkpoints", "%d, %d failed; the last took %v, the longest %v, all together %v", m.CheckpointCount, m.CheckpointErrorCount,
 		brief(m.LastCheckpoint), brief(m.LongestCheckpoint), brief(m.CheckpointTime))
-	row("upkeep", "images %s, moved %s, reclaimed %s, %d restores", size(m.ImageBytes), size(m.CompactedBytes), size(m.ReclaimedBytes), m.RestoreCount)
+	row("upkeep", "images %s, moved %s, %d reads to see what is superseded, reclaimed %s, %d restores", size(m.ImageBytes), size(m.CompactedBytes),
+		m.ProbeReadCount, size(m.ReclaimedBytes), m.RestoreCount)
 	if m.ColdRecords > 0 || m.DemotedBytes > 0 {
 		row("cold tier", "%d records in %s of files, %s of memory; demoted %s", m.ColdRecords, size(m.ColdBytes), size(m.ColdMemoryBytes), size(m.DemotedBytes))
 	}

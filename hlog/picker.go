@@ -24,9 +24,9 @@ type picker struct {
 func (s *Store) newPicker() picker {
 	c := &s.compactor
 	if c.reads == nil {
-		c.reads, c.fetch = s.log.NewReadAhead(), s.log.NewFetcher(probeDepth)
+		c.reads, c.sweep = s.log.NewReadAhead(), s.log.NewSweep()
 	}
-	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, fetch: c.fetch, reads: s.counters.coldReads}
+	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, sweep: c.sweep}
 	x := s.NewSession()
 	x.unpaced = true
 	return picker{s: s, x: x, probes: probes}
@@ -34,7 +34,7 @@ func (s *Store) newPicker() picker {
 
 func (p *picker) close() {
 	p.s.compactor.reads.Stop()
-	p.s.compactor.fetch.Rest()
+	p.probes.close()
 	p.x.Close()
 }
 
@@ -53,29 +53,28 @@ func (p *picker) visit(ctx context.Context, a word.Address, rec record.Bytes, sh
 		return err // superseded
 	case at == a:
 		return p.take(a, a, rec, sh)
-	case p.probes.add(a, at, rec, sh):
+	case p.probes.add(a, at, rec.Key(sh), nil):
 		return p.flush(ctx)
 	}
 	return nil
 }
 
-// flush takes what was held back and is the newest of its key.
+// flush takes what was held back and is the newest of its key. Most of it is not, so that only the keys were held back; the
+// others are read again: what has a chain that leaves memory above it is on disk.
 func (p *picker) flush(ctx context.Context) error {
-	probes, err := p.probes.answer(ctx)
-	if err != nil {
-		return err
-	}
-	for _, q := range probes {
-		if q.err != nil {
-			return q.err
+	before := p.probes.sweep.Reads()
+	defer func() { p.s.counters.probeReads.Add(p.probes.sweep.Reads() - before) }()
+	r := p.s.log.NewReader()
+	return p.probes.answer(ctx, func(q *probe) (bool, error) {
+		if !q.newest {
+			return true, nil
 		}
-		if q.newest {
-			if err := p.take(q.a, q.from, q.rec, q.sh); err != nil {
-				return err
-			}
+		rec, sh, err := r.Read(q.a)
+		if err == nil {
+			err = p.take(q.a, q.from, rec, sh)
 		}
-	}
-	return nil
+		return true, err
+	})
 }
 
 // leaves returns a if the chain of key leads there in memory, an address below a if the key has a newer record there,

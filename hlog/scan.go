@@ -157,7 +157,7 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 		return false, nil
 	}
 	if at > a {
-		return c.probes.add(a, at, rec, sh), nil
+		return c.probes.add(a, at, rec.Key(sh), rec.Value(sh)), nil
 	}
 	c.ended = !c.fn(rec.Key(sh), rec.Value(sh))
 	return false, nil
@@ -165,20 +165,12 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 
 // flush visits what was held back.
 func (c *scanner) flush(ctx context.Context) error {
-	probes, err := c.probes.answer(ctx)
-	for i := range probes {
-		switch q := &probes[i]; {
-		case c.ended || err != nil:
-			return err
-		case q.err != nil:
-			return q.err
-		case q.newest && q.cold():
-			c.ended = !c.fn(q.key, q.value)
-		case q.newest:
-			c.ended = !c.fn(q.key, q.rec.Value(q.sh))
+	return c.probes.answer(ctx, func(q *probe) (bool, error) {
+		if q.newest {
+			c.ended = !c.fn(c.probes.keyOf(q), c.probes.valueOf(q))
 		}
-	}
-	return err
+		return !c.ended, nil
+	})
 }
 
 // place is where a chain was followed to.

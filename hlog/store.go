@@ -181,7 +181,8 @@ func (s *Store) imageFault(err error) error {
 
 // counters are changed off the hot path only.
 type counters struct {
-	coldReads        *xsync.Counter
+	coldReads        *xsync.Counter // for operations, scans and views
+	probeReads       atomic.Int64   // for demotion and compaction
 	checkpoints      atomic.Uint64
 	checkpointErrors atomic.Uint64
 	checkpointNanos  checkpointNanos

@@ -297,20 +297,12 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	defer probes.close()
 	ended := false
 	flush := func() error {
-		answers, err := probes.answer(ctx)
-		for _, q := range answers {
-			switch {
-			case ended || err != nil:
-				return err
-			case q.err != nil:
-				return q.err
-			case q.newest && q.cold():
-				ended = !fn(q.key, q.value)
-			case q.newest:
-				ended = !fn(q.key, q.rec.Value(q.sh))
+		return probes.answer(ctx, func(q *probe) (bool, error) {
+			if q.newest {
+				ended = !fn(probes.keyOf(q), probes.valueOf(q))
 			}
-		}
-		return err
+			return !ended, nil
+		})
 	}
 	walk := w.s.segments.NewWalker()
 	walk.Prepare = func(group []reclog.Found) error {
@@ -332,7 +324,7 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 				return false, err
 			case from == a:
 				ended = !fn(rec.Key(sh), rec.Value(sh))
-			case from > a && probes.add(a, from, rec, sh):
+			case from > a && probes.add(a, from, rec.Key(sh), rec.Value(sh)):
 				err = flush()
 			}
 			return !ended, err

@@ -69,7 +69,8 @@ var all = []series{
 	{"index_growths_total", "", "", "Doublings of the hash index.", counter, func(m *hlog.Metrics) float64 { return float64(m.IndexGrowthCount) }},
 	{"index_written_bytes_total", "", "", "Index images and runs written to disk.", counter, func(m *hlog.Metrics) float64 { return float64(m.ImageBytes) }},
 
-	{"cold_reads_total", "", "", "Records read from disk.", counter, func(m *hlog.Metrics) float64 { return float64(m.ColdReadCount) }},
+	{"cold_reads_total", "", "", "Records read from disk for operations, scans and views.", counter, func(m *hlog.Metrics) float64 { return float64(m.ColdReadCount) }},
+	{"probe_reads_total", "", "", "Reads by which demotion and compaction saw whether a record has been superseded.", counter, func(m *hlog.Metrics) float64 { return float64(m.ProbeReadCount) }},
 	{"cold_cache_hits_total", "", "", "Records that are only on disk and were found in the cache.", counter, func(m *hlog.Metrics) float64 { return float64(m.CacheHitCount) }},
 	{"prefetched_total", "", "", "Records read from disk because of Prefetch.", counter, func(m *hlog.Metrics) float64 { return float64(m.PrefetchCount) }},
 	{"prefetch_dropped_total", "", "", "Of those, dropped before an operation asked for them.", counter, func(m *hlog.Metrics) float64 { return float64(m.PrefetchDropCount) }},

@@ -44,7 +44,8 @@
 // # From the disk
 //
 // A [Reader] reads one record at a time, together with those of other goroutines; a [Fetcher] reads many for one goroutine;
-// a [Walker] goes over a stretch of log, on disk and in memory, and may have a [ReadAhead]. What comes back was verified.
+// a [Sweep] reads many that are known beforehand, in the order of their addresses, with fewer reads than records; a [Walker]
+// goes over a stretch of log, on disk and in memory, and may have a [ReadAhead]. What comes back was verified.
 //
 //	D1  A slot of a Fetcher, with its buffer and a reference to its segment, is taken from submit until the queue has
 //	    returned it. A Fetcher whose owner goes away early is drained before somebody else gets it.
@@ -52,6 +53,9 @@
 //	    who takes a role over sees under a lock whether somebody has it.
 //	D3  A window of a ReadAhead has what was on disk below the head when its read began, and nothing else: what lies
 //	    above may not have been written yet. Between Stop and the next read no window has anything.
+//	D7  A half of a Sweep's buffer, with the references to its segments, is taken from the submit of its reads until all
+//	    of them have ended and their records have been told of. What a read has brought of blocks that nobody wants is
+//	    not looked at: it may lie above the head. No half has anything when Read returns.
 //
 // # Locks
 //
