@@ -27,6 +27,7 @@ import (
 type compactState struct {
 	running lock.Mutex[lock.Compacting] // one compaction, restore or clearing of entries at a time
 
+	haste     haste       // of those who wait for a compaction, or for running
 	stuckTold atomic.Bool // the log has it that a record is larger than the pages
 
 	copies copies // how many records were copied in each version
@@ -161,6 +162,7 @@ func (s *Store) Compact(ctx context.Context) error {
 	if m == nil {
 		return nil // nothing is committed: there is no old log
 	}
+	defer s.compactor.haste.begin()() // the caller waits
 	return s.compactTo(ctx, m.Cut)
 }
 
@@ -180,8 +182,12 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	if target <= max(begin, s.ledger.EmptyBelow()) {
 		return nil // done, and the next version will say so
 	}
-	if logBytes <= (1+spaceBudget)*s.liveBytes(m) {
+	budget := (1 + spaceBudget) * s.liveBytes(m)
+	if logBytes <= budget {
 		return nil
+	}
+	if logBytes > budget+budget/2 {
+		defer s.compactor.haste.begin()()
 	}
 	return s.compactTo(ctx, target)
 }
@@ -220,7 +226,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 			break
 		}
 		skip := recordSkip(e)
-		err := w.Walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+		err := c.pace.walk(ctx, w, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if uint64(a) >= target {
 				target = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
@@ -256,6 +262,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 
 // closeCompactor waits for a compaction that is under way, which finds the store closed, and gives back what it reads with.
 func (s *Store) closeCompactor() error {
+	defer s.compactor.haste.begin()()
 	s.compactor.running.Lock()
 	defer s.compactor.running.Unlock()
 	if s.compactor.reads == nil {

@@ -164,6 +164,9 @@ func (s *Store) demoteOnce(ctx context.Context, target uint64) (more bool, err e
 func (s *Store) newDemotion() *demotion {
 	d := &demotion{picker: s.newPicker(), tier: s.cold.held()} // a merge may replace it meanwhile, and nobody else keep its files
 	d.take = d.copy
+	if keep := s.opts.ColdAfter; keep > 0 && s.log.Tail()-d.s.log.Begin() > 2*uint64(keep) {
+		d.pace.haste = func() bool { return true }
+	}
 	share := int64(demotionShare)
 	if s.relief.hurried.Load() {
 		share = hurriedShare
@@ -201,7 +204,7 @@ func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, fro
 		}
 		skip := recordSkip(e)
 		stopped := false
-		err := w.Walk(ctx, start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
+		err := d.pace.walk(ctx, w, start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if stopped = uint64(a) >= to || d.bytes+d.held() >= d.limit; stopped {
 				to = uint64(a) // the end of what is empty must be the start of a record
 				return false, nil
@@ -267,7 +270,7 @@ func (d *demotion) write(ctx context.Context, end uint64) (switched bool, err er
 	}
 	cold.SortRecords(d.records)
 	w := s.newShareWriter(ledger.Demotion, nil)
-	refs, err := cold.Write(ctx, s.cold.config(w), from, word.Address(end), d.records)
+	refs, err := cold.Write(ctx, s.cold.config(w, d.pace), from, word.Address(end), d.records)
 	if err == nil {
 		err = w.durable()
 	}
@@ -362,8 +365,8 @@ func (c *compactState) clears(begin uint64) {
 }
 
 // config says how cold files are written.
-func (c *coldTier) config(w *shareWriter) cold.MergeConfig {
-	return cold.MergeConfig{Order: c.order, MaxBytes: maxShare, Create: w.create}
+func (c *coldTier) config(w *shareWriter, p *pace) cold.MergeConfig {
+	return cold.MergeConfig{Order: c.order, MaxBytes: maxShare, Create: w.create, Wait: p.turn}
 }
 
 // mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part.
@@ -389,7 +392,7 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 		}
 	}
 	w := s.newShareWriter(ledger.Merge, reads)
-	cfg := c.config(w)
+	cfg := c.config(w, s.newPace(c.crowded))
 	cfg.DropTombstones = m.From == word.FirstAddress // T24
 	refs, err := cold.Merge(s.life.Context(), cfg, m, inputs)
 	if err == nil {
@@ -403,6 +406,17 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 		return more, errors.Join(c.fault(err), w.drop())
 	}
 	return c.merge(w, m.Inputs, refs)
+}
+
+// crowded reports whether lookups have so many files to ask that merges are urgent.
+func (c *coldTier) crowded() bool {
+	n := 0
+	for _, r := range c.refs() {
+		if r.From != word.FirstAddress {
+			n++
+		}
+	}
+	return n > manyColdFiles
 }
 
 // mergeLength returns what NextMerge takes for about coldLength bytes of records like those of t.

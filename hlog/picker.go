@@ -15,21 +15,24 @@ type picker struct {
 	s      *Store
 	x      *Session
 	probes prober
+	pace   *pace
 	// take is called for each of them. seen is where its chain left memory when it was found to be the newest of its key,
 	// the record itself if it did not.
 	take func(a, seen word.Address, rec record.Bytes, sh record.Shape) error
 }
 
-// newPicker returns a picker without take, which is closed when it is done.
+// newPicker returns a picker without take, which is closed when it is done. It rests unless there is haste.
 func (s *Store) newPicker() picker {
 	c := &s.compactor
 	if c.reads == nil {
 		c.reads, c.sweep = s.log.NewReadAhead(), s.log.NewSweep()
 	}
+	pace := s.newPace(nil)
+	c.sweep.Turn = pace.turn
 	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, sweep: c.sweep}
 	x := s.NewSession()
 	x.unpaced = true
-	return picker{s: s, x: x, probes: probes}
+	return picker{s: s, x: x, probes: probes, pace: pace}
 }
 
 func (p *picker) close() {

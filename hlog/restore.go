@@ -58,6 +58,7 @@ func (s *Store) restoreHere(ctx context.Context, v checkpoint.Version) (checkpoi
 		defer s.ledger.Unpin(m.Version)
 	}
 	lost := s.units.lost.Load()
+	defer s.compactor.haste.begin()()
 	s.compactor.running.Lock() // a compaction would move records of a log that is no longer current
 	defer s.compactor.running.Unlock()
 	s.drainCommits() // most of them here, where BeginCheckpoint does not wait for the disk

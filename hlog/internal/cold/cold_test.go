@@ -480,15 +480,15 @@ func TestMerge_StopsWhenAsked(t *testing.T) {
 	m := index.Merge{Last: ^uint64(0), From: word.FirstAddress, To: 16384, Inputs: slices.Concat(a, b)}
 	ctx, cancel := context.WithCancel(context.Background())
 	cfg := config(f, 1<<20)
-	waits := int64(0)
-	cfg.Wait = func(ctx context.Context, n int64) error {
-		if waits += n; waits > 300<<10 {
+	waits := 0
+	cfg.Wait = func(ctx context.Context) error {
+		if waits++; waits == 3 {
 			cancel()
 		}
 		return ctx.Err()
 	}
-	if _, err := Merge(ctx, cfg, m, f.open(t, m.Inputs...)); !errors.Is(err, context.Canceled) {
-		t.Fatalf("%v after %d bytes", err, waits)
+	if _, err := Merge(ctx, cfg, m, f.open(t, m.Inputs...)); !errors.Is(err, context.Canceled) || waits != 3 {
+		t.Fatalf("%v after %d waits", err, waits)
 	}
 	failing := errors.New("no file")
 	cfg = config(f, 1<<20)

@@ -29,9 +29,8 @@ type MergeConfig struct {
 	Create func() (w io.WriterAt, id uint64, err error)
 	// DropTombstones says that nothing older than the inputs lies anywhere below them (T24).
 	DropTombstones bool
-	// Wait, if it is not nil, is told how many bytes were read and written since it was last, and returns when the merge
-	// may go on.
-	Wait func(ctx context.Context, bytes int64) error
+	// Wait, if it is not nil, is called now and then, and returns when the merge may go on.
+	Wait func(ctx context.Context) error
 }
 
 // compareRecords compares by order, and of one order by key.
@@ -232,7 +231,7 @@ type output struct {
 	last     uint64 // order of the last record
 	from, to word.Address
 	w        *shareWriter
-	bytes    int64 // read and written since Wait was asked
+	bytes    int64 // read and written since Wait was called
 	n        int
 	done     []index.ShareRef
 }
@@ -261,9 +260,8 @@ func (o *output) add(r *Record) error {
 	o.w.add(r)
 	o.last = r.Order
 	if o.bytes += int64(r.bytes()); o.bytes >= cursorBytes && o.cfg.Wait != nil {
-		n := o.bytes
 		o.bytes = 0
-		return o.cfg.Wait(o.ctx, n)
+		return o.cfg.Wait(o.ctx)
 	}
 	return nil
 }
