@@ -2,7 +2,6 @@ package hlog
 
 import (
 	"bytes"
-	"cmp"
 	"context"
 	"fmt"
 	"slices"
@@ -27,9 +26,9 @@ type Change struct {
 // empty state, as to the current version. Neither need be an ancestor of the other: rollbacks between them are undone like
 // any change. Whoever holds the state of from and applies all changes holds the state of to.
 //
-// The time it takes follows the log that only one of the two versions has: what was written since, and what compaction has
-// moved. Where the two have different cold files (Options.ColdAfter), it goes over all keys of both instead. It needs about a
-// MiB of memory, and what a View needs of each version. Writers, checkpoints, compaction and purges go on meanwhile. fn may use
+// The time it takes follows the log and the cold files (Options.ColdAfter) that only one of the two versions has: what was
+// written since, and what compaction, demotions and merges have moved. It needs some MiB of memory, and what a View needs of
+// each version. Writers, checkpoints, compaction and purges go on meanwhile. fn may use
 // the store, but must not close it.
 //
 // ErrVersionNotFound when there is no such version (one that only the remote has is fetched), before fn is called; ErrCorrupt
@@ -56,9 +55,17 @@ func (s *Store) Changes(ctx context.Context, from, to checkpoint.Version, fn fun
 // from, nil for the empty state. Nothing can have purged what a view shows: whoever keeps the view of the version that was
 // applied last, and asks the next one for its changes, misses none.
 //
-// ErrOtherStore when from is a view of another Store, or was opened on a remote, before fn is called; ErrClosed when one
-// of the views, or the store, is closed or is closed meanwhile; ErrCorrupt; the error of ctx. fn must not close the views.
+// Both may have been opened on a remote (OpenRemote, Follower.View): then what only one of them has is read from there, and
+// kept in memory as far as the views have it.
+//
+// ErrOtherStore when from is a view of another Store, or of a remote with another history, or one of the two is on a remote and
+// the other is not; ErrVersionNotFound when one was purged from the remote: all that before fn is called. ErrClosed when one
+// of the views, or the store, is closed or is closed meanwhile; ErrRemote; ErrCorrupt; the error of ctx. fn must not close the
+// views.
 func (w *View) Changes(ctx context.Context, from *View, fn func(Change) bool) error {
+	if w.remote != nil {
+		return w.changesOnRemote(ctx, from, fn)
+	}
 	if from != nil && from.s != w.s {
 		return fmt.Errorf("%w: the versions whose changes are asked for", ErrOtherStore)
 	}
@@ -76,6 +83,13 @@ func (w *View) Changes(ctx context.Context, from *View, fn func(Change) bool) er
 //	    deletions need no tombstone to be found.
 //	Z2  Of each key that has changed one record answers for it: its newest in w, if only w has that; else its newest in
 //	    old, which w has not got then. So each key is reported once, and nobody has to remember which ones were.
+//
+// What a version says of a key of which its log has nothing is what its cold files say:
+//
+//	Z3  A key that has changed and of which one log or both have a record has its newest record in a log that only that
+//	    version has: if both logs had it, nothing would have changed. So that record answers, compared with what the other
+//	    version says, be it in its log or below. A key of which neither log has anything has changed only if the tiers say
+//	    different things of it, and is in a cold file that only one of them has (cold.Differ), which answers then.
 func (w *View) changes(ctx context.Context, old *View, fn func(Change) bool) error {
 	if err := w.start(); err != nil {
 		return err
@@ -87,16 +101,31 @@ func (w *View) changes(ctx context.Context, old *View, fn func(Change) bool) err
 		}
 		defer old.end()
 	}
-	if !sameTier(old, w) {
-		return w.compareAll(ctx, old, fn)
-	}
 	d := differ{old: old, new: w, fn: fn}
-	for _, r := range unshared(old, w) {
+	only := unshared(old, w)
+	gone := only.Clone() // log of which only the older version is certain to have the files
+	gone.SubtractSet(checkpoint.Log(w.extents()))
+	only.SubtractSet(gone)
+	if err := d.walk(ctx, w, only); err != nil || d.ended {
+		return err
+	}
+	if err := d.walk(ctx, old, &gone); err != nil || d.ended {
+		return err
+	}
+	if more, err := d.flush(ctx); err != nil || !more {
+		return err
+	}
+	return d.tiers(ctx)
+}
+
+// walk notes the records of some log of which w has the files that only one version has.
+func (d *differ) walk(ctx context.Context, w *View, log *checkpoint.ExtentSet) error {
+	for _, r := range log.Ranges() {
 		err := w.s.segments.NewWalker().Walk(ctx, r.Start, r.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
-			if w.isClosed() || old != nil && old.isClosed() {
+			if d.new.isClosed() || d.old != nil && d.old.isClosed() {
 				return false, ErrClosed
 			}
-			if now := w.has(a, rec); now != old.has(a, rec) && d.add(a, rec, sh, now) {
+			if now := d.new.has(a, rec); now != d.old.has(a, rec) && d.add(a, rec, sh, now) {
 				return d.flush(ctx)
 			}
 			return true, nil
@@ -105,13 +134,12 @@ func (w *View) changes(ctx context.Context, old *View, fn func(Change) bool) err
 			return err
 		}
 	}
-	_, err := d.flush(ctx)
-	return err
+	return nil
 }
 
-// unshared returns the log that has every record which only one of two versions has, in ascending order: what only one has,
-// and the fuzzy ends of extents, in which one may have records that the other has not (C4).
-func unshared(old, new *View) []checkpoint.Range {
+// unshared returns the log that has every record which only one of two versions has: what only one has, and the fuzzy ends of
+// extents, in which one may have records that the other has not (C4).
+func unshared(old, new *View) *checkpoint.ExtentSet {
 	a, b := old.extents(), new.extents()
 	both, shared := checkpoint.Log(a), checkpoint.Log(a)
 	one := checkpoint.Log(b)
@@ -125,7 +153,7 @@ func unshared(old, new *View) []checkpoint.Range {
 			both.Add(e.Fuzzy, e.End)
 		}
 	}
-	return both.Ranges()
+	return &both
 }
 
 // extents returns the log of the version, none of the empty state, which is nil.
@@ -158,7 +186,8 @@ type candidate struct {
 	new     bool   // the newer version has it; else the older
 	data    []byte // key, then value
 	keyLen  int
-	alive   bool // no tombstone
+	alive   bool     // no tombstone
+	below   *twoSaid // of a key in cold files: then at, new and alive mean nothing
 	change  Change
 	changed bool
 	err     error
@@ -172,15 +201,25 @@ const (
 
 // add notes a record; full asks for a flush.
 func (d *differ) add(a word.Address, rec record.Bytes, sh record.Shape, new bool) (full bool) {
+	c := d.next()
+	data := append(append(c.data[:0], rec.Key(sh)...), rec.Value(sh)...)
+	*c = candidate{at: a, new: new, data: data, keyLen: len(rec.Key(sh)), alive: !rec.State().Tombstone()}
+	return d.added(len(data))
+}
+
+// next returns a candidate to be filled, which may have room for data.
+func (d *differ) next() *candidate {
 	if len(d.batch) < cap(d.batch) {
 		d.batch = d.batch[:len(d.batch)+1]
 	} else {
 		d.batch = append(d.batch, candidate{})
 	}
-	c := &d.batch[len(d.batch)-1]
-	data := append(append(c.data[:0], rec.Key(sh)...), rec.Value(sh)...)
-	*c = candidate{at: a, new: new, data: data, keyLen: len(rec.Key(sh)), alive: !rec.State().Tombstone()}
-	d.bytes += len(data)
+	return &d.batch[len(d.batch)-1]
+}
+
+// added counts what was noted; full asks for a flush.
+func (d *differ) added(bytes int) (full bool) {
+	d.bytes += bytes
 	return len(d.batch) == differBatch || d.bytes >= differBytes
 }
 
@@ -219,9 +258,12 @@ func (d *differ) flush(ctx context.Context) (more bool, err error) {
 	return !d.ended, nil
 }
 
-// compare finds out whether c answers for its key, and what has become of that (Z2).
+// compare finds out whether c answers for its key, and what has become of that (Z2, Z3).
 func (d *differ) compare(c *candidate) error {
 	key := c.data[:c.keyLen]
+	if c.below != nil {
+		return d.compareBelow(c, key)
+	}
 	mine, others := d.new, d.old
 	if !c.new {
 		mine, others = d.old, d.new
@@ -254,52 +296,6 @@ func (d *differ) compare(c *candidate) error {
 		c.note(key, bytes.Clone(value), alive, c.data[c.keyLen:], c.alive)
 	}
 	return nil
-}
-
-// sameTier reports whether two versions have the same cold files, or none. Then Z1 and Z2 hold for the logs above: a key that
-// only one log has anything of has the same value below both.
-func sameTier(old, new *View) bool {
-	var below []checkpoint.ShareRef
-	if old != nil {
-		below = old.m.Cold
-	}
-	return slices.Equal(below, new.m.Cold)
-}
-
-// compareAll is changes where the versions have different tiers: it goes over all keys of both.
-func (w *View) compareAll(ctx context.Context, old *View, fn func(Change) bool) error {
-	var value []byte
-	var failure error
-	ended := false
-	err := w.Scan(ctx, func(key, now []byte) bool {
-		was, err := []byte(nil), ErrNotFound
-		if old != nil {
-			was, err = old.Get(value[:0], key)
-			value = was
-		}
-		switch {
-		case err == ErrNotFound || err == nil && !bytes.Equal(was, now):
-			ended = !fn(Change{Key: key, Value: now})
-		case err != nil:
-			failure = err
-		}
-		return !ended && failure == nil
-	})
-	if err = cmp.Or(failure, err); err != nil || ended || old == nil {
-		return err
-	}
-	err = old.Scan(ctx, func(key, _ []byte) bool {
-		now, err := w.Get(value[:0], key)
-		value = now
-		switch {
-		case err == ErrNotFound:
-			ended = !fn(Change{Key: key, Deleted: true})
-		case err != nil:
-			failure = err
-		}
-		return !ended && failure == nil
-	})
-	return cmp.Or(failure, err)
 }
 
 // note keeps what has become of a key, from the value that it had to the one that it has, if it had and has one.

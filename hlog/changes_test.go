@@ -70,11 +70,16 @@ func state(t testing.TB, scan func(context.Context, func(key, value []byte) bool
 }
 
 // A second store to which the changes of each version are applied holds what the first does, through rollbacks, compaction
-// and purges, with little memory.
+// or demotions and merges, and purges, with little memory.
 func TestChanges_KeepASecondStoreEqual(t *testing.T) {
+	t.Run("compaction", func(t *testing.T) { keepASecondStoreEqual(t, 0) })
+	t.Run("demotion", func(t *testing.T) { keepASecondStoreEqual(t, 1) })
+}
+
+func keepASecondStoreEqual(t *testing.T, coldAfter int64) {
 	rng := rand.New(rand.NewPCG(5, 5))
 	o := tiny()
-	o.KeepVersions = 12
+	o.KeepVersions, o.ColdAfter = 12, coldAfter
 	first, second := mustOpen(t, t.TempDir(), o), mustOpen(t, t.TempDir(), tiny())
 	var at checkpoint.Version // of first, that second holds
 	var held *View            // of that version, so that it is not purged
@@ -105,6 +110,9 @@ func TestChanges_KeepASecondStoreEqual(t *testing.T) {
 			commit(t, first)
 		case 2:
 			evict(t, first)
+			if coldAfter > 0 {
+				demoteAll(t, first)
+			}
 			commit(t, first)
 		case 3:
 			if err := first.Purge(context.Background(), at-1); err != nil && !errors.Is(err, ErrVersionNotFound) && !errors.Is(err, ErrVersionInUse) {
@@ -136,6 +144,9 @@ func TestChanges_KeepASecondStoreEqual(t *testing.T) {
 	}
 	if deleted == 0 || back == 0 {
 		t.Errorf("%d changes, %d deletions, %d rollbacks: this shows nothing", seen, deleted, back)
+	}
+	if coldAfter > 0 && (first.cold.demoted.Load() == 0 || first.cold.merged.Load() == 0) {
+		t.Errorf("%d bytes were demoted and %d merged: this shows nothing of the tier", first.cold.demoted.Load(), first.cold.merged.Load())
 	}
 	t.Logf("%d versions, %d rollbacks, %d changes, %d of them deletions", versions, back, seen, deleted)
 }
@@ -300,6 +311,42 @@ func TestChanges_ReadsWhatIsNotShared(t *testing.T) {
 	}
 	if n := s.Metrics().ColdReadCount - reads; n > 200 {
 		t.Errorf("%d records were read for 10 changes", n)
+	}
+}
+
+// Cold files that two versions share are not read either, however much they hold.
+func TestChanges_ReadsTheColdFilesThatAreNotShared(t *testing.T) {
+	o := tiny()
+	o.KeepVersions, o.indexPace = 10, indexPace{uncovered: shareTestCut, shareLength: 32 << 10}
+	s := demoted(t, t.TempDir(), o)
+	for i := range 20_000 {
+		must(t, s.Set(key8(i), make([]byte, 100)))
+	}
+	commit(t, s)
+	demoteAll(t, s)
+	v := commit(t, s)
+	files := len(s.current().Index.Cold)
+	for i := range 10 {
+		must(t, s.Set(key8(i*7), []byte("new")))
+		must(t, s.Delete(key8(i*7+1)))
+	}
+	logged := commit(t, s)
+	demoteAll(t, s)
+	w := commit(t, s)
+	if now := len(s.current().Index.Cold); files < 8 || now <= files {
+		t.Fatalf("%d cold files, then %d: this shows nothing", files, now)
+	}
+	for _, c := range []struct {
+		from, to checkpoint.Version
+		changes  int
+	}{{v, w, 20}, {w, v, 20}, {v, logged, 20}, {logged, w, 0}, {w, logged, 0}} {
+		reads := s.Metrics().ColdReadCount
+		if got := changed(t, s, c.from, c.to); len(got) != c.changes {
+			t.Errorf("from %d to %d: %d changes, want %d", c.from, c.to, len(got), c.changes)
+		}
+		if n := s.Metrics().ColdReadCount - reads; n > 400 {
+			t.Errorf("from %d to %d: %d records were read for %d changes", c.from, c.to, n, c.changes)
+		}
 	}
 }
 

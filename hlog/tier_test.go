@@ -230,15 +230,17 @@ func (m *tierModel) step() {
 	case 9:
 		a, b := m.version(), m.version()
 		if b != 0 {
-			got := maps.Clone(m.versions[a])
-			must(t, m.s.Changes(t.Context(), a, b, func(c Change) bool {
-				if c.Deleted {
-					delete(got, string(c.Key))
-				} else {
-					got[string(c.Key)] = string(c.Value)
+			got := map[string]string{}
+			maps.Copy(got, m.versions[a])
+			for k, c := range changed(t, m.s, a, b) {
+				was, had := got[k]
+				if c.Deleted && !had || !c.Deleted && had && was == string(c.Value) {
+					t.Fatalf("from %d to %d: key %q had %q, %v, and is reported: %+v", a, b, k, was, had, c)
 				}
-				return true
-			}))
+				if got[k] = string(c.Value); c.Deleted {
+					delete(got, k)
+				}
+			}
 			sameState(t, "Changes", got, m.versions[b])
 		}
 	case 10:

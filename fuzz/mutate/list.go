@@ -607,8 +607,8 @@ var general = []mutation{
 	{
 		name: "changes-of-one-side", rule: "Z1", file: "hlog/changes.go",
 		what:   "look at the log that only the older version has, too",
-		old:    "if now := w.has(a, rec); now != old.has(a, rec) &&",
-		new:    "if now := w.has(a, rec); now && !old.has(a, rec) &&",
+		old:    "if now := d.new.has(a, rec); now != d.old.has(a, rec) &&",
+		new:    "if now := d.new.has(a, rec); now && !d.old.has(a, rec) &&",
 		caught: []string{"./hlog", "-run", "TestChanges_DeletionWhoseTombstoneIsGone"},
 	},
 	{
@@ -696,11 +696,25 @@ var general = []mutation{
 		caught: []string{"./hlog", "-run", "TestTier_RestoreAcrossADemotion"},
 	},
 	{
-		name: "tier-changes", rule: "Z1", file: "hlog/changes.go",
-		what:   "compare all keys of versions whose tiers are not the same",
-		old:    "\tif !sameTier(old, w) {\n",
-		new:    "\tif !sameTier(old, w) && ctx == nil {\n",
+		name: "tier-changes", rule: "Z3", file: "hlog/changes.go",
+		what:   "compare the keys of which only cold files say something, too",
+		old:    "\treturn d.tiers(ctx)\n",
+		new:    "\treturn nil\n",
 		caught: []string{"./hlog", "-short", "-run", "TestTier_Model"},
+	},
+	{
+		name: "tier-changes-twice", rule: "Z3", file: "hlog/changes_cold.go",
+		what:   "leave a key to the log of either version if it has a record there",
+		old:    "if found, err := w.inLog(key); found || err != nil {",
+		new:    "if found, err := w.inLog(key); found && err == nil && w == nil || err != nil {",
+		caught: []string{"./hlog", "-short", "-run", "TestTier_Model"},
+	},
+	{
+		name: "tier-changes-of-equal-records", rule: "Z3", file: "hlog/internal/cold/differ.go",
+		what:   "tell of equal records unless what both tiers have is above all of them or below",
+		old:    "s.level = oldBetween+newBetween == 0 && oldAbove == newAbove",
+		new:    "s.level = true",
+		caught: []string{"./hlog/internal/cold", "-short", "-run", "TestDiffer_AShareInBetween"},
 	},
 	{
 		name: "tier-answer-of-before", rule: "T28", file: "hlog/staging.go",
