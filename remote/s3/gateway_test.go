@@ -3,6 +3,7 @@ package s3
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -79,13 +80,25 @@ type gateway struct {
 	cmd *exec.Cmd // of mu; nil while it is down
 }
 
+// freeAddress returns an address on loopback that nobody listens at. Its port is none that the system gives to those who dial,
+// so that it is still free when the server is started again.
+func freeAddress(t testing.TB) string {
+	t.Helper()
+	for range 1000 {
+		address := fmt.Sprintf("127.0.0.1:%d", 10_000+rand.IntN(20_000))
+		if l, err := net.Listen("tcp", address); err == nil {
+			must(t, l.Close())
+			return address
+		}
+	}
+	t.Fatal("no port is free")
+	return ""
+}
+
 // startGateway returns a server that is up. It is stopped at the end of the test.
 func startGateway(t testing.TB) *gateway {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	must(t, err)
-	g := &gateway{t: t, folder: t.TempDir(), address: l.Addr().String()}
-	must(t, l.Close())
+	g := &gateway{t: t, folder: t.TempDir(), address: freeAddress(t)}
 	must(t, g.start())
 	t.Cleanup(g.kill)
 	return g

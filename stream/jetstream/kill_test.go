@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"math/rand/v2"
 	"net"
 	"os"
 	"os/exec"
@@ -118,14 +119,24 @@ func (l *lockedBuffer) Write(p []byte) (int, error) {
 
 var leaseTime = 2 * time.Second
 
+// freePort returns a port that nobody listens at on loopback. It is none that the system gives to those who dial, so that it is
+// still free when the server is started again.
+func freePort(t *testing.T) int {
+	t.Helper()
+	for range 1000 {
+		port := 10_000 + rand.IntN(20_000)
+		if l, err := net.Listen("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
+			l.Close()
+			return port
+		}
+	}
+	t.Fatal("no port is free")
+	return 0
+}
+
 func newGroup(t *testing.T, partitions int) *group {
 	t.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	g := &group{t: t, dir: t.TempDir(), port: l.Addr().(*net.TCPAddr).Port, events: map[EventKind]int{}, parts: partitions}
-	l.Close()
+	g := &group{t: t, dir: t.TempDir(), port: freePort(t), events: map[EventKind]int{}, parts: partitions}
 	t.Cleanup(func() {
 		for _, p := range g.all {
 			p.kill()
