@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -31,6 +32,7 @@ import (
 //	    begun before may end later; it takes effect at its beginning. One that loses its view on the way begins again here.
 //	Y6  Who waits gets the error of the attempt under way when that fails. The next one begins after a pause, and those who
 //	    come then wait for it.
+//	    Whoever waits also hastens the fill, which stands back for the first read, or for as long as one might begin.
 //	Y7  Close ends the attempt under way, whose context it ends, and waits for no more of it than it takes to notice.
 type filling struct {
 	dir       *checkpoint.Dir
@@ -44,12 +46,50 @@ type filling struct {
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
 	ended  chan struct{} // closed when the job has ended
+	first  firstRead
 
 	mu      lock.Mutex[lock.Leaf]
 	changed chan struct{} // of mu: closed when err or the phase has changed
 	err     error         // of mu: why the last attempt has failed; nil while one is under way
 	timer   *time.Timer   // of mu: ends the attempt when the remote does not answer
 	limit   time.Duration // of mu: within this
+}
+
+// firstRead is what the fill stands back for: it would take processor and remote from the read that somebody waits for.
+type firstRead struct {
+	begun, served, hurried sync.Once     // of the channels
+	begins, ends, hurry    chan struct{} // closed when a first read begins, and is served, and when somebody waits for the fill
+}
+
+// firstPatience is how long the fill waits for a first read to begin.
+const firstPatience = 20 * time.Millisecond
+
+func newFirstRead() firstRead {
+	return firstRead{begins: make(chan struct{}), ends: make(chan struct{}), hurry: make(chan struct{})}
+}
+
+func (r *firstRead) begin()  { r.begun.Do(func() { close(r.begins) }) }
+func (r *firstRead) end()    { r.served.Do(func() { close(r.ends) }) }
+func (r *firstRead) hasten() { r.hurried.Do(func() { close(r.hurry) }) }
+
+// await returns when the first read has been served, when none begins, or when somebody waits for the fill.
+func (r *firstRead) await(ctx context.Context) {
+	patience := time.NewTimer(firstPatience)
+	defer patience.Stop()
+	select {
+	case <-r.begins:
+	case <-r.hurry:
+		return
+	case <-ctx.Done():
+		return
+	case <-patience.C:
+		return
+	}
+	select {
+	case <-r.ends:
+	case <-r.hurry:
+	case <-ctx.Done():
+	}
 }
 
 // fillPause is how long the second attempt waits. Each further one waits twice as long, up to catchUp.
@@ -95,7 +135,7 @@ func (s *Store) openToFill(ctx context.Context, remote checkpoint.Remote) (_ *ch
 	if err != nil || d.Current() != nil {
 		return nil, err
 	}
-	f := &filling{dir: d, pageBytes: s.opts.PageBytes, ended: make(chan struct{}), changed: make(chan struct{})}
+	f := &filling{dir: d, pageBytes: s.opts.PageBytes, ended: make(chan struct{}), changed: make(chan struct{}), first: newFirstRead()}
 	if s.copies.mirror, err = s.newMirror(d, watched{remote, f.answered}); err != nil {
 		return nil, err
 	}
@@ -168,6 +208,7 @@ func (f *filling) wait(ctx context.Context, l *life.Life) error {
 		if err != nil {
 			return err
 		}
+		f.first.hasten()
 		select {
 		case <-changed:
 		case <-ctx.Done():
@@ -190,6 +231,7 @@ func (s *Store) fillAll() {
 	f := s.fill
 	defer close(f.ended)
 	defer f.cancel()
+	f.first.await(f.ctx)
 	for pause := fillPause; ; pause = min(2*pause, catchUp) {
 		final, err := s.fillOnce()
 		if err != nil && f.ctx.Err() != nil {
@@ -326,6 +368,8 @@ func (s *Session) getFar(dst, key []byte) (value []byte, err error, served bool)
 	if w == nil {
 		return dst, nil, false
 	}
+	f.first.begin()
+	defer f.first.end()
 	s.asked = append(s.asked[:0], key...)
 	s.answer, err = w.Get(s.answer[:0], s.asked)
 	switch {

@@ -79,7 +79,9 @@ func TestFill_FirstRead(t *testing.T) {
 		must(t, r.store.Close())
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				o := filledFrom(&distant{Remote: r.remote})
+				g := newGated(&distant{Remote: r.remote})
+				close(g.open)
+				o := filledFrom(g)
 				var mu sync.Mutex
 				var told [][2]int64
 				o.Events.Fetched = func(done, total int64) {
@@ -93,6 +95,9 @@ func TestFill_FirstRead(t *testing.T) {
 				value, err := s.Get(nil, []byte("key 000004"))
 				must(t, err)
 				trips := time.Since(began) / time.Second
+				if n := g.stores.Load(); n != 1 {
+					t.Errorf("the fill has not stood back for the first read: STORE was read %d times", n)
+				}
 				left := s.Metrics().FetchLeft
 				t.Logf("%d keys: the first read after %d round trips, %d bytes to come", keys, trips, left)
 				if want := r.versions[r.newest]["key 000004"]; trips > 8 || left == 0 || string(value) != want {
