@@ -82,7 +82,7 @@ func BenchmarkColdMulti(b *testing.B) {
 // BenchmarkColdGet reads uniformly chosen keys one by one, from many goroutines.
 func BenchmarkColdGet(b *testing.B) {
 	s := coldStore(b)
-	for _, goroutines := range []int{1, 4, 16, 64, 256} {
+	for _, goroutines := range []int{1, 2, 3, 4, 16, 64, 256} {
 		b.Run(fmt.Sprintf("g=%d", goroutines), func(b *testing.B) {
 			before := s.Metrics()
 			b.ReportAllocs()
