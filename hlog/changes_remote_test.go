@@ -112,7 +112,7 @@ func TestView_ChangesOnARemote(t *testing.T) {
 		t.Run(fmt.Sprintf("cold=%v", cold), func(t *testing.T) {
 			n := testkit.Scaled(6, 7, 9, 12)
 			if testkit.Race || invariant.Enabled {
-				n = 4
+				n = 6
 			}
 			r := versionsOnRemote(t, cold, n)
 			if cold == (r.store.cold.merged.Load() == 0) {
