@@ -570,6 +570,13 @@ var general = []mutation{
 		caught: []string{"./hlog", "-run", "TestUnit_ACutWaitsAndUnitsWaitForTheCut"},
 	},
 	{
+		name: "shut-past-the-lock", rule: "U3", file: "hlog/internal/units/gate.go",
+		what:   "have had the lock, in which a unit that waits finds the gate open, before looking for units",
+		old:    "\tg.phase.Store(uint32(shut))\n\tg.mu.Lock()\n",
+		new:    "\tg.phase.Store(uint32(shut))\n\tg = &Gate{units: g.units, ended: g.ended}\n\tg.mu.Lock()\n",
+		caught: []string{"./hlog/internal/units", "-run", "TestGate_IsShutWhileAUnitHoldsTheLock"},
+	},
+	{
 		name: "waited-in-vain", rule: "U4", file: "hlog/internal/units/gate.go",
 		what:   "let units in that have waited at a gate which was shut in vain",
 		old:    "\t\tw.guard.Enter()\n\t\tw.in = true\n",

@@ -45,7 +45,7 @@ type Gate struct {
 	ended   chan struct{} // has something when a unit has ended while the gate was shut
 	recheck time.Duration
 
-	mu      lock.Mutex[lock.Leaf] // held while phase moves
+	mu      lock.Mutex[lock.Leaf] // held while phase moves, but by Shut
 	moved   sync.Cond             // of mu: those in waiting may look again
 	waiting map[*waiter]struct{}  // of mu
 	asleep  int                   // of mu: how many of waiting wait for moved
@@ -148,9 +148,17 @@ func (g *Gate) wakeAll() {
 // Shut lets no unit begin and returns when none is under way; Open, GiveUp or End has to follow. It asks giveUp while it
 // waits, about every millisecond; after an error, which is that of giveUp, the gate is open, and the units that have waited
 // at it are under way.
+//
+// The gate is shut before mu is locked, not meanwhile: a unit that has waited may hold mu, and whoever has to wait for it is put
+// behind the goroutines that have units, which run for 10 ms at a time as long as they find the gate open. A unit that has found
+// it open while it held mu is inside when Shut has had mu.
 func (g *Gate) Shut(giveUp func() error) error {
-	g.mu.Lock()
 	g.phase.Store(uint32(shut))
+	g.mu.Lock()
+	select {
+	case <-g.ended: // that was before the units are looked at
+	default:
+	}
 	g.mu.Unlock()
 	err := g.units.SynchronizeUnless(g.pause(giveUp))
 	if err != nil {

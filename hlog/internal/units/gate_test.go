@@ -165,6 +165,28 @@ func TestGate_NobodyIsInsideWhileItIsShut(t *testing.T) {
 	all.Wait()
 }
 
+// The gate is shut at once, although a unit that has waited holds the lock; and that unit, which has found the gate open, is
+// waited for (U2).
+func TestGate_IsShutWhileAUnitHoldsTheLock(t *testing.T) {
+	g := newGate()
+	u := g.Register()
+	g.mu.Lock() // as in wait, when it has found the gate open
+	got := make(chan error, 1)
+	go func() { got <- g.Shut(func() error { return errBusy }) }()
+	testkit.Eventually(t, "the gate to be shut", func() bool { return phase(g.phase.Load()) == shut })
+	testkit.Eventually(t, "Shut to wait for the lock", func() bool {
+		return len(got) > 0 || testkit.Stands("sync.(*Mutex).Lock", "units.(*Gate).Shut(")
+	})
+	u.Enter()
+	g.mu.Unlock()
+	testkit.Within(t, "shutting the gate", func() {
+		if err := <-got; err != errBusy {
+			t.Errorf("shut during a unit: %v", err)
+		}
+	})
+	g.Leave(u)
+}
+
 // Whoever shuts the gate is told when the last unit ends, and need not look for himself; so it is when the session of the unit
 // is closed.
 func TestGate_UnitsThatEndTell(t *testing.T) {
