@@ -82,6 +82,9 @@ var ofRemotes = []mutation{
 	if err := m.makeList(ctx, r); err != nil {
 		return err
 	}
+	if err := m.dir.stillHas(manifest.Version); err != nil { // else what was read may not be what it was
+		return err
+	}
 	if err := m.publish(ctx, r); err != nil {
 		return err
 	}
@@ -90,6 +93,9 @@ var ofRemotes = []mutation{
 		return err
 	}
 	if err := m.makeList(ctx, r); err != nil {
+		return err
+	}
+	if err := m.dir.stillHas(manifest.Version); err != nil { // else what was read may not be what it was
 		return err
 	}
 	if err := m.publish(ctx, r); err != nil {
