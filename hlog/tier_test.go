@@ -8,7 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"path/filepath"
-	"runtime"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -411,25 +411,70 @@ func TestTier_ClearedAfterTheDrain(t *testing.T) {
 		}
 	}
 	files.hook.Store(&enter)
-	done := make(chan error)
-	go func() { done <- s.demoteTo(t.Context(), s.current().Cut) }()
-	eventually(t, "the tier is not switched", func() bool { return s.cold.standing.Load() != nil })
-	for range 10000 { // until a demotion that does not wait has ended
-		select {
-		case <-done:
-			t.Fatal("the demotion has ended while somebody is inside the epoch")
-		default:
-			runtime.Gosched()
-		}
+	ended := make(chan struct{})
+	var failed error
+	go func() {
+		defer close(ended)
+		failed = s.demoteTo(t.Context(), s.current().Cut)
+	}()
+	eventually(t, "the demotion neither waits for whoever is inside the epoch nor ends", func() bool {
+		return testkit.Closed(ended) || s.cold.standing.Load() != nil && testkit.Stands("(*demotion).write(", "SynchronizeUnless(")
+	})
+	if testkit.Closed(ended) {
+		t.Fatal("the demotion has ended while somebody is inside the epoch")
 	}
 	for k := range 500 {
-		if _, e, status := s.index().Find(s.hash(key8(k))); status == index.Found && e.Address() == word.None {
+		if _, e, status := s.index().Find(s.hash(key8(k))); status != index.Found || e.Address() == word.None {
 			t.Fatalf("the entry of key %d is cleared", k)
 		}
 	}
 	g.Exit()
-	must(t, <-done)
+	<-ended
+	must(t, failed)
 	check(s.Get)
+}
+
+// A tombstone stays in a merge of files that are not the oldest: what it hides lies below them.
+func TestTier_MergesKeepTombstones(t *testing.T) {
+	o := tiny()
+	s := demoted(t, "/store", o)
+	fillKeys(t, s, 5000)
+	next := 10000
+	more := func() { // files, until they are merged
+		t.Helper()
+		if next == 12000 {
+			t.Fatalf("they are not merged: %+v", s.cold.refs())
+		}
+		for range 10 {
+			must(t, s.Set(key8(next), []byte("new")))
+			next++
+		}
+		commit(t, s)
+		demoteAll(t, s)
+		_, err := s.mergeColdOnce(nil)
+		must(t, err)
+	}
+	for more(); len(s.cold.refs()) > 1; more() {
+	}
+	for k := range 10 {
+		must(t, s.Delete(key8(k)))
+	}
+	for !slices.ContainsFunc(s.cold.refs(), func(r index.ShareRef) bool { return r.From != word.FirstAddress && r.Level > 0 }) {
+		more()
+	}
+	gone := func() {
+		for k := range 10 {
+			if v, err := s.Get(nil, key8(k)); err != ErrNotFound {
+				t.Errorf("key %d: %q, %v", k, v, err)
+			}
+		}
+	}
+	gone()
+	must(t, s.Set(key8(1), []byte("last"))) // or nothing is committed, and the merge is not in the version that is opened
+	must(t, s.Delete(key8(1)))
+	must(t, s.Close())
+	s = mustOpen(t, "/store", o)
+	gone()
 }
 
 // A version that is on its way has the cold files that it was begun with, whatever is merged meanwhile.
