@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -97,7 +98,7 @@ func TestOpenRemote_ManyReadsInTheColdTier(t *testing.T) {
 // creating is a file system that calls then before it makes the next file of an index or a tier.
 type creating struct {
 	fsx.FS
-	then func()
+	then atomic.Pointer[func()]
 }
 
 type creatingRoot struct {
@@ -111,9 +112,10 @@ func (c *creating) OpenRoot(dir string) (fsx.Root, error) {
 }
 
 func (r creatingRoot) Open(name string, flag fsx.Flag) (fsx.File, error) {
-	if then := r.c.then; then != nil && flag&fsx.Create != 0 && filepath.Ext(name) == ".img" {
-		r.c.then = nil
-		then()
+	if flag&fsx.Create != 0 && filepath.Ext(name) == ".img" {
+		if then := r.c.then.Swap(nil); then != nil {
+			(*then)()
+		}
 	}
 	return r.Root.Open(name, flag)
 }
@@ -139,13 +141,14 @@ func TestMergeShares_ColdFilesDoNotKeepTheIndexWaiting(t *testing.T) {
 	}
 	s.mergeIndex()
 	due := false
-	c.then = func() {
+	then := func() {
 		for range 12 {
 			write(2_000)
 			must(t, s.writeRunsUpTo(s.log.Durability().Written()))
 		}
 		due = mergeDue(s)
 	}
+	c.then.Store(&then)
 	merged := s.cold.merged.Load()
 	s.mergeShares()
 	if !due || s.cold.merged.Load() == merged {

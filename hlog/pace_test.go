@@ -33,7 +33,7 @@ func turnAfter(t *testing.T, p *pace, reads int) {
 
 // Background work rests when operations read from disk meanwhile, and at no other time; not when there is haste (T36).
 func TestPace_RestsForReadersOnly(t *testing.T) {
-	s := mustOpen(t, "/store", tiny())
+	s := demoted(t, "/store", tiny()) // or the background says itself whether there is haste
 	defer s.Close()
 	p, rests := resting(s, nil)
 	own := false
