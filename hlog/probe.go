@@ -18,8 +18,12 @@ import (
 // more there are, the more of them one read answers.
 
 const (
-	// probeBytes is about how much memory a walk gives to probes before it follows their chains.
-	probeBytes = 1 << 20
+	// probeBytes is about how much memory a walk gives to probes before it follows their chains. A scan gives them more where
+	// there is more, or each would take a read of its own in a long log: one part in scanProbeShare of the memory of the
+	// store, besides that, but at most maxScanProbes.
+	probeBytes     = 1 << 20
+	scanProbeShare = 32
+	maxScanProbes  = 32 << 20
 	// probeOverhead is what a probe takes besides its key, with its place among the reads.
 	probeOverhead = 56
 )
@@ -33,6 +37,11 @@ type probe struct {
 	cold    bool         // q asks whether the log has nothing of a key
 	newest  bool         // the answer
 	failed  bool         // there is none, because of prober.err
+}
+
+// scanProbes returns how many bytes the probes of a scan may take.
+func (s *Store) scanProbes() int {
+	return int(min(max(s.opts.MemoryBytes/scanProbeShare, probeBytes), maxScanProbes))
 }
 
 // prober collects probes. It belongs to one goroutine, which closes it.

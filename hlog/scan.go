@@ -16,7 +16,7 @@ import (
 // store.
 //
 // It reads the log from its beginning, not the index: the time it takes follows the length of the log, and it needs
-// little memory. ErrRestored when the store is restored meanwhile, ErrCorrupt when log is damaged; ErrClosed; the error
+// little memory: besides MemoryBytes a 32nd of it, at least 1 MiB and at most 32 MiB. ErrRestored when the store is restored meanwhile, ErrCorrupt when log is damaged; ErrClosed; the error
 // of ctx.
 func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	if err := s.ready(ctx); err != nil {
@@ -34,7 +34,7 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	defer s.kickMaintenance() // for the files that nothing else needs
 	defer hold.Release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
-	sc.probes = prober{log: s.log, top: to, skip: skipNone, reads: s.counters.coldReads}
+	sc.probes = prober{log: s.log, top: to, skip: skipNone, limit: s.scanProbes(), reads: s.counters.coldReads}
 	defer sc.probes.close()
 	w := s.log.NewWalker()
 	defer w.Close()

@@ -285,7 +285,8 @@ func (w *View) prefetch(r *viewReader, group []reclog.Found) {
 
 // Scan calls fn once for every key that had a value in the version, in no particular order, until fn returns false. key
 // and value are valid until fn returns and must not be changed. fn may use the view and the store, but must not close
-// the view. The error is that of ctx, ErrCorrupt, ErrClosed when the store was closed meanwhile, or one of the disk.
+// the view. It takes memory as Store.Scan does. The error is that of ctx, ErrCorrupt, ErrClosed when the store was closed
+// meanwhile, or one of the disk.
 func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	if err := w.start(); err != nil {
 		return err
@@ -293,7 +294,7 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 	defer w.end()
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
-	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, reads: w.s.counters.coldReads}
+	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, limit: w.s.scanProbes(), reads: w.s.counters.coldReads}
 	defer probes.close()
 	ended := false
 	flush := func() error {
