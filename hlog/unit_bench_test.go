@@ -71,6 +71,16 @@ func cutsDuringUnits(b *testing.B, sessions int) {
 			units.Add(n)
 		})
 	}
+	reportCuts(b, s, func() int64 {
+		ended.Store(true)
+		workers.Wait()
+		return units.Load()
+	})
+}
+
+// reportCuts takes cuts one after the other and reports how long BeginCheckpoint takes, and how many units there are per second:
+// end ends them and returns how many there were.
+func reportCuts(b *testing.B, s *Store, end func() (units int64)) {
 	var took []time.Duration
 	began := time.Now()
 	for b.Loop() {
@@ -81,10 +91,9 @@ func cutsDuringUnits(b *testing.B, sessions int) {
 		_, err = p.Wait(context.Background())
 		must(b, err)
 	}
-	ended.Store(true)
-	workers.Wait()
+	units := end()
 	slices.Sort(took)
-	b.ReportMetric(float64(units.Load())/time.Since(began).Seconds(), "units/s")
+	b.ReportMetric(float64(units)/time.Since(began).Seconds(), "units/s")
 	for name, share := range map[string]float64{"p50-us": 0.5, "p99-us": 0.99, "max-us": 1} {
 		b.ReportMetric(float64(took[int(share*float64(len(took)-1))].Nanoseconds())/1000, name)
 	}

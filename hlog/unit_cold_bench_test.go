@@ -1,9 +1,7 @@
 package hlog
 
 import (
-	"context"
 	"math/rand/v2"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -47,22 +45,10 @@ func BenchmarkBeginCheckpointDuringColdUnits(b *testing.B) {
 			}
 		})
 	}
-	var took []time.Duration
-	began := time.Now()
-	for b.Loop() {
-		start := time.Now()
-		p, err := s.BeginCheckpoint()
-		took = append(took, time.Since(start))
-		must(b, err)
-		_, err = p.Wait(context.Background())
-		must(b, err)
-	}
-	ended.Store(true)
-	workers.Wait()
-	slices.Sort(took)
-	b.ReportMetric(float64(units.Load())/time.Since(began).Seconds(), "units/s")
+	reportCuts(b, s, func() int64 {
+		ended.Store(true)
+		workers.Wait()
+		return units.Load()
+	})
 	b.ReportMetric(float64(slowest.Load())/1000, "slowest-get-us")
-	for name, share := range map[string]float64{"p50-us": 0.5, "p99-us": 0.99, "max-us": 1} {
-		b.ReportMetric(float64(took[int(share*float64(len(took)-1))].Nanoseconds())/1000, name)
-	}
 }

@@ -87,6 +87,9 @@ func (t *Tier) over(order uint64) []*Share {
 // going to read, so that whoever is behind the files has it at hand. Errors are *[CorruptError], and those of the files.
 func (t *Tier) Fetch(f *Filters, order uint64) error {
 	shares := t.over(order)
+	if len(shares) == 1 {
+		return shares[0].Open() // nothing can be asked beside it: the Lookup reads the rest, once
+	}
 	return together(len(shares), func(i int) error { return shares[i].fetch(f, order) })
 }
 

@@ -71,6 +71,11 @@ func (s stored) is(rec record.Bytes, sh record.Shape) bool {
 	return bytes.Equal(rec.Key(sh), s.key) && bytes.Equal(rec.Value(sh), s.value)
 }
 
+// onDisk returns how many of all records, which ascend, are on disk only.
+func (k *kit) onDisk(all []stored) int {
+	return slices.IndexFunc(all, func(s stored) bool { return uint64(s.at) >= k.Head() })
+}
+
 // Whatever reads the log finds the records that were written, where they were written.
 func TestReads_AllAgree(t *testing.T) {
 	for _, d := range disks {
@@ -78,7 +83,7 @@ func TestReads_AllAgree(t *testing.T) {
 			fsys, dir := d.open(t)
 			k := newKitOn(t, 64, fsys, dir)
 			all := k.writeAll(8 * kitSegment)
-			below := slices.IndexFunc(all, func(s stored) bool { return uint64(s.at) >= k.Head() })
+			below := k.onDisk(all)
 			if below < len(all)/2 || below == len(all) {
 				t.Fatalf("%d of %d records are on disk", below, len(all))
 			}

@@ -39,7 +39,7 @@ func TestSweep_AllRecords(t *testing.T) {
 			fsys, dir := d.open(t)
 			k := newKitOn(t, 64, fsys, dir)
 			all := k.writeAll(8 * kitSegment)
-			below := slices.IndexFunc(all, func(s stored) bool { return uint64(s.at) >= k.Head() })
+			below := k.onDisk(all)
 			s := k.NewSweep()
 			rnd := rand.New(rand.NewPCG(1, 2))
 			for _, every := range []int{1, 3, 30, 300} {
@@ -67,7 +67,7 @@ func TestSweep_AllRecords(t *testing.T) {
 func TestSweep_MissingSegment(t *testing.T) {
 	k := newKit(t, 16)
 	all := k.writeAll(4 * kitSegment)
-	below := slices.IndexFunc(all, func(s stored) bool { return uint64(s.at) >= k.Head() })
+	below := k.onDisk(all)
 	k.segments.Forget(1)
 	must(t, k.segments.fs.Remove(k.segments.path(1)))
 	s := k.NewSweep()
@@ -97,7 +97,7 @@ func TestSweep_TurnEndsIt(t *testing.T) {
 			fsys, dir := d.open(t)
 			k := newKitOn(t, 64, fsys, dir)
 			all := k.writeAll(8 * kitSegment)
-			below := slices.IndexFunc(all, func(s stored) bool { return uint64(s.at) >= k.Head() })
+			below := k.onDisk(all)
 			s := k.NewSweep()
 			defer func() { must(t, s.Rest()) }()
 			enough := errors.New("enough")
