@@ -126,8 +126,8 @@
 // A [Mirror] keeps copies of versions on a [Remote]: immutable objects, and a sequence of entries that says which versions
 // stand, only what the remote lacks. pieces.go shows the objects and sequence.go the entries, mirror.go the rules M1 to M6
 // that make copies safe, Mirror.Pull which side counts as the newer one. Versions of a directory that is another's, and may be in
-// use, are copied by a mirror of it that is opened with OpenOptions.Aside: it has no mark, so that by J4 it adds only to a remote
-// whose head is an ancestor of the directory's current version, and a version that went meanwhile gets no entry.
+// use, are copied by a mirror of it that is opened with OpenOptions.Aside: by J4 it adds only to a remote whose head the directory
+// has gone on from, or was rolled back from, and a version that went meanwhile gets no entry. It goes on where one was interrupted.
 //
 // # Remotes that two may meet on
 //
@@ -152,13 +152,15 @@
 //	    been removed earlier, and is the one he has read. An entry holds the checksum of the one before it.
 //	J4  A mirror changes a remote only while the head is where its directory has put it, or found it: by the mark in
 //	    REMOTE, which is written before the head is moved; or, without one, because the local current version descends
-//	    from the head. Anything else is ErrDiverged.
+//	    from the head. A directory that is another's (OpenOptions.Aside) has no mark: there the head may be any version that
+//	    the directory has, too, since it has gone on from it or was rolled back from it. Anything else is ErrDiverged.
 //	J5  Entries of others that claim a newer epoch, or move the head, stop a mirror: with ErrFenced or ErrDiverged, for
 //	    good. To go on, the directory is opened anew, where Mirror.Pull decides.
-//	J6  Objects are deleted only after the purge entry stands that makes them garbage, and an object is named again only
-//	    if a version that stands names it. Names of new objects carry the number of the claim, or of the last purge since,
-//	    of whoever puts them, and a mirror that has read entries of others claims anew. So no deletion that comes late, of
-//	    whomever, meets an object that somebody has put since.
+//	J6  Objects are deleted only after the purge entry stands that makes them garbage. Names of new objects carry the number
+//	    of the claim, or of the last purge since, of whoever puts them, and a mirror that has read entries of others claims
+//	    anew. So no deletion that comes late, of whomever, meets an object that somebody has put since. An object is named
+//	    again only if a version that stands names it, or if it is a piece with a number that no purge entry has come after:
+//	    a later one would stand where the version's entry is about to be put, which is planned anew then (J1).
 //	J7  A rollback is first that of the directory, then that of the remote: the head moves to the nearest ancestor of the
 //	    current version that stands before anything is uploaded.
 //	J8  A snapshot is put when many entries have come since the last one. Entries before the last but one are removed,

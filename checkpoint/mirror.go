@@ -54,8 +54,8 @@ func (o MirrorOptions) withDefaults() (MirrorOptions, error) {
 // comment. One that must not go on says so with ErrFenced or ErrDiverged, from then on to every change.
 //
 //	M1  A version's object is put after everything it names was put, and its entry last: a version that stands is whole.
-//	M2  A piece is taken to be there only if a version names it that stands, or this mirror has put it since its last
-//	    claim and its last byte was just read; else it is put again.
+//	M2  A piece is taken to be there only if a version names it that stands, or if its last byte was just read and this mirror
+//	    has put it since its last claim, or others have before it and J6 lets it be named; else it is put again.
 //	M3  Log that a version on the remote has is not sent again for another one if the two have a history in common,
 //	    which their checksums prove (see Mirror.ours). Small pieces alone are put again, together with the log behind
 //	    them (see Mirror.absorb), for the versions to come: those that name the old ones go on doing so.
@@ -81,6 +81,7 @@ type Mirror struct {
 	doubt      uint64             // nonce of an entry that moves the head and may stand or not; 0: none
 	lists      map[uint64][]piece // decoded lists, by name
 	loose      map[string]bool    // pieces that an interrupted upload has left since the claim
+	left       map[string]uint64  // and those that others have left before it (leftBehind); nil: not looked for yet
 	doubtful   map[Version]bool   // fetches that have failed to sync, and were not repeated (M6)
 	segments   *fsx.Names         // of segments that were fetched into
 

@@ -91,6 +91,7 @@ func (m *Mirror) putClaim(ctx context.Context) error {
 	}
 	m.claim, m.generation = e.number, e.number
 	clear(m.loose)
+	m.left = nil
 	return nil
 }
 
@@ -313,6 +314,7 @@ func (m *Mirror) meet(s *remoteState) error {
 	m.setState(s)
 	m.claim = 0 // what others have put may be a purge: what is named from now on carries a later number (J6)
 	clear(m.loose)
+	m.left = nil
 	if m.inSync {
 		_ = m.checkEpoch() // it stops the mirror
 	}
@@ -343,6 +345,9 @@ func (m *Mirror) headIsOurs(ctx context.Context) (bool, error) {
 	}
 	if known || c == nil {
 		return false, nil
+	}
+	if sum != 0 && m.dir.aside != nil {
+		return true, nil // the directory has gone on from it, or was rolled back from it
 	}
 	return m.descends(ctx, c, h)
 }
@@ -413,6 +418,43 @@ func (m *Mirror) MoveHead(ctx context.Context) (current bool, err error) {
 	return m.HeadIsCurrent(), nil
 }
 
+// Follow is MoveHead for a mirror of a directory that is another's (OpenOptions.Aside), which brings the remote to where that
+// directory is, its rollbacks included. A remote that has gone on from there stays as it is; one that has gone on from
+// elsewhere is ErrDiverged.
+func (m *Mirror) Follow(ctx context.Context) error {
+	end, err := m.begin(ctx)
+	if err == nil {
+		defer end()
+		err = again(ctx, func() error {
+			if m.goneOn() {
+				return nil
+			}
+			return m.moveHead(ctx)
+		})
+	}
+	if err != nil {
+		return fmt.Errorf("checkpoint: move the head of the remote: %w", err)
+	}
+	return nil
+}
+
+// goneOn reports whether the remote's head descends from the local current version, in a way that the directory has not.
+func (m *Mirror) goneOn() bool {
+	c := m.dir.Current()
+	if c == nil || m.dir.sum(m.state.head) != 0 {
+		return c == nil
+	}
+	st := m.state.versions[m.state.head]
+	for st.parent > c.Version {
+		parent, ok := m.state.versions[st.parent]
+		if !ok || parent.sum != st.parentSum {
+			return false
+		}
+		st = parent
+	}
+	return st.parent == c.Version && st.parentSum == m.dir.sum(c.Version)
+}
+
 // HeadIsCurrent reports whether the remote's head, as far as it is known, is the local current version. It does no I/O.
 func (m *Mirror) HeadIsCurrent() bool {
 	c := m.dir.Current()
@@ -469,7 +511,7 @@ func (m *Mirror) purge(ctx context.Context, gone []Version) error {
 	if err := m.put1(ctx, e); err != nil {
 		return err
 	}
-	m.generation = e.number // J6
+	m.generation, m.left = e.number, nil // J6
 	return nil
 }
 

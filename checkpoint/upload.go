@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
@@ -320,26 +321,64 @@ func (m *Mirror) putPieces(ctx context.Context, r Range, read func(b []byte, off
 		if err := read(b, at); err != nil {
 			return nil, err
 		}
-		p := makePiece(at, b, m.generation)
-		name := name(p)
-		if !m.isThere(ctx, name, p) {
-			if err := m.put(ctx, name, b); err != nil {
-				return nil, err
-			}
+		p, err := m.putPiece(ctx, makePiece(at, b, m.generation), b, name)
+		if err != nil {
+			return nil, err
 		}
-		m.loose[name] = true
 		pieces = append(pieces, p)
 		at = p.end
 	}
 	return pieces, nil
 }
 
-// isThere reports whether a piece that was put by an earlier attempt has its last byte: an interrupted put may have left a
-// part.
-func (m *Mirror) isThere(ctx context.Context, name string, p piece) bool {
-	if !m.loose[name] {
-		return false
+// putPiece returns a piece with these bytes that is there: one that an interrupted upload has put, or p, which it puts then.
+func (m *Mirror) putPiece(ctx context.Context, p piece, data []byte, name func(piece) string) (piece, error) {
+	if m.loose[name(p)] && m.isThere(ctx, name(p), p) {
+		return p, nil
 	}
+	left, err := m.leftBehind(ctx)
+	if err != nil {
+		return p, err
+	}
+	if old := (piece{p.start, p.end, p.sum, 0}); left[name(old)] != 0 {
+		old.generation = left[name(old)]
+		if m.isThere(ctx, name(old), old) {
+			return old, nil
+		}
+	}
+	if err := m.put(ctx, name(p), data); err != nil {
+		return p, err
+	}
+	m.loose[name(p)] = true
+	return p, nil
+}
+
+// leftBehind returns the generations of pieces that may be named although no version does (J6), by the names that they would have
+// without one: what copies of this directory have left that were interrupted in another process. Only a mirror of a directory
+// that is another's looks for them. It lists the remote, once for each claim; what a listing that is late leaves out is put again.
+func (m *Mirror) leftBehind(ctx context.Context) (map[string]uint64, error) {
+	if m.dir.aside == nil || m.left != nil {
+		return m.left, nil
+	}
+	left := make(map[string]uint64)
+	for _, prefix := range []string{m.names.extents(), m.names.images()} {
+		objects, err := m.listObjects(ctx, prefix)
+		if err != nil {
+			return nil, err
+		}
+		for _, o := range objects {
+			if g := generationOf(o.Name); g != 0 && g >= m.state.purged && g < m.claim {
+				left[strings.Replace(o.Name, "/"+generation(g), "/", 1)] = g
+			}
+		}
+	}
+	m.left = left
+	return left, nil
+}
+
+// isThere reports whether a piece that was put by an earlier attempt has its last byte, and no more: an interrupted put may
+// have left a part.
+func (m *Mirror) isThere(ctx context.Context, name string, p piece) bool {
 	body, err := m.remote.Get(ctx, name, p.bytes()-1, 2)
 	if err != nil {
 		return false

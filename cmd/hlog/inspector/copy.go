@@ -10,8 +10,10 @@ import (
 )
 
 // copyToRemote copies versions to a remote, oldest first, as the store that has them would: only what is not there yet, and
-// only to one that is empty or whose head is a version that the current one descends from. What is interrupted leaves versions
-// that stand whole, and goes on the next time. It claims the remote, so that a store that has been writing to it stops.
+// only to one that is empty or whose head is a version that the directory has, or has gone on from. All versions are copied and
+// the remote opens at the current one then, after a rollback, too, unless it has gone on from there. What is interrupted leaves
+// versions that stand whole, and the next time goes on with the piece that was under way. It claims the remote, so that a store
+// that has been writing to it stops.
 func (x *call) copyToRemote(to Opener) error {
 	if x.since != 0 {
 		return fmt.Errorf("copy to %s: a remote gets what it lacks without -since; %w", x.args[1], errUsage)
@@ -45,6 +47,11 @@ func (x *call) copyToRemote(to Opener) error {
 			err = x.say(moved{uint64(v), 0, n}, "version %d: %d bytes\n", v, n)
 		}
 		if err != nil {
+			return err
+		}
+	}
+	if x.version == 0 {
+		if err := m.Follow(x.ctx); err != nil {
 			return err
 		}
 	}

@@ -110,6 +110,39 @@ func TestCopy_ToARemoteOfAnother(t *testing.T) {
 	}
 }
 
+// A store that was rolled back, and has gone on from there, takes its copy along; all that was copied stays.
+func TestCopy_OfARollback(t *testing.T) {
+	dir, bucket := t.TempDir(), t.TempDir()
+	s := filled(t, dir)
+	remote, err := checkpoint.NewDirRemote(bucket)
+	must(t, err)
+	dirs := map[string]string{"STORE": dir, "dir:REMOTE": "dir:" + bucket, "dir:OTHER": "dir:" + t.TempDir()}
+	says(t, dirs, "copy STORE dir:REMOTE", exitFine)
+	_, err = s.Restore(context.Background(), 1)
+	must(t, err)
+	says(t, dirs, "copy STORE dir:REMOTE", exitFine)
+	if got := state(t, remote, 0); got["version"] != "1" {
+		t.Errorf("the remote has %v, not version 1", got)
+	}
+	must(t, s.Set([]byte("version"), []byte("3")))
+	_, err = s.Checkpoint(context.Background())
+	must(t, err)
+	want := map[string]string{"version": "3", "key 1": `a "value"`}
+	for _, line := range []string{"copy STORE dir:REMOTE", "copy dir:REMOTE dir:OTHER"} {
+		says(t, dirs, line, exitFine, "version 3: N bytes")
+	}
+	other, err := checkpoint.NewDirRemote(strings.TrimPrefix(dirs["dir:OTHER"], "dir:"))
+	must(t, err)
+	for _, r := range []checkpoint.Remote{remote, other} {
+		if got := state(t, r, 0); !maps.Equal(got, want) {
+			t.Errorf("the remote has %v, want %v", got, want)
+		}
+		if got := state(t, r, 2); got["version"] != "2" {
+			t.Errorf("version 2 on the remote is %v", got)
+		}
+	}
+}
+
 // A copy that is interrupted, wherever that is, leaves nothing that is not whole, and the next one ends it.
 func TestCopy_Interrupted(t *testing.T) {
 	dir := t.TempDir()

@@ -41,7 +41,7 @@ var commands = []command{
 	{"diff", "PLACE FROM TO", "what keys version TO has changed against version FROM", 3, 3, []string{"hex"}, (*call).diff},
 	{"export", "PLACE [FILE]", "a version as a stream, to standard output without FILE", 1, 2, []string{"version", "since"}, (*call).export},
 	{"copy", "PLACE DIR", "a version of it becomes that of a directory, as export and import do it", 2, 2, []string{"version", "since"}, (*call).copy},
-	{"copy", "PLACE REMOTE", "all versions, or one, come to a remote: what it lacks of them. No store may be writing to it", 2, 2, []string{"version"}, (*call).copy},
+	{"copy", "PLACE REMOTE", "all versions, or one, come to a remote: what it lacks of them. It opens where PLACE does then. No store may be writing to it", 2, 2, []string{"version"}, (*call).copy},
 	{"import", "DIR [FILE]", "a directory out of a stream, or a later version for one", 1, 2, nil, (*call).import_},
 }
 
