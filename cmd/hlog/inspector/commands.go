@@ -145,19 +145,6 @@ func (x *call) say(v any, format string, args ...any) error {
 	return err
 }
 
-// versionLine is how a version is shown.
-type versionLine struct {
-	Version, Parent                                  uint64
-	Created                                          time.Time
-	Current                                          bool
-	Cookie                                           []byte
-	DeltaBytes, LogBytes, ImageBytes, ExclusiveBytes int64
-}
-
-func lineOf(i checkpoint.Info) versionLine {
-	return versionLine{uint64(i.Version), uint64(i.Parent), i.Created, i.Current, i.Cookie, i.DeltaBytes, i.LogBytes, i.ImageBytes, i.ExclusiveBytes}
-}
-
 func (x *call) info() error {
 	s, err := x.open()
 	if err != nil {
@@ -185,30 +172,6 @@ func (x *call) info() error {
 	}
 	return x.say(line, "place      %s\nversions   %d\ncurrent    %d\nlog        %d bytes\nin all     %d bytes at least\n",
 		line.Place, line.Versions, line.Current, line.LogBytes, line.Bytes)
-}
-
-func (x *call) versions() error {
-	s, err := x.open()
-	if err != nil {
-		return err
-	}
-	defer s.Close()
-	all, err := s.Versions()
-	if err != nil {
-		return err
-	}
-	for _, i := range all {
-		mark := " "
-		if i.Current {
-			mark = "*"
-		}
-		err := x.say(lineOf(i), "%s %d  parent %d  %s  delta %d  log %d  index %d  alone %d  cookie %q\n", mark, i.Version, i.Parent,
-			i.Created.UTC().Format(time.RFC3339), i.DeltaBytes, i.LogBytes, i.ImageBytes, i.ExclusiveBytes, i.Cookie)
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // verify opens every version, and reads all of it with -deep. A store in use may purge a version meanwhile: that is told, and is

@@ -18,7 +18,7 @@ func (x *call) copyToRemote(to Opener) error {
 	if x.since != 0 {
 		return fmt.Errorf("copy to %s: a remote gets what it lacks without -since; %w", x.args[1], errUsage)
 	}
-	d, err := x.openAside()
+	d, err := x.openAside(checkpoint.OpenOptions{Aside: true})
 	if err != nil {
 		return err
 	}
@@ -60,14 +60,14 @@ func (x *call) copyToRemote(to Opener) error {
 }
 
 // openAside opens what is read from as the directory of somebody else.
-func (x *call) openAside() (d *checkpoint.Dir, err error) {
+func (x *call) openAside(o checkpoint.OpenOptions) (d *checkpoint.Dir, err error) {
 	err = x.retry(func() error {
 		far, path, err := x.lies()
 		if err != nil {
 			return err
 		}
 		if far != nil {
-			d, err = checkpoint.OpenDirWith(far, path, checkpoint.OpenOptions{Aside: true})
+			d, err = checkpoint.OpenDirWith(far, path, o)
 			return err
 		}
 		root, err := looking{x.fs}.OpenRoot(path)
@@ -75,7 +75,7 @@ func (x *call) openAside() (d *checkpoint.Dir, err error) {
 			return err
 		}
 		x.closeLater(func() { root.Close() }) // what was read is whole
-		d, err = checkpoint.OpenDirWith(root, path, checkpoint.OpenOptions{Aside: true})
+		d, err = checkpoint.OpenDirWith(root, path, o)
 		return x.explain(0, err)
 	})
 	return d, err

@@ -34,7 +34,7 @@ type command struct {
 
 var commands = []command{
 	{"info", "PLACE", "what a store holds", 1, 1, nil, (*call).info},
-	{"versions", "PLACE", "the versions, oldest first, with their cookies", 1, 1, nil, (*call).versions},
+	{"versions", "PLACE", "the versions, oldest first, with their cookies, and with -remote where each lies", 1, 1, []string{"remote"}, (*call).versions},
 	{"verify", "PLACE", "whether versions can be opened, or with -deep every byte of them", 1, 1, []string{"version", "deep"}, (*call).verify},
 	{"get", "PLACE KEY", "the value of a key", 2, 2, []string{"version", "hex"}, (*call).get},
 	{"scan", "PLACE", "all keys and values, in no particular order", 1, 1, []string{"version", "hex"}, (*call).scan},
@@ -57,6 +57,7 @@ type call struct {
 	json        bool
 	version     uint64
 	since       uint64
+	beside      string // a remote
 	deep, hex   bool
 	damaged     bool              // something is, and was named
 	before      map[string]string // the manifests, before the directory was opened
@@ -90,6 +91,8 @@ func do(c command, x *call, args []string) int {
 			f.Uint64Var(&x.version, name, 0, "")
 		case "since":
 			f.Uint64Var(&x.since, name, 0, "")
+		case "remote":
+			f.StringVar(&x.beside, name, "", "")
 		case "deep":
 			f.BoolVar(&x.deep, name, false, "")
 		case "hex":
@@ -135,7 +138,7 @@ func help(out io.Writer) {
 	for _, c := range commands {
 		flags := ""
 		for _, f := range c.flags {
-			flags += map[string]string{"version": "[-version V] ", "since": "[-since V] ", "deep": "[-deep] ", "hex": "[-hex] "}[f]
+			flags += map[string]string{"version": "[-version V] ", "since": "[-since V] ", "remote": "[-remote REMOTE] ", "deep": "[-deep] ", "hex": "[-hex] "}[f]
 		}
 		fmt.Fprintf(&b, "  hlog %s [-json] %s%s\n        %s\n", c.name, flags, c.args, c.what)
 	}
@@ -143,6 +146,7 @@ func help(out io.Writer) {
   dir:PATH     the remote that is this directory; other remotes are URLs, as far as the program knows their kind
   -version V   the version to read; 0, the default, is the one that it opens at
   -since V     write only what a directory at version V lacks
+  -remote R    the versions of a directory and those of a remote, and which lies where: here, remote, both
   -deep        read every byte of the versions, the dead ones too, and name what is damaged and what that costs
   -hex         keys and values are hexadecimal, those of arguments, too; without it they are quoted like in Go
   -json        one JSON object per line; keys and values in base64
@@ -150,10 +154,14 @@ func help(out io.Writer) {
 Exit codes: 0 fine; 1 failed; 2 wrong arguments; 3 something is damaged; 4 no such key or version.
 
 Examples:
+  hlog info /data/store
   hlog versions /data/store
+  hlog versions -remote dir:/backup/store /data/store
   hlog verify -deep /data/store
   hlog export /data/store | ssh elsewhere hlog import /data/copy
   hlog get dir:/backup/store key
+  hlog scan -json -version 12 /data/store
+  hlog diff /data/store 7 12
   hlog copy -version 12 dir:/backup/store /data/old
   hlog copy /data/store dir:/backup/other
   hlog export -since 7 /data/store delta && hlog import /data/copy delta

@@ -92,7 +92,7 @@ func TestGolden(t *testing.T) {
 		"get -json STORE version", "get STORE absent", "get -version 9 STORE version", "get -hex STORE x", "diff STORE 1 2", "diff -json STORE 1 2",
 		"diff STORE 2 1", "diff STORE one 2", "export -version 1 STORE STREAM", "export -since 1 -json STORE DELTA", "import COPY STREAM",
 		"import COPY STREAM", "import COPY DELTA", "import -json COPY DELTA", "get COPY version", "info NOWHERE", "info", "fly STORE", "scan -fast STORE",
-		"info dir:REMOTE", "versions dir:REMOTE", "verify -deep dir:REMOTE", "get dir:REMOTE version", "get -version 1 dir:REMOTE version",
+		"info dir:REMOTE", "versions dir:REMOTE", "versions -remote dir:REMOTE STORE", "versions -json -remote dir:REMOTE STORE", "verify -deep dir:REMOTE", "get dir:REMOTE version", "get -version 1 dir:REMOTE version",
 		"get -version 9 dir:REMOTE version", "diff dir:REMOTE 1 2", "copy -version 1 dir:REMOTE COPY2", "copy -since 1 dir:REMOTE COPY2",
 		"get COPY2 version", "copy COPY2 dir:REMOTE", "import dir:REMOTE STREAM", "import dir:NOWHERE STREAM", "info gopher://REMOTE", "info dir:NOWHERE",
 	} {
