@@ -84,14 +84,23 @@ type reader struct {
 	next     uint64 // no message before it has been read
 }
 
-// lull is how long a batch waits for another message when it has some.
-const lull = time.Millisecond
+// A batch that has a message takes the next ones for as long as they come within a lull of each other, and waits for them
+// no longer than gathering in all. Messages that come one by one, but steadily, would otherwise wait until the batch is full.
+const (
+	lull      = time.Millisecond
+	gathering = 4 * time.Millisecond
+)
 
 func (r *reader) Read(ctx context.Context, dst []Message, most int) ([]Message, error) {
+	var until time.Time // when a batch that has a message ends
 	for n := 0; n < most; {
 		wait := js.NextContext(ctx)
 		if n > 0 {
-			wait = js.NextMaxWait(lull)
+			rest := time.Until(until)
+			if rest <= 0 {
+				return dst, nil
+			}
+			wait = js.NextMaxWait(min(lull, rest))
 		}
 		m, err := r.messages.Next(wait)
 		switch {
@@ -112,7 +121,9 @@ func (r *reader) Read(ctx context.Context, dst []Message, most int) ([]Message, 
 		}
 		r.next = meta.Sequence.Stream + 1
 		dst = append(dst, Message{Sequence: meta.Sequence.Stream, Time: meta.Timestamp, Subject: m.Subject(), Data: m.Data()})
-		n++
+		if n++; n == 1 {
+			until = time.Now().Add(gathering)
+		}
 	}
 	return dst, nil
 }
