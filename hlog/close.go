@@ -15,8 +15,9 @@ import (
 // ErrRemote says that the last version is durable in the directory, but that the remote is not known to have it as the one
 // that another machine would open at.
 //
-// A store whose directory is still being filled from the remote has nothing to commit: Close ends the fetch, and the next
-// Open goes on with it.
+// When the directory is still being filled from the remote, and nothing was written, Close ends the fetch, and the next Open goes
+// on with it. If something was written, Close waits until the directory is whole and commits it; when the remote fails, the
+// error is ErrRemote and says that this is lost.
 //
 // Units that are under way (see Session.Unit) get a second to end. When one does not, no last version is committed, since
 // it would hold a part of the unit, and the error is ErrUnitBusy. No unit may therefore close the store.
@@ -35,7 +36,13 @@ func (s *Store) Close() error {
 	if !closing {
 		return ErrClosed
 	}
-	err := s.lastVersion(whole)
+	err := s.lostEarly()
+	if err == nil {
+		err = s.lastVersion(whole)
+	} else {
+		s.stopWriting()
+		s.fill.early.drop()
+	}
 	err = errors.Join(err, s.copies.finish(s))
 	s.background.pager.Stop()
 	s.background.sizing.Stop()
@@ -91,15 +98,20 @@ func (s *Store) beginClosing() (closing, whole bool) {
 	return true, whole
 }
 
-// lastVersion commits the checkpoints that have begun, and then what they do not hold: if that is whole, without a part of a
-// unit. No operation runs, and nobody begins a checkpoint or a restore.
-func (s *Store) lastVersion(whole bool) error {
+// stopWriting stops what writes in the background, and commits the checkpoints that have begun.
+func (s *Store) stopWriting() {
 	b := &s.background
 	b.interval.Stop()
 	b.housekeeping.Stop()
 	b.runs.Stop()
 	b.merges.Stop()
 	b.commit.Finish()
+}
+
+// lastVersion commits the checkpoints that have begun, and then what they do not hold: if that is whole, without a part of a
+// unit. No operation runs, and nobody begins a checkpoint or a restore.
+func (s *Store) lastVersion(whole bool) error {
+	s.stopWriting()
 	if !s.writable {
 		return nil
 	}

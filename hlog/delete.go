@@ -17,6 +17,9 @@ func (s *Session) Delete(key []byte) error {
 }
 
 func (s *Session) remove(key []byte, h uint64) error {
+	if s.phase == unbound && s.removeEarly(key) {
+		return nil
+	}
 	s.tiers.asked = false
 	for tries := 0; ; tries++ {
 		c, err := s.enterToWrite(h)

@@ -175,8 +175,8 @@
 //
 // An empty directory with a remote opens at once: reads go to a view of the remote's head (openremote.go) until a job has
 // fetched the same version, after which the store is recovered as by any Open. fill.go has the rules (Y3 to Y7). What makes
-// them simple is that nothing is written before: a store that took writes meanwhile would have to keep them out of every
-// version until all below them is here.
+// them simple is that nothing is written to the directory before. What operations write is kept in memory and moved into the
+// log before anybody operates there (early.go, Y8 to Y11).
 //
 // # Memory
 //

@@ -17,23 +17,26 @@ import (
 // filling is the filling of a directory that has no version, from the remote that has some. Open does not wait for it: it
 // opens the remote's head where it lies, for the first reads, and the job fill fetches the same version behind them.
 //
-//	Open ---> Filling: reads go to the remote ---> the version is here whole ---> recovered as by Open ---> Open
-//	              |          all else waits                                            |
-//	              +---> Close: the directory stays as far as it has come               +---> fails: all that waits gets the error
+//	Open ---> Filling: operations on keys are served ---> the version is ---> recovered ---> the early writes ---> Open
+//	              |    from early writes and the remote;  here whole          as by Open    are moved in
+//	              |    all else waits                         |
+//	              +---> Close without early writes: the       +---> fails: all that waits gets the error
+//	                    directory stays as far as it has come
 //
-//	Y3  A store that is being filled has nothing of its own. Whatever writes, makes, names or removes versions, or goes over
-//	    all keys, waits until the directory is whole and was recovered. So no end of the fill can lose anything: a crash, or
-//	    Close, leaves a directory that says that it is being filled (NONE, V13), or one with a whole version (V1), and the
-//	    next Open with the remote goes on.
+//	Y3  A store that is being filled has nothing of its own on disk. What operations write meanwhile is kept in memory (early.go:
+//	    Y8 to Y11). Whatever makes, names or removes versions, or goes over all keys, waits until the directory is whole and was
+//	    recovered. So no end of the fill can lose anything that was durable: a crash, or Close, leaves a directory that says that
+//	    it is being filled (NONE, V13), or one with a whole version (V1), and the next Open with the remote goes on.
 //	Y4  Reads on the remote and the fill are of one version, the head that Open has found. When that is purged from the
 //	    remote before it is here, the store stays at it: reads get ErrRemote with ErrVersionNotFound, but for what is in
 //	    memory, and so does all that waits. The directory opens at the new head the next time.
-//	Y5  No read begins on the remote once a write can begin here: view is cleared before the phase moves. A read that has
+//	Y5  No read begins on the remote once a write can begin in the log: view is cleared before the phase moves. A read that has
 //	    begun before may end later; it takes effect at its beginning. One that loses its view on the way begins again here.
 //	Y6  Who waits gets the error of the attempt under way when that fails. The next one begins after a pause, and those who
 //	    come then wait for it.
 //	    Whoever waits also hastens the fill, which stands back for the first read, or for as long as one might begin.
-//	Y7  Close ends the attempt under way, whose context it ends, and waits for no more of it than it takes to notice.
+//	Y7  Without early writes Close ends the attempt under way, whose context it ends, and waits for no more of it than it takes
+//	    to notice.
 type filling struct {
 	dir       *checkpoint.Dir
 	manifest  *checkpoint.Manifest // of the version
@@ -42,6 +45,8 @@ type filling struct {
 	total     int64
 	came      atomic.Int64         // bytes that were fetched
 	view      atomic.Pointer[View] // what reads use; nil when they may not any more
+	early     *earlyWrites
+	recovered bool // of the job: log and index are there, and only the early writes are not
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc
@@ -51,6 +56,7 @@ type filling struct {
 	mu      lock.Mutex[lock.Leaf]
 	changed chan struct{} // of mu: closed when err or the phase has changed
 	err     error         // of mu: why the last attempt has failed; nil while one is under way
+	failure error         // of mu: why the last one that has failed did
 	timer   *time.Timer   // of mu: ends the attempt when the remote does not answer
 	limit   time.Duration // of mu: within this
 }
@@ -116,7 +122,9 @@ func (s *Store) openToFill(ctx context.Context, remote checkpoint.Remote) (_ *ch
 	if s.opts.Shared != nil {
 		memory = MinMemoryBytes // others have the rest
 	}
-	r, o, err := newRemoteReader(ctx, remote, 0, &Options{MemoryBytes: memory, OpenTimeout: s.opts.OpenTimeout, Logger: s.opts.Logger})
+	early := newEarlyWrites(memory)
+	forReads := max(memory-early.limit, MinMemoryBytes)
+	r, o, err := newRemoteReader(ctx, remote, 0, &Options{MemoryBytes: forReads, OpenTimeout: s.opts.OpenTimeout, Logger: s.opts.Logger})
 	if err != nil {
 		return nil, nil
 	}
@@ -135,7 +143,7 @@ func (s *Store) openToFill(ctx context.Context, remote checkpoint.Remote) (_ *ch
 	if err != nil || d.Current() != nil {
 		return nil, err
 	}
-	f := &filling{dir: d, pageBytes: s.opts.PageBytes, ended: make(chan struct{}), changed: make(chan struct{}), first: newFirstRead()}
+	f := &filling{dir: d, early: early, pageBytes: s.opts.PageBytes, ended: make(chan struct{}), changed: make(chan struct{}), first: newFirstRead()}
 	if s.copies.mirror, err = s.newMirror(d, watched{remote, f.answered}); err != nil {
 		return nil, err
 	}
@@ -178,7 +186,7 @@ func (s *Store) startFilling() {
 	s.background.jobs.Once("fill", step.Apart, s.fillAll)
 }
 
-// unfilled reports whether the store is being filled, or was closed before it was whole: it has neither log nor index.
+// unfilled reports whether the store is being filled, or was closed before it was whole: users cannot use log and index.
 func (s *Store) unfilled() bool {
 	if s.fill == nil {
 		return false
@@ -222,6 +230,9 @@ func (f *filling) tell(err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.err = err
+	if err != nil && err != ErrClosed || f.failure == nil {
+		f.failure = err
+	}
 	close(f.changed)
 	f.changed = make(chan struct{})
 }
@@ -237,11 +248,16 @@ func (s *Store) fillAll() {
 		if err != nil && f.ctx.Err() != nil {
 			err = ErrClosed
 		}
+		if final {
+			f.early.seal(false)
+		}
 		f.tell(err)
 		if err == nil || err == ErrClosed {
 			return
 		}
-		s.copies.note(err)
+		if !f.recovered {
+			s.copies.note(err)
+		}
 		s.logger.Error("fill the directory from the remote", "err", err)
 		if final {
 			return
@@ -258,6 +274,26 @@ func (s *Store) fillAll() {
 // fillOnce is one attempt; when it returns nil, the store is open. final says that no other attempt would come to more.
 func (s *Store) fillOnce() (final bool, err error) {
 	f := s.fill
+	if !f.recovered {
+		if final, err := s.fetchAll(); err != nil {
+			return final, err
+		}
+		f.recovered = true
+		s.prepare()
+		s.startJobs() // they make room for the early writes
+	}
+	if err := f.early.move(s); err != nil {
+		return false, fmt.Errorf("hlog: move what was written while the directory was filled into the log: %w", err)
+	}
+	s.moveTo(life.Open)
+	s.copies.note(nil)
+	s.events.fetched(f.total, f.total)
+	return true, nil
+}
+
+// fetchAll fetches the version, and recovers the store at it.
+func (s *Store) fetchAll() (final bool, err error) {
+	f := s.fill
 	ctx, stop := f.begin(s.opts.OpenTimeout)
 	fetched, err := s.copies.mirror.Fill(ctx, f.manifest.Version)
 	cause := context.Cause(ctx)
@@ -272,16 +308,14 @@ func (s *Store) fillOnce() (final bool, err error) {
 		return final, fillError{err}
 	}
 	s.logger.Info("fetched from the remote", "bytes", fetched)
+	f.early.seal(false)
 	if err := s.closeFilling(); err != nil { // its memory is the store's from here on
 		s.logger.Warn("the view of the remote", "err", err)
 	}
 	if err := s.recoverDir(f.dir); err != nil {
 		return true, fmt.Errorf("hlog: open %s, filled from the remote: %w", s.path, err)
 	}
-	s.copies.note(nil)
-	s.start()
-	s.events.fetched(f.total, f.total)
-	return true, nil
+	return false, nil
 }
 
 // begin returns the context of an attempt, which ends when the remote has not answered for a time, unless that is negative.
@@ -343,24 +377,26 @@ func (s *Store) closeFilling() error {
 	return nil
 }
 
-// closeUnfilled is Close for a store that is being filled; closed is false if it is not, or not any more.
+// closeUnfilled is Close for a store that is being filled; closed is false if it is not, or if it has a log by now.
 func (s *Store) closeUnfilled() (closed bool, err error) {
 	f := s.fill
 	if f == nil || s.life.Phase() != life.Filling {
 		return false, nil
 	}
+	f.settleEarly(s.life)
 	f.cancel()
 	<-f.ended
-	if s.life.Phase() == life.Open || !s.moveTo(life.Failed) {
-		return false, nil // it is whole, or somebody else has closed it
+	if f.recovered || !s.moveTo(life.Failed) {
+		return false, nil // Close has more to do, or somebody else has closed it
 	}
 	f.tell(ErrClosed)
-	err = errors.Join(s.closeFilling(), s.abandon())
+	err = errors.Join(s.lostEarly(), s.closeFilling(), s.abandon())
+	f.early.drop()
 	s.background.events.Finish()
 	return true, err
 }
 
-// getFar reads a key on the remote, while the store is being filled. served is false if it has to be read here. Key and value
+// getFar reads a key on the remote, while the store is being filled, if that was not written early. served is false if it has to be read here. Key and value
 // are copied, so that those of a caller may lie on his stack.
 func (s *Session) getFar(dst, key []byte) (value []byte, err error, served bool) {
 	f := s.store.fill
@@ -383,14 +419,4 @@ func (s *Session) getFar(dst, key []byte) (value []byte, err error, served bool)
 		err = fillError{err}
 	}
 	return dst, err, true
-}
-
-// eachFar is each for reads of a session that is not bound yet.
-func eachFar[K keyed](s *Session, keys K, op func(i int, h uint64) error) error {
-	for i := range keys.len() {
-		if err := op(i, s.store.hash(keys.at(i))); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"io"
 	"maps"
 	"math/rand/v2"
+	"os"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -31,13 +32,16 @@ func filledFrom(r checkpoint.Remote) *Options {
 type gated struct {
 	checkpoint.Remote
 	stores atomic.Int64
-	open   chan struct{} // closed: nothing is stopped
+	begun  atomic.Pointer[time.Time] // when the fill has
+	open   chan struct{}             // closed: nothing is stopped
 }
 
 func newGated(r checkpoint.Remote) *gated { return &gated{Remote: r, open: make(chan struct{})} }
 
 func (g *gated) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
 	if name == "STORE" && g.stores.Add(1) > 1 {
+		now := time.Now()
+		g.begun.CompareAndSwap(nil, &now)
 		select {
 		case <-g.open:
 		case <-ctx.Done():
@@ -94,10 +98,8 @@ func TestFill_FirstRead(t *testing.T) {
 				must(t, err)
 				value, err := s.Get(nil, []byte("key 000004"))
 				must(t, err)
-				trips := time.Since(began) / time.Second
-				if n := g.stores.Load(); n != 1 {
-					t.Errorf("the fill has not stood back for the first read: STORE was read %d times", n)
-				}
+				served := time.Now()
+				trips := served.Sub(began) / time.Second
 				left := s.Metrics().FetchLeft
 				t.Logf("%d keys: the first read after %d round trips, %d bytes to come", keys, trips, left)
 				if want := r.versions[r.newest]["key 000004"]; trips > 8 || left == 0 || string(value) != want {
@@ -106,9 +108,12 @@ func TestFill_FirstRead(t *testing.T) {
 				if i, ok := s.Current(); !ok || i.Version != r.newest || i.Place != checkpoint.OnRemote {
 					t.Errorf("meanwhile it is at %+v, %v", i, ok)
 				}
-				must(t, s.Set([]byte("mine"), nil)) // waits for the rest
+				must(t, s.ready(context.Background()))
+				if at := g.begun.Load(); at == nil || at.Before(served) {
+					t.Errorf("the fill has not stood back for the first read: it has begun at %v, the read was served at %v", at, served)
+				}
 				if left := s.Metrics().FetchLeft; left != 0 {
-					t.Errorf("%d bytes to come after a write", left)
+					t.Errorf("%d bytes to come when it is whole", left)
 				}
 				r.remote.Inject(remotetest.Fault{Verb: remotetest.Any, Mode: remotetest.Before, Sticky: true})
 				wantAll(t, s, r.versions[r.newest], keys, 7)
@@ -123,8 +128,8 @@ func TestFill_FirstRead(t *testing.T) {
 	}
 }
 
-// While the rest comes, every kind of read answers, and what is not a read of a key waits, and is done when it is there.
-func TestFill_ReadsAnswerAndAllElseWaits(t *testing.T) {
+// While the rest comes, every kind of operation on keys is served, and what is not one waits, and is done when it is there.
+func TestFill_OperationsAreServedAndAllElseWaits(t *testing.T) {
 	keys := testkit.UnderRace(300, 2_000)
 	r := onRemote(t, 3, keys)
 	want := maps.Clone(r.versions[r.newest])
@@ -182,7 +187,7 @@ func TestFill_ReadsAnswerAndAllElseWaits(t *testing.T) {
 			t.Errorf("%s with a context that has ended: %v", what, err)
 		}
 	}
-	waits := map[string]func() error{
+	served := map[string]func() error{
 		"Set":    func() error { return s.Set([]byte("set"), nil) },
 		"RMW":    func() error { return s.RMW([]byte("rmw"), func([]byte) []byte { return []byte{1} }) },
 		"Delete": func() error { return s.Delete([]byte("key 000004")) },
@@ -205,21 +210,10 @@ func TestFill_ReadsAnswerAndAllElseWaits(t *testing.T) {
 			}
 			return u.MultiUpdate([]uint64{1}, func(_ int, v *uint64, _ bool) { *v = 1 })
 		},
-		"Versions": func() error { _, err := s.Versions(); return err },
-		"Begin":    func() error { _, err := s.BeginCheckpoint(); return err },
 	}
-	var all sync.WaitGroup
-	for what, call := range waits {
-		all.Go(func() {
-			if err := call(); err != nil {
-				t.Errorf("%s: %v", what, err)
-			}
-		})
+	for what, call := range served {
+		within(t, what, func() { must(t, call()) })
 	}
-	eventually(t, "all to wait", func() bool { return s.Metrics().SetCount >= 4 }) // those that are counted, at least
-	wantAll(t, s, want, keys, 29)
-	close(g.open)
-	all.Wait()
 	delete(want, "key 000004")
 	for _, key := range []string{"set", "unit", "many"} {
 		want[key] = ""
@@ -227,6 +221,27 @@ func TestFill_ReadsAnswerAndAllElseWaits(t *testing.T) {
 	want["rmw"], want[string(key8(7))] = "\x01", string(key8(8))
 	one := string([]byte{1, 0, 0, 0, 0, 0, 0, 0})
 	want[one] = one
+	wantAll(t, s, want, keys, 29)
+	wantAll(t, s, want, 8, 4) // the one that was deleted
+	if v, ok, err := words.Get(1); err != nil || !ok || v != 1 {
+		t.Errorf("a table has what was written early as %d, %v, %v", v, ok, err)
+	}
+	var began atomic.Bool
+	var all sync.WaitGroup
+	for what, call := range map[string]func() error{
+		"Versions": func() error { _, err := s.Versions(); return err },
+		"Begin":    func() error { _, err := s.BeginCheckpoint(); return err },
+	} {
+		all.Go(func() {
+			if err := call(); err != nil || !began.Load() {
+				t.Errorf("%s: %v; it has waited: %v", what, err, began.Load())
+			}
+		})
+	}
+	eventually(t, "somebody to wait", func() bool { return testkit.Stands("filling).wait") })
+	began.Store(true)
+	close(g.open)
+	all.Wait()
 	if got := live(t, s); !maps.Equal(got, want) {
 		t.Errorf("%d keys in the end, want %d", len(got), len(want))
 	}
@@ -244,17 +259,18 @@ func TestFill_ReadsGoOnWhenItIsWhole(t *testing.T) {
 		g := newGated(r.remote)
 		s := mustOpen(t, "elsewhere", filledFrom(g))
 		want := r.versions[r.newest]["key 000003"]
-		var written atomic.Bool
+		var written, whole atomic.Bool
 		var readers sync.WaitGroup
 		for range 3 {
 			readers.Go(func() {
 				x := s.NewSession()
 				defer x.Close()
 				for over := false; !over; {
-					over = written.Load()
+					after := written.Load()
+					over = whole.Load()
 					got, err := x.Get(nil, []byte("key 000003"))
-					if err != nil || string(got) != "new" && (over || string(got) != want) {
-						t.Errorf("%q, %v; overwritten before: %v", got, err, over)
+					if err != nil || string(got) != "new" && (after || string(got) != want) {
+						t.Errorf("%q, %v; overwritten before: %v", got, err, after)
 						return
 					}
 				}
@@ -263,6 +279,8 @@ func TestFill_ReadsGoOnWhenItIsWhole(t *testing.T) {
 		close(g.open)
 		must(t, s.Set([]byte("key 000003"), []byte("new")))
 		written.Store(true)
+		must(t, s.ready(t.Context()))
+		whole.Store(true)
 		readers.Wait()
 		must(t, s.Close())
 	}
@@ -283,8 +301,12 @@ func TestFill_RemoteFails(t *testing.T) {
 			must(t, err)
 			r.remote.Inject(remotetest.Fault{Verb: remotetest.Get, Mode: mode, Sticky: true})
 			close(g.open)
-			if err := s.Set([]byte("k"), nil); !errors.Is(err, ErrRemote) {
-				t.Errorf("mode %d: a write: %v", mode, err)
+			if _, err := s.Versions(); !errors.Is(err, ErrRemote) {
+				t.Errorf("mode %d: who waits gets %v", mode, err)
+			}
+			must(t, s.Set([]byte("k"), []byte("early"))) // for which nothing has to be read
+			if err := s.RMW([]byte("none"), func([]byte) []byte { return nil }); err != nil && !errors.Is(err, ErrRemote) && !errors.Is(err, ErrCorrupt) {
+				t.Errorf("mode %d: an update: %v", mode, err)
 			}
 			for i := 0; i < keys; i += 31 {
 				key := fmt.Sprintf("key %06d", i)
@@ -300,8 +322,11 @@ func TestFill_RemoteFails(t *testing.T) {
 				t.Errorf("mode %d: metrics say %q, %d bytes to come", mode, m.RemoteError, m.FetchLeft)
 			}
 			r.remote.Clear()
-			for s.Set([]byte("k"), nil) != nil {
+			for s.ready(context.Background()) != nil {
 				testkit.Pause(time.Second)
+			}
+			if got, err := s.Get(nil, []byte("k")); err != nil || string(got) != "early" {
+				t.Errorf("mode %d: what was written meanwhile is %q, %v", mode, got, err)
 			}
 			wantAll(t, s, want, keys, 7)
 			if m := s.Metrics(); m.RemoteError != "" || m.FetchLeft != 0 {
@@ -329,8 +354,11 @@ func TestFill_PurgedUnderIt(t *testing.T) {
 	}
 	must(t, r.store.Close()) // what was purged is gone then
 	close(g.open)
-	if err := s.Set([]byte("k"), nil); !errors.Is(err, ErrRemote) || !errors.Is(err, ErrVersionNotFound) {
-		t.Errorf("a write: %v", err)
+	_, waits := s.Versions()
+	for what, err := range map[string]error{"who waits": waits, "a write": s.Set([]byte("k"), nil)} { // which would never be durable
+		if !errors.Is(err, ErrRemote) || !errors.Is(err, ErrVersionNotFound) {
+			t.Errorf("%s: %v", what, err)
+		}
 	}
 	failed := 0
 	for i := 0; i < keys; i += 3 {
@@ -365,11 +393,11 @@ func TestFill_Close(t *testing.T) {
 	x := s.NewSession()
 	wantAll(t, s, r.versions[r.newest], keys, 50)
 	waiting := make(chan error, 1)
-	go func() { waiting <- s.Set([]byte("k"), nil) }()
-	eventually(t, "a write to wait", func() bool { return s.Metrics().SetCount > 0 })
+	go func() { _, err := s.Versions(); waiting <- err }()
+	eventually(t, "somebody to wait", func() bool { return testkit.Stands("filling).wait") })
 	within(t, "Close", func() { must(t, s.Close()) })
 	if err := <-waiting; err != ErrClosed {
-		t.Errorf("a write that waited: %v", err)
+		t.Errorf("who has waited: %v", err)
 	}
 	_, missing := s.Get(nil, []byte("key 000003"))
 	_, late := x.Get(nil, []byte("key 000003"))
@@ -447,42 +475,61 @@ func TestFill_Claims(t *testing.T) {
 	commit(t, s)
 }
 
-// After a crash at any call on the disk the directory has all or is no store, and the next Open with the remote has all.
+// After a crash at any call on the disk the directory has all or is no store, and the next Open with the remote has all. What was
+// written early is there if Close has returned nil, and otherwise as a whole or not at all.
 func TestFill_CrashAtEveryCall(t *testing.T) {
 	keys := testkit.UnderRace(60, 200)
 	r := onRemote(t, 2, keys)
 	must(t, r.store.Close())
 	want := r.versions[r.newest]
 	step := int64(testkit.UnderRace(17, testkit.Scaled(5, 3, 3, 1)))
-	states, whole := 0, 0
+	early := []string{"early", "key 000004"}
+	later := maps.Clone(want)
+	for _, key := range early {
+		later[key] = "early"
+	}
+	states, whole, committed := 0, 0, 0
+	copyOf := func(dir string) (string, checkpoint.Remote) {
+		to := t.TempDir()
+		must(t, os.CopyFS(to, os.DirFS(dir)))
+		remote, err := checkpoint.NewDirRemote(to)
+		must(t, err)
+		return to, remote
+	}
 	for k := int64(1); ; k += step {
-		o := filledFrom(r.remote)
+		dir, remote := copyOf(r.dir)
+		o := filledFrom(remote)
 		disk := o.FS.(*fsx.CrashFS)
 		disk.CrashAt(k)
 		s, err := Open("elsewhere", o)
 		if err == nil {
-			err = s.ready(context.Background())
-			if e := s.Close(); err == nil {
-				err = e
+			for _, key := range early {
+				must(t, s.Set([]byte(key), []byte("early")))
 			}
+			err = s.Close()
 		}
 		for _, c := range []fsx.Crash{{Keep: fsx.KeepNone}, {Keep: fsx.KeepAll}, {Keep: fsx.KeepSubset, Seed: rand.Uint64()}} {
 			states++
 			o.FS = disk.Clone(c)
+			_, o.Remote = copyOf(dir)
 			alone := *o
 			alone.Remote, alone.ReadOnly = nil, true
 			if s, err := Open("elsewhere", &alone); err == nil {
 				whole++
-				if got := live(t, s); !maps.Equal(got, want) {
+				if got := live(t, s); !maps.Equal(got, want) && !maps.Equal(got, later) {
 					t.Fatalf("crash %v at call %d: %d keys without the remote, want %d", c, k, len(got), len(want))
 				}
 				must(t, s.Close())
 			}
-			s, err := Open("elsewhere", o)
-			if err != nil {
-				t.Fatalf("crash %v at call %d: %v", c, k, err)
+			s, reopened := Open("elsewhere", o)
+			if reopened != nil {
+				t.Fatalf("crash %v at call %d: %v", c, k, reopened)
 			}
-			if got := live(t, s); !maps.Equal(got, want) {
+			got := live(t, s)
+			switch {
+			case maps.Equal(got, later):
+				committed++
+			case !maps.Equal(got, want) || err == nil:
 				t.Fatalf("crash %v at call %d: %d keys, want %d", c, k, len(got), len(want))
 			}
 			must(t, s.Close())
@@ -491,8 +538,8 @@ func TestFill_CrashAtEveryCall(t *testing.T) {
 			break
 		}
 	}
-	if whole == 0 || whole == states {
-		t.Errorf("%d of %d crashes left a whole store", whole, states)
+	if whole == 0 || whole == states || committed == 0 || committed == states {
+		t.Errorf("%d of %d crashes left a whole store, %d what was written early", whole, states, committed)
 	}
 	t.Logf("%d crash states", states)
 }

@@ -77,7 +77,7 @@ func (s *Session) getShort(dst []byte, key uint64) (value []byte, ok bool) {
 
 func (s *Session) get(dst, key []byte, h uint64) ([]byte, error) {
 	if s.phase == unbound {
-		if value, err, served := s.getFar(dst, key); served {
+		if value, err, served := s.getEarly(dst, key); served {
 			return value, err
 		}
 	}

@@ -59,8 +59,8 @@ const (
 
 // each runs op for every key, in order, with its hash, after having prepared its group.
 func each[K keyed](s *Session, keys K, does access, op func(i int, h uint64) error) error {
-	if s.phase == unbound && does == reading {
-		return eachFar(s, keys, op)
+	if s.phase == unbound {
+		return eachEarly(s, keys, does, op)
 	}
 	group := func(from, to int, hashes []uint64) error {
 		if err := s.touch(hashes[:to-from]); err != nil {

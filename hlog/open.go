@@ -37,12 +37,14 @@ import (
 // was written in a newer format. After an error every file is as it was.
 //
 // With Options.Remote, a directory that has no version is filled with the newest one behind Open's back: Open returns after
-// some seven answers of the remote, whatever the size of the state. Until the directory is whole, the remote answers Get,
-// MultiGet and the gets of tables, at a few round trips each; whatever else uses the store waits for the rest, as far as its
+// some seven answers of the remote, whatever the size of the state. Until the directory is whole, operations on keys are served:
+// what they read comes from the remote, at a few round trips each, and what they write is kept in an 8th of MemoryBytes; those
+// that find it full wait for the rest. So does whatever else uses the store, checkpoints, scans and restores, as far as its
 // context lets it, and Options.Version has Open wait. Metrics.FetchLeft and Events.Fetched tell how far it has come. A call
 // that the remote fails meanwhile is ErrRemote; the fetch is tried again until Close. When the remote has purged the version
 // before it was here, the error is ErrVersionNotFound as well, until the store is opened anew, at the next one. A process that
-// ends before the directory is whole loses nothing: the next Open with the remote goes on, and one without it is ErrRemote.
+// ends before the directory is whole loses nothing that was durable: the next Open with the remote goes on, and one without it
+// is ErrRemote.
 //
 // What lies beyond the version that is opened (a crash leaves log that was not committed; a copy may lack the manifests
 // of newer versions) stays until the first commit, and is then removed; Options.Logger is warned of it.
@@ -200,13 +202,16 @@ func (s *Store) queueRefused(err error) {
 
 // start lets operations and the background begin.
 func (s *Store) start() {
-	if s.fill == nil {
-		s.pool.init(s)
-	}
-	s.stagings.init(s.memory)
-	s.prefetcher.init(s)
+	s.pool.init(s)
+	s.prepare()
 	s.moveTo(life.Open)
 	s.startJobs()
+}
+
+// prepare makes what operations and the background need besides log and index.
+func (s *Store) prepare() {
+	s.stagings.init(s.memory)
+	s.prefetcher.init(s)
 }
 
 func newIdentity(o Options) checkpoint.Identity {

@@ -30,7 +30,7 @@ func (s *Store) newPicker() picker {
 	pace := s.newPace(nil)
 	c.sweep.Turn = pace.turn
 	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, sweep: c.sweep}
-	x := s.NewSession()
+	x := s.newSession()
 	x.unpaced = true
 	return picker{s: s, x: x, probes: probes, pace: pace}
 }

@@ -90,6 +90,11 @@ func (s *Session) replace(x record.Seen, c control, value []byte) (ok bool) {
 }
 
 func (s *Session) modify(key []byte, h uint64, fn func(old []byte) []byte) error {
+	if s.phase == unbound {
+		if err, served := s.updateEarly(key, func(old []byte) ([]byte, error) { return fn(old), nil }); served {
+			return err
+		}
+	}
 	m := &s.rmw
 	for tries := 0; ; tries++ {
 		old, err := s.readForUpdate(m, key, h)

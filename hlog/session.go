@@ -43,21 +43,24 @@ type sessionPhase uint8
 
 const (
 	usable  sessionPhase = iota
-	unbound              // it was made while the store was filled: its first operation that has to be done here waits for the rest (Y3)
+	unbound              // it was made while the store was filled: see early.go, until an operation has to be done in the log
 	ended                // it was closed
 )
 
 // NewSession returns a session. It may be called from any goroutine. On a closed store the session's operations return
 // ErrClosed.
 func (s *Store) NewSession() *Session {
-	g := s.epochs.Register()
-	x := &Session{store: s, guard: g, seed: s.seed, ops: g.Tally()}
 	if s.unfilled() {
-		x.phase = unbound
-	} else {
-		x.log = s.log
+		g := s.epochs.Register()
+		return &Session{store: s, guard: g, seed: s.seed, ops: g.Tally(), phase: unbound}
 	}
-	return x
+	return s.newSession()
+}
+
+// newSession returns a session of a store that has a log, even if users may not use that yet.
+func (s *Store) newSession() *Session {
+	g := s.epochs.Register()
+	return &Session{store: s, log: s.log, guard: g, seed: s.seed, ops: g.Tally()}
 }
 
 // bind makes a session that is not usable so, or says why that cannot be. It waits as long as the store is filled.

@@ -47,6 +47,9 @@ func (s *Session) setFast(key, value []byte, h uint64) (ok bool) {
 }
 
 func (s *Session) set(key, value []byte, h uint64) error {
+	if s.phase == unbound && s.setEarly(key, value) {
+		return nil
+	}
 	for tries := 0; ; tries++ {
 		c, err := s.enterToWrite(h)
 		if err != nil {

@@ -166,6 +166,17 @@ func (t *Table[K, V]) updateAny(key []byte, h uint64, fn callback[V]) error {
 	if !t.s.store.writable {
 		return ErrReadOnly
 	}
+	if t.s.phase == unbound {
+		if err, served := t.s.updateEarly(key, func(old []byte) ([]byte, error) {
+			existed, err := t.unload(old)
+			if err == nil {
+				fn.call(&t.value, existed)
+			}
+			return b, err
+		}); served {
+			return err
+		}
+	}
 	for tries := 0; ; tries++ {
 		existed, err := t.load(key, h)
 		if err != nil {
@@ -185,6 +196,11 @@ func (t *Table[K, V]) load(key []byte, h uint64) (existed bool, err error) {
 	if err != nil {
 		return false, err
 	}
+	return t.unload(old)
+}
+
+// unload makes a value, nil if there is none, the one that an update works on.
+func (t *Table[K, V]) unload(old []byte) (existed bool, err error) {
 	b := mem.AsBytes(&t.value)
 	switch {
 	case old == nil:

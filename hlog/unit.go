@@ -48,8 +48,8 @@ func (s *Session) Unit(fn func() error) error {
 
 func (s *Session) beginUnit() error {
 	if s.phase != usable {
-		if err := s.bind(); err != nil {
-			return err
+		if s.phase == ended || s.store.check() != nil {
+			return ErrClosed
 		}
 	}
 	if s.unit == nil {

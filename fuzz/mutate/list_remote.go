@@ -43,6 +43,27 @@ var ofRemotes = []mutation{
 		caught: []string{"./hlog", "-timeout", "30s", "-run", "TestFill_RemoteFails"},
 	},
 	{
+		name: "early-over-whatever", rule: "Y8", file: "hlog/early.go",
+		what:   "begin an update again whose key was written meanwhile, while the directory is filled",
+		old:    "\tif !e.sealed && e.byKey[string(key)] != old {\n",
+		new:    "\tif false {\n",
+		caught: []string{"./hlog", "-run", "TestEarly_UpdatesGoOnThroughTheMove"},
+	},
+	{
+		name: "early-after-the-phase", rule: "Y9", file: "hlog/fill.go",
+		what:   "move what was written early into the log before operations begin there",
+		old:    "\tif err := f.early.move(s); err != nil {\n",
+		new:    "\ts.moveTo(life.Open)\n\tif err := f.early.move(s); err != nil {\n",
+		caught: []string{"./hlog", "-run", "TestEarly_"},
+	},
+	{
+		name: "early-lost-in-silence", rule: "Y10", file: "hlog/close.go",
+		what:   "commit nothing, and say so, when the early writes could not be moved",
+		old:    "\terr := s.lostEarly()\n",
+		new:    "\terr := error(nil)\n",
+		caught: []string{"./hlog", "-run", "TestEarly_DiskFailsTheMove"},
+	},
+	{
 		name: "claim-after-reading", rule: "Y4", file: "hlog/fill.go",
 		what:   "choose the version that reads and the fill are of after the claim",
 		old:    "\tif err := r.CatchUp(ctx); err != nil || r.Head() == w.m.Version {\n",

@@ -1,13 +1,14 @@
 // Package life has the phases of a store, from the beginning of Open to the end of Close.
 //
 //	Opening -------------> Open ---> Closing ---> Closed
-//	    |  \               ^
-//	    |   +--> Filling --+
+//	    |  \               ^           ^
+//	    |   +--> Filling --+-----------+
 //	    |           |
 //	    +-----------+----> Failed
 //
 //	Opening  Open has the store to itself and recovers it
-//	Filling  Open has returned, and the directory is being filled from a remote: reads go there, and all else waits
+//	Filling  Open has returned, and the directory is being filled from a remote: reads go there, writes are kept in memory, and all
+//	         else waits. It is closed from here when log and index are there, and those writes could not be moved into them
 //	Open     operations, checkpoints, restores and the background run
 //	Closing  no operation begins; those under way end, or find the store closed; the background ends; the last version
 //	         is committed
@@ -17,7 +18,7 @@
 // Everything that has to know asks the one [Life] of its store:
 //
 //	an operation                    Closing: does not begin (it asks the control word, which moves with the phase)
-//	a session that was made in      Filling: waits, or reads on the remote
+//	a session that was made in      Filling: reads on the remote, writes to memory, or waits
 //	that phase
 //	who waits outside, for a page   Closing: stops waiting
 //	a call of the API               Closing: is refused

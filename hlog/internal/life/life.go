@@ -31,7 +31,7 @@ func (p Phase) follows(from Phase) bool {
 	case Open, Failed:
 		return from == Opening || from == Filling
 	case Closing:
-		return from == Open
+		return from == Open || from == Filling
 	case Closed:
 		return from == Closing
 	}

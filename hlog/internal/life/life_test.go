@@ -23,7 +23,7 @@ func at(t *testing.T, p Phase) *Life {
 }
 
 func TestLife_MovesAlongTheArrowsOnly(t *testing.T) {
-	allowed := map[[2]Phase]bool{{Opening, Open}: true, {Opening, Failed}: true, {Opening, Filling}: true, {Filling, Open}: true, {Filling, Failed}: true, {Open, Closing}: true, {Closing, Closed}: true}
+	allowed := map[[2]Phase]bool{{Opening, Open}: true, {Opening, Failed}: true, {Opening, Filling}: true, {Filling, Open}: true, {Filling, Failed}: true, {Filling, Closing}: true, {Open, Closing}: true, {Closing, Closed}: true}
 	for _, from := range phases {
 		for _, to := range phases {
 			l := at(t, from)
