@@ -34,6 +34,8 @@ import (
 //	cut           ends the log of a version             BeginCheckpoint                       nothing
 //	fill          fetches what Open does not wait for,  Open                                  nothing, then what Open does
 //	              and opens the store then
+//	ahead         asks the remote for what operations   Prefetch while the directory is       nothing
+//	              will need                             filled
 //	sweep         removes what an earlier process left  Open                                  DirCollecting
 //	warm          loads the index and the newest log    Open; the index alone: Restore        Table, shared; Page
 //	growth        moves a table of the index into one   the index                             nothing

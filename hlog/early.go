@@ -9,6 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/internal/lock"
+	"github.com/hybridlog/hybridlog/internal/step"
 )
 
 // earlyWrites are what operations have written while the directory is filled from the remote. They lie over the version that is
@@ -200,35 +201,45 @@ func (s *Session) updateEarly(key []byte, change func(old []byte) ([]byte, error
 	}
 }
 
-// farAtATime is how many keys a Multi call asks the remote for at a time.
+// farAtATime is how many keys a Multi call, or a Prefetch, asks the remote for at a time.
 const farAtATime = 32
 
-// askFar has the view of the remote read what a Multi call will need of keys [from, to), at a time, into its memory.
-func askFar[K keyed](s *Session, keys K, from, to int) {
+// askFar has the view of the remote read what operations will need of keys [from, to), many at a time, into its memory. It returns
+// what waits for them.
+func askFar[K keyed](s *Session, keys K, from, to int) (wait func()) {
 	f := s.store.fill
-	w := f.view.Load()
-	if w == nil || to-from < 2 {
-		return
-	}
 	asked := make(chan []byte, to-from)
 	for i := from; i < to; i++ {
-		if key := keys.at(i); len(key) > 0 {
-			if f.early.find(key) == nil {
-				asked <- slices.Clone(key) // keys.at may use one buffer for all
-			}
+		if key := keys.at(i); len(key) > 0 && f.early.find(key) == nil {
+			asked <- slices.Clone(key) // keys.at may use one buffer for all
 		}
 	}
 	close(asked)
-	f.first.begin()
 	var all sync.WaitGroup
-	for range min(farAtATime, len(asked)) {
-		all.Go(func() {
-			for key := range asked {
-				w.Get(nil, key) // a failure is found again by the operation
-			}
-		})
+	if w := f.view.Load(); w != nil && len(asked) > 0 {
+		f.first.begin()
+		for range min(farAtATime, len(asked)) {
+			all.Go(func() {
+				for key := range asked {
+					w.Get(nil, key) // a failure is found again by the operation
+				}
+			})
+		}
 	}
-	all.Wait()
+	return all.Wait
+}
+
+// prefetchFar is Prefetch for a session that is not bound yet. One call at a time is served, of all sessions.
+func prefetchFar[K keyed](s *Session, keys K) {
+	f := s.store.fill
+	if !f.ahead.CompareAndSwap(false, true) {
+		return
+	}
+	wait := askFar(s, keys, 0, min(keys.len(), prefetchKeysMax))
+	s.store.background.jobs.Once("ahead", step.Apart, func() {
+		wait()
+		f.ahead.Store(false)
+	})
 }
 
 // eachEarly is each for a session that is not bound yet.
@@ -237,7 +248,7 @@ func eachEarly[K keyed](s *Session, keys K, does access, op func(i int, h uint64
 	for from := 0; from < n; from += multiWindow {
 		to := min(from+multiWindow, n)
 		if does != writing {
-			askFar(s, keys, from, to)
+			askFar(s, keys, from, to)()
 		}
 		for i := from; i < to; i++ {
 			if err := op(i, s.store.hash(keys.at(i))); err != nil {

@@ -226,6 +226,40 @@ func TestEarly_OperationsAreThoseOfAWholeStore(t *testing.T) {
 	}
 }
 
+// What a Prefetch has asked the remote for is in memory when operations need it, and a batch waits for its keys together.
+func TestEarly_PrefetchAsksForMany(t *testing.T) {
+	const keys = 100
+	r := onRemote(t, 2, keys)
+	must(t, r.store.Close())
+	synctest.Test(t, func(t *testing.T) {
+		s, err := Open("elsewhere", filledFrom(newGated(&distant{Remote: r.remote})))
+		must(t, err)
+		x := s.NewSession()
+		var asked [][]byte
+		for i := range keys {
+			asked = append(asked, fmt.Appendf(nil, "key %06d", i))
+		}
+		began := time.Now()
+		must(t, x.MultiRMW(asked[:keys/2], func(_ int, old []byte) []byte { return old }))
+		if took := time.Since(began); took > keys/2*time.Second {
+			t.Errorf("a batch of %d has taken %v, where an answer takes a second", keys/2, took)
+		}
+		x.Prefetch(asked[keys/2:])
+		synctest.Wait()
+		testkit.Pause(keys * time.Second)
+		began = time.Now()
+		for _, key := range asked[keys/2:] {
+			must(t, x.RMW(key, func(old []byte) []byte { return append(old, 1) }))
+		}
+		if took := time.Since(began); took > 0 {
+			t.Errorf("after a Prefetch updates have waited for the remote, for %v", took)
+		}
+		if err := s.Close(); !errors.Is(err, ErrRemote) { // the fill is stopped
+			t.Errorf("Close: %v", err)
+		}
+	})
+}
+
 // What finds no room waits until the directory is whole, and is done then (Y11).
 func TestEarly_NoRoom(t *testing.T) {
 	r := onRemote(t, 2, 100)

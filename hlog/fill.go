@@ -46,7 +46,8 @@ type filling struct {
 	came      atomic.Int64         // bytes that were fetched
 	view      atomic.Pointer[View] // what reads use; nil when they may not any more
 	early     *earlyWrites
-	recovered bool // of the job: log and index are there, and only the early writes are not
+	ahead     atomic.Bool // a Prefetch is under way
+	recovered bool        // of the job: log and index are there, and only the early writes are not
 
 	ctx    context.Context // ends with Close
 	cancel context.CancelFunc

@@ -20,7 +20,8 @@ import (
 //
 // It is a hint: there is no error, nothing is held, and what operations return does not depend on it. A store reads ahead
 // for at most 4,096 keys at a time, in a 16th of its memory; keys beyond that are ignored, and records that nobody has asked
-// for are dropped, the oldest first. Metrics count both. It does nothing for keys that are in memory.
+// for are dropped, the oldest first. Metrics count both. It does nothing for keys that are in memory. While the directory is
+// filled from a remote it asks that, for one call at a time of all sessions; other calls do nothing.
 func (s *Session) Prefetch(keys [][]byte) {
 	prefetchKeys(s, byteKeys(keys))
 }
@@ -31,6 +32,9 @@ func (t *Table[K, V]) Prefetch(keys []K) {
 }
 
 func prefetchKeys[K keyed](s *Session, keys K) {
+	if s.phase == unbound {
+		prefetchFar(s, keys)
+	}
 	if s.phase != usable || keys.len() == 0 {
 		return
 	}

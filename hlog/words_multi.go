@@ -55,7 +55,7 @@ func (s *Session) windows(keys []uint64, does access, group func(from, to int, h
 		}
 		to := min(from+multiWindow, len(keys))
 		if s.phase == unbound && does != writing {
-			askFar(s, wordKeys(keys), from, to)
+			askFar(s, wordKeys(keys), from, to)()
 		}
 		for i, k := range keys[from:to] {
 			s.hashes[i] = mix(k, s.store.seed)
