@@ -59,9 +59,11 @@ func (s *Store) Changes(ctx context.Context, from, to checkpoint.Version, fn fun
 // kept in memory as far as the views have it.
 //
 // ErrOtherStore when from is a view of another Store, or of a remote with another history, or one of the two is on a remote and
-// the other is not; ErrVersionNotFound when one was purged from the remote: all that before fn is called. ErrClosed when one
-// of the views, or the store, is closed or is closed meanwhile; ErrRemote; ErrCorrupt; the error of ctx. fn must not close the
-// views.
+// the other is not; ErrVersionNotFound when one was purged from the remote: all that before fn is called. Views of a store keep
+// what they show. Those on a remote cannot, since nobody there knows of them: when one of the two is purged meanwhile, that is
+// ErrVersionNotFound, too, after fn was called for some of the changes. ErrClosed when one of the views, or the store, is closed
+// or is closed meanwhile; ErrRemote; ErrCorrupt; the error of ctx. Whenever there is an error, what fn was told is right, and
+// not all. fn must not close the views.
 func (w *View) Changes(ctx context.Context, from *View, fn func(Change) bool) error {
 	if w.remote != nil {
 		return w.changesOnRemote(ctx, from, fn)

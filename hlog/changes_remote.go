@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"context"
+	"errors"
 	"fmt"
 )
 
@@ -15,6 +16,7 @@ func (w *View) changesOnRemote(ctx context.Context, from *View, fn func(Change) 
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel() // also when fn panics
 	found, more, done := make(chan Change), make(chan bool), make(chan error, 1)
+	told := 0
 	left := false // of the goroutine, until it is done: the caller has gone
 	go func() {
 		done <- w.changes(ctx, from, func(c Change) (goOn bool) {
@@ -35,6 +37,7 @@ func (w *View) changesOnRemote(ctx context.Context, from *View, fn func(Change) 
 	for {
 		select {
 		case c := <-found:
+			told++
 			goOn := fn(c)
 			select {
 			case more <- goOn:
@@ -42,8 +45,11 @@ func (w *View) changesOnRemote(ctx context.Context, from *View, fn func(Change) 
 				return ctx.Err()
 			}
 		case err := <-done:
-			if err == nil && left {
+			switch {
+			case err == nil && left:
 				err = ctx.Err()
+			case errors.Is(err, ErrVersionNotFound):
+				err = fmt.Errorf("hlog: changes between versions on a remote, after %d of them: %w", told, err)
 			}
 			return err
 		case <-ctx.Done():

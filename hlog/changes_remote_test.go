@@ -8,6 +8,7 @@ import (
 	"maps"
 	"math/rand/v2"
 	"os"
+	"strings"
 	"sync/atomic"
 	"testing"
 	"testing/synctest"
@@ -282,6 +283,36 @@ func TestView_ChangesOnARemoteErrors(t *testing.T) {
 		}()
 		newest.Changes(ctx, nil, func(Change) bool { panic("enough") })
 	}()
+}
+
+// When the version is purged after some of its changes were told, what was told is right, and the error says that it is not all.
+func TestView_ChangesOnARemotePurgedMeanwhile(t *testing.T) {
+	r := onRemote(t, 2, 6_000) // more than is kept in memory
+	first := r.newest - 1
+	w, err := OpenRemote(context.Background(), r.remote, first, &Options{MemoryBytes: MinMemoryBytes})
+	must(t, err)
+	defer w.Close()
+	told := 0
+	err = w.Changes(context.Background(), nil, func(c Change) bool {
+		if want := r.versions[first][string(c.Key)]; c.Deleted || string(c.Value) != want {
+			t.Errorf("%q is %q, want %q", c.Key, c.Value, want)
+		}
+		if told++; told > 1 {
+			return true
+		}
+		for range 3 { // and KeepVersions is 2
+			for i := range 6_000 {
+				must(t, r.store.Set(fmt.Appendf(nil, "key %06d", i), []byte("new")))
+			}
+			must(t, r.store.Compact(context.Background()))
+			commit(t, r.store)
+		}
+		must(t, r.store.Close()) // what was purged is gone then
+		return true
+	})
+	if said := fmt.Sprintf("after %d of them", told); told == 0 || !errors.Is(err, ErrVersionNotFound) || !strings.Contains(err.Error(), said) {
+		t.Errorf("%d changes were told of %d, and then: %v", told, len(r.versions[first]), err)
+	}
 }
 
 // onRemoteOtherStore returns a remote with another store.
