@@ -47,6 +47,8 @@ var reasons = map[string]string{
 	"NotImplemented":               "the server lacks something that a remote needs",
 	"XAmzContentSHA256Mismatch":    "the server finds another checksum than was sent",
 	"BadDigest":                    "the server finds another checksum than was sent",
+	"ObjectParentIsFile":           "the server keeps objects as files, and a part of this name is an object already; take another prefix",  // versitygw
+	"ExistingObjectIsDirectory":    "the server keeps objects as files, and other objects lie below this name already; take another prefix", // versitygw
 }
 
 // damagedOnTheWay are codes that New takes for what they say, and that may be passing for a body.
@@ -63,6 +65,8 @@ func final(answer minio.ErrorResponse) bool {
 	case http.StatusMovedPermanently, http.StatusTemporaryRedirect, http.StatusBadRequest, http.StatusUnauthorized, http.StatusForbidden,
 		http.StatusNotFound, http.StatusMethodNotAllowed, http.StatusNotImplemented:
 		return !damagedOnTheWay[answer.Code]
+	case http.StatusConflict: // of two requests, mostly, and then of a moment
+		return reasons[answer.Code] != ""
 	}
 	return false
 }

@@ -75,6 +75,7 @@ type gateway struct {
 	folder  string
 	address string
 	buckets atomic.Int64
+	wrap    func(*exec.Cmd) // unless nil, changes how the server is run
 
 	mu  sync.Mutex
 	cmd *exec.Cmd // of mu; nil while it is down
@@ -112,6 +113,9 @@ func (g *gateway) start() error {
 	}
 	cmd := exec.Command(program, "--port", g.address, "--access", testKey, "--secret", testSecret, "--region", testRegion, "--quiet", "posix", g.folder)
 	cmd.Dir = g.folder
+	if g.wrap != nil {
+		g.wrap(cmd)
+	}
 	if err := cmd.Start(); err != nil {
 		return err
 	}
