@@ -19,12 +19,13 @@ import (
 //	prefetch      reads ahead for Prefetch                  Prefetch                              nothing
 //	commit        makes checkpoints durable             a checkpoint that has begun           Flush, LedgerWriting
 //	runs          writes index runs                     the flusher                           nothing
-//	merges        merges index shares, and cold files   a run; the log has grown by a page;   Tier for a moment
-//	                                                    a demotion
+//	merges        merges index shares, and cold files   a run; the log has grown by a page;   Merging; Tier for a
+//	                                                    a demotion                            moment
 //	housekeeping  frees index entries, purges           a commit; a view or a scan that has   Compacting while it
 //	              versions, demotes, compacts,          ended                                 compacts or demotes, with
-//	              removes files                                                               Cut and Tier for a moment;
-//	                                                                                          DirCollecting while it removes
+//	              removes files; merges cold files                                            Cut and Tier for a moment;
+//	              before a demotion when there are                                            DirCollecting while it
+//	              many                                                                        removes; Merging
 //	interval      begins a checkpoint                   Options.CheckpointEvery               Cut
 //	copy          copies versions to the remote         a commit; every catchUp               nothing
 //	events        calls the callbacks of Events         what they tell of                     nothing

@@ -105,6 +105,7 @@ func (s *Store) stopWriting() {
 	b.housekeeping.Stop()
 	b.runs.Stop()
 	b.merges.Stop()
+	s.cold.awaitMerge() // of a caller of Compact, who is not waited for elsewhere
 	b.commit.Finish()
 }
 

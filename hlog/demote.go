@@ -25,6 +25,9 @@ import (
 // knows from then on that the index has forgotten keys (K3, T31).
 //
 // Where there is a tier, compaction is demotion: tombstones hide what lies in the tier, and go into it.
+//
+// A round adds a file over all hashes, so a log that is demoted faster than files are merged would pile them up. A round
+// therefore takes its part in the merges when there are many (T39), as an LSM tree stalls its writes by the number of its files.
 
 const (
 	// demotionShare is the part of the memory that the records of a round take, from minDemotion to maxDemotion bytes, and
@@ -64,6 +67,7 @@ func (s *Store) demoteIfDue(ctx context.Context) error {
 			s.kickMaintenance() // there is other work to do
 			return nil
 		}
+		s.mergeDeepTier(ctx)
 		more, err := s.demoteOnce(ctx, target)
 		if err != nil {
 			s.relief.failed()
@@ -120,8 +124,23 @@ func (s *Store) keepTarget(l *ledger.Lineage, begin uint64) (target uint64, due 
 // demoteTo demotes the log below target.
 func (s *Store) demoteTo(ctx context.Context, target uint64) error {
 	for {
+		s.mergeDeepTier(ctx)
 		if more, err := s.demoteOnce(ctx, target); err != nil || !more {
 			return err
+		}
+	}
+}
+
+// mergeDeepTier merges cold files until fewer than maxColdDepth of them are over each hash, before a round of demotion puts
+// another one over all hashes (T39). From manyColdFiles on it does one merge before each round, so that no round has to wait
+// for many. When a merge fails, the round begins all the same: it finds out itself whether the disk takes its files.
+func (s *Store) mergeDeepTier(ctx context.Context) {
+	damaged := map[uint64]bool{}
+	least := manyColdFiles
+	for more := true; more && s.cold.depth() >= least && ctx.Err() == nil && s.check() == nil; least = maxColdDepth {
+		var err error
+		if more, err = s.mergeColdOnce(damaged); err != nil && s.check() == nil {
+			s.logger.Warn("cold files not merged", "err", err)
 		}
 	}
 }
@@ -168,7 +187,7 @@ func (s *Store) newDemotion() *demotion {
 		d.pace.haste = func() bool { return true }
 	}
 	share := int64(demotionShare)
-	if s.relief.hurried.Load() {
+	if s.relief.hurried.Load() || s.cold.crowded() {
 		share = hurriedShare
 	}
 	d.limit = min(max(s.opts.MemoryBytes/share, minDemotion), maxDemotion)
@@ -369,9 +388,15 @@ func (c *coldTier) config(w *shareWriter, p *pace) cold.MergeConfig {
 	return cold.MergeConfig{Order: c.order, MaxBytes: maxShare, Create: w.create, Wait: p.turn}
 }
 
-// mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part.
+// mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part. The caller holds no lock:
+// a merge that is under way is waited for.
 func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 	c := &s.cold
+	c.merging.Lock()
+	defer c.merging.Unlock()
+	if err := s.check(); err != nil {
+		return false, err
+	}
 	t := c.held()
 	if t == nil {
 		return false, nil
@@ -409,15 +434,7 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 }
 
 // crowded reports whether lookups have so many files to ask that merges are urgent.
-func (c *coldTier) crowded() bool {
-	n := 0
-	for _, r := range c.refs() {
-		if r.From != word.FirstAddress {
-			n++
-		}
-	}
-	return n > manyColdFiles
-}
+func (c *coldTier) crowded() bool { return c.depth() >= manyColdFiles }
 
 // mergeLength returns what NextMerge takes for about coldLength bytes of records like those of t.
 func (c *coldTier) mergeLength(t *tier) int64 {
@@ -434,7 +451,7 @@ func (c *coldTier) merge(w *shareWriter, inputs, refs []index.ShareRef) (more bo
 	defer c.changing.Unlock()
 	now := c.standing.Load()
 	if now == nil || slices.ContainsFunc(inputs, func(r index.ShareRef) bool { return !slices.Contains(now.Refs(), r) }) {
-		return false, w.drop() // the store was restored
+		return now != nil, w.drop() // the store was restored, to another tier
 	}
 	t, err := c.openTier(now.with(refs), now.Generation())
 	if err != nil {

@@ -34,8 +34,9 @@ const (
 	maxRest  = 20 * time.Millisecond
 	// pieceBytes is how much of the log a walk goes over between two looks at the clock.
 	pieceBytes = 256 << 10
-	// manyColdFiles is how many files of what was demoted lately, which most lookups ask, make a merge urgent.
-	manyColdFiles = 24
+	// manyColdFiles is how many cold files over one hash make a merge urgent, and maxColdDepth how many there are at the most.
+	manyColdFiles = 16
+	maxColdDepth  = 20
 )
 
 // haste counts the reasons why background work must not rest.

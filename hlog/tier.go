@@ -42,9 +42,10 @@ type coldTier struct {
 	demoted  atomic.Int64 // bytes of records that demotions have written
 	merged   atomic.Int64 // bytes of files that merges have written
 
-	changing   lock.Mutex[lock.Tier] // held by whoever puts another tier in the place of the one that stands
-	generation uint64                // of changing: the highest that there was (T28)
-	sized      int64                 // of changing: what size has taken
+	merging    lock.Mutex[lock.Merging] // held over a merge
+	changing   lock.Mutex[lock.Tier]    // held by whoever puts another tier in the place of the one that stands
+	generation uint64                   // of changing: the highest that there was (T28)
+	sized      int64                    // of changing: what size has taken
 
 	mu     lock.Mutex[lock.Leaf]
 	tiers  map[*tier]struct{}           // of mu: those with holders
@@ -274,6 +275,22 @@ func (c *coldTier) replace(t *tier) {
 	c.changing.Unlock()
 	c.s.epochs.Synchronize()
 	old.release()
+}
+
+// awaitMerge returns when no merge is under way, and none will begin. The store closes.
+func (c *coldTier) awaitMerge() {
+	c.merging.Lock()
+	c.merging.Unlock()
+}
+
+// depth returns how many files of the tier that stands are over one hash, at the most.
+func (c *coldTier) depth() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if t := c.standing.Load(); t != nil {
+		return t.Depth()
+	}
+	return 0
 }
 
 // refs returns the files of the tier that stands.

@@ -654,6 +654,13 @@ var general = []mutation{
 		caught: []string{"./hlog", "-run", "TestTier_NotSwitchedDuringACut"},
 	},
 	{
+		name: "tier-depth", rule: "T39", file: "hlog/demote.go",
+		what:   "merge cold files before a round of demotion that would put one more over too many",
+		old:    "\tfor more := true; more && s.cold.depth() >= least &&",
+		new:    "\tfor more := false; more && s.cold.depth() >= least &&",
+		caught: []string{"./hlog", "-run", "TestTier_DemotionBoundsTheDepth"},
+	},
+	{
 		name: "tier-under-a-scan", rule: "T33", file: "hlog/tier.go",
 		what:   "note that a scan is under way",
 		old:    "\tc.scans++\n",

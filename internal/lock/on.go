@@ -163,6 +163,6 @@ func (t *holder) fail(format string, args ...any) {
 
 // order is that of O1: the outermost first.
 var order = [...]any{
-	Compacting{}, Cut{}, Tier{}, DirCollecting{}, LedgerWriting{}, DirWriting{}, Mirror{}, Table{}, Flush{}, Page{}, Ledger{},
-	SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
+	Merging{}, Compacting{}, Cut{}, Tier{}, DirCollecting{}, LedgerWriting{}, DirWriting{}, Mirror{}, Table{}, Flush{}, Page{},
+	Ledger{}, SyncAside{}, View{}, Segments{}, Submit{}, Leaf{}, Waking{},
 }

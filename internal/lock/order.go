@@ -5,6 +5,8 @@ type Rank interface{ comparable }
 
 // The ranks, each with the package it belongs to and what its lock guards.
 type (
+	// Merging (hlog): one merge of cold files at a time.
+	Merging struct{}
 	// Compacting (hlog): one compaction, restore or clearing of entries at a time.
 	Compacting struct{}
 	// Cut (hlog): one cut, restore or close at a time.

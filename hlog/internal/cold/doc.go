@@ -67,6 +67,9 @@
 //	    epoch, has nothing that it would hide.
 //	T33 Scan: a scan holds the tier and the log of its beginning. Where a chain has been cut below a key's records it does
 //	    not take its end for the end of these records.
+//	T39 Depth: a round of demotion begins when fewer than maxColdDepth files are over each hash: it merges files until then.
+//	    Only where a merge fails, or a damaged file takes part in none, are there more. Who merges holds no lock that a restore
+//	    or the operations wait for, and ends with the store, and between two merges with the context of its caller.
 //
 // Why the generation (T28). Chains lose their ends: a key that is absent, is written, demoted and cleared has no entry, as
 // before, and a compare-and-swap of the entry notices nothing. Addresses never repeat, so nothing else can look as it was.

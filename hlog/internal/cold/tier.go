@@ -22,6 +22,7 @@ type Tier struct {
 	shares     []*Share // as refs
 	starts     []uint64 // of ranges in which the same shares stand for an order
 	ranges     [][]*Share
+	depth      int // of the range with most shares
 }
 
 // NewTier returns the tier of a log that begins at begin. refs are the files that stand for the log below it, and shares
@@ -62,6 +63,7 @@ func NewTier(begin word.Address, generation uint64, refs index.Shares, shares []
 		}
 		slices.SortFunc(here, newerFirst)
 		t.ranges = append(t.ranges, here)
+		t.depth = max(t.depth, len(here))
 	}
 	return t, nil
 }
@@ -71,6 +73,9 @@ func (t *Tier) Begin() word.Address { return t.begin }
 
 // Generation returns how many demotions went before.
 func (t *Tier) Generation() uint64 { return t.generation }
+
+// Depth returns how many shares stand for an order at the most: a lookup asks no more than that.
+func (t *Tier) Depth() int { return t.depth }
 
 // Refs returns the files of the tier. They must not be changed.
 func (t *Tier) Refs() index.Shares { return t.refs }
