@@ -3,8 +3,7 @@
 #
 # Guess:    a server locks its StoreDir, or sees at least that it is in use: the second one does not start, or not JetStream.
 # Instead:  both start, both have the stream as it was, and both acknowledge: with the same sequence, for different messages,
-#           into the same file. After both have stopped cleanly, a third start has one message of the two, without a word; it
-#           is the one of whoever wrote last.
+#           into the same file. After both have stopped cleanly, a third start has one message of the two, without a word.
 # Seen:     nats-server v2.15.3, nats.go v1.55.0, go 1.26, file storage.
 # Source:   EnableJetStream in server/jetstream.go makes the directory and tries to write there, and takes no lock;
 #           newFileStore in server/filestore.go neither.
