@@ -260,6 +260,27 @@ func TestEarly_PrefetchAsksForMany(t *testing.T) {
 	})
 }
 
+// Segments may be smaller than the pages that were asked for, and pages are made to fit them: what takes a larger page is refused
+// before the move, which could not write it.
+func TestEarly_PagesAsSmallAsSegments(t *testing.T) {
+	r := onRemote(t, 2, 10)
+	must(t, r.store.Close())
+	g := newGated(r.remote)
+	o := filledFrom(g)
+	o.MemoryBytes, o.PageBytes, o.SegmentBytes = 64<<20, 0, 0
+	s := mustOpen(t, "elsewhere", o)
+	large := make([]byte, 300<<10)
+	if err := s.Set([]byte("k"), large); err != ErrTooLarge {
+		t.Errorf("a value larger than a segment: %v", err)
+	}
+	must(t, s.Set([]byte("k"), large[:200<<10]))
+	close(g.open)
+	must(t, s.ready(context.Background()))
+	if got, err := s.Get(nil, []byte("k")); err != nil || len(got) != 200<<10 {
+		t.Errorf("%d bytes, %v", len(got), err)
+	}
+}
+
 // What finds no room waits until the directory is whole, and is done then (Y11).
 func TestEarly_NoRoom(t *testing.T) {
 	r := onRemote(t, 2, 100)

@@ -41,7 +41,7 @@ type filling struct {
 	dir       *checkpoint.Dir
 	manifest  *checkpoint.Manifest // of the version
 	info      checkpoint.Info
-	pageBytes int // of the store, at the least
+	pageBytes int // of the store, at the least; set when the segments are known
 	total     int64
 	came      atomic.Int64         // bytes that were fetched
 	view      atomic.Pointer[View] // what reads use; nil when they may not any more
@@ -144,7 +144,7 @@ func (s *Store) openToFill(ctx context.Context, remote checkpoint.Remote) (_ *ch
 	if err != nil || d.Current() != nil {
 		return nil, err
 	}
-	f := &filling{dir: d, early: early, pageBytes: s.opts.PageBytes, ended: make(chan struct{}), changed: make(chan struct{}), first: newFirstRead()}
+	f := &filling{dir: d, early: early, ended: make(chan struct{}), changed: make(chan struct{}), first: newFirstRead()}
 	if s.copies.mirror, err = s.newMirror(d, watched{remote, f.answered}); err != nil {
 		return nil, err
 	}

@@ -233,6 +233,7 @@ func (s *Store) recover() error {
 		return err
 	}
 	if s.fill != nil {
+		s.fill.pageBytes = s.opts.PageBytes
 		return s.canFitPages(s.fill.manifest, d.Identity().SegmentBytes)
 	}
 	return s.recoverDir(d)
