@@ -21,7 +21,8 @@
 // newest version and reads on behind the cookie. So what was done after that version is done again, on the state before it.
 //
 //	X11  A version holds all effects of the messages up to the sequence in its cookie, and none of later ones: it is cut
-//	    between two batches.
+//	    between two batches. A partition that ends in the middle of one goes back to its last version, or closes without
+//	    another when it cannot.
 //	X12  What a batch emits is written to the store, numbered from 1 on (the outbox), and goes out when a version that has
 //	    it is durable, on the remote as well. Message n goes to place n of the partition's output stream, by a publish that
 //	    demands that n-1 is the last there. So it is there once, whoever publishes it, however often, and whenever: no
@@ -41,6 +42,9 @@
 // server is used: the time to live of a key goes with its first update, and over a restart of the server an expired key is
 // there for another moment. Workers that live share the partitions evenly; one that has too many gives the rest up, after a
 // last version.
+//
+// A partition is ready for messages before its directory is whole: what is not there yet is read from the remote. Versions, and
+// outputs with them, begin when it is.
 //
 // A worker that loses a lease stops the partition, and drops the local directory if the remote has refused it: what it has
 // is not the partition's state any more.

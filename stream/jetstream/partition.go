@@ -24,6 +24,8 @@ type partition struct {
 	at     atomic.Pointer[cookie] // as of the last batch that was applied
 	reader Reader
 
+	spoiled atomic.Pointer[chan struct{}] // set: the store may hold a part of a batch; closed when the store is
+
 	batches chan []Message // that were read, in order
 	used    chan []Message // and slices for others; either has room for all slices, so that nobody waits to send
 
@@ -86,8 +88,11 @@ func isRefused(err error) bool {
 	return errors.Is(err, hlog.ErrFenced) || errors.Is(err, hlog.ErrDiverged)
 }
 
-// cookie is that of a version that Close commits.
+// cookie is that of a version that Close commits. It does not return while Close must not commit any: then Close gives up.
 func (p *partition) cookie() []byte {
+	if closed := p.spoiled.Load(); closed != nil {
+		<-*closed
+	}
 	if at := p.at.Load(); at != nil {
 		return at.bytes()
 	}
@@ -234,12 +239,13 @@ func (p *partition) apply(messages []Message) error {
 	return nil
 }
 
-// checkpoint begins a version of what was applied (X11), unless one is on its way or there is nothing new.
+// checkpoint begins a version of what was applied (X11), unless one is on its way or there is nothing new, or the directory is
+// still being filled from the remote: BeginCheckpoint would wait for that, and messages need not.
 func (p *partition) checkpoint(ctx context.Context) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	at := *p.at.Load()
-	if p.pending || at == p.durable {
+	if p.pending || at == p.durable || p.store.Metrics().FetchLeft > 0 {
 		return nil
 	}
 	pending, err := p.store.BeginCheckpoint(hlog.WithCookie(at.bytes()))
@@ -364,17 +370,28 @@ func sleep(ctx context.Context, d time.Duration) error {
 }
 
 // close ends the partition. After an error, which may have come in the middle of a batch, the store goes back to its last
-// version first, so that Close has nothing to commit; and when somebody else has the partition the directory goes.
+// version first, so that Close has nothing to commit; when it cannot, as when its directory is still being filled from a remote that
+// is away, Close commits nothing (X11). When somebody else has the partition the directory goes.
 func (p *partition) close(err error) error {
 	if err == nil {
 		return p.store.Close() // commits what was applied, with its cookie
 	}
-	ctx, stop := context.WithTimeout(context.Background(), p.c.LeaseTime)
-	defer stop()
 	if !isRefused(err) && !errors.Is(err, errHeld) {
-		_, back := p.store.Restore(ctx, 0) // the newest
-		return errors.Join(err, back, p.store.Close())
+		return errors.Join(err, p.closeAtVersion())
 	}
 	p.store.Close() // refused once more
 	return errors.Join(err, os.RemoveAll(p.c.dir(p.n)))
+}
+
+func (p *partition) closeAtVersion() error {
+	ctx, stop := context.WithTimeout(context.Background(), p.c.LeaseTime)
+	defer stop()
+	_, err := p.store.Restore(ctx, 0) // the newest
+	if err != nil {
+		closed := make(chan struct{})
+		defer close(closed)
+		p.spoiled.Store(&closed)
+		p.c.Logger.Warn("store cannot go back to its last version, and closes without another", "partition", p.n, "error", err)
+	}
+	return errors.Join(err, p.store.Close())
 }

@@ -9,6 +9,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
 )
 
@@ -244,6 +245,9 @@ func (w *Worker) ended(n int, h *holding, err error) {
 
 // isFinal reports whether trying again cannot help. Whatever else ends a partition is a server, or a disk, that is away.
 func isFinal(err error) bool {
+	if errors.Is(err, checkpoint.ErrFilling) { // the remote that goes on with it is away
+		return false
+	}
 	for _, final := range []error{ErrProcess, ErrSourceGap, ErrSourceShort, ErrOutput, ErrCookie, hlog.ErrCorrupt, hlog.ErrFormat, hlog.ErrLocked} {
 		if errors.Is(err, final) {
 			return true
