@@ -17,7 +17,12 @@ import (
 //
 // When Commit returns nil the version is durable. After an error it does not exist, and a failure to remove what is
 // left of it makes later calls that change the directory fail until that succeeds.
-func (d *Dir) Commit(m *Manifest) error {
+func (d *Dir) Commit(m *Manifest) error { return d.CommitBeside(m, nil) }
+
+// CommitBeside is Commit of a version of which not everything is durable yet: durable makes it so, and returns nil when it
+// is. It is called once at the most, while the bytes of the manifest become durable; m gets its name afterwards (V14). The
+// error may be that of durable, or ErrReplaced if the directory has become another's meanwhile (V11).
+func (d *Dir) CommitBeside(m *Manifest, durable func() error) error {
 	d.writing.Lock()
 	defer d.writing.Unlock()
 	if err := d.settle(); err != nil {
@@ -31,7 +36,7 @@ func (d *Dir) Commit(m *Manifest) error {
 	if err != nil {
 		return err
 	}
-	if err := d.install(data); err != nil {
+	if err := d.install(data, durable); err != nil {
 		return err
 	}
 	d.mu.Lock()
@@ -64,15 +69,30 @@ func (d *Dir) childOfCurrent(m *Manifest) (*Manifest, error) {
 	return &child, nil
 }
 
-// install writes a manifest file and lists its version. The caller holds writing and has settled.
-func (d *Dir) install(data []byte) error {
+// install writes a manifest file and lists its version. durable makes durable what it refers to, nil if all of that is. The
+// caller holds writing and has settled.
+func (d *Dir) install(data []byte, durable func() error) error {
 	// What is kept is what was written, read back: nobody else holds it, and it is known to decode.
 	m, err := DecodeManifest("manifest to be written", data)
 	if err != nil {
 		return err
 	}
 	e := newEntry(m, envelopeSum(data), nil)
-	if err := fsx.WriteFileAtomic(d.fs, d.ManifestPath(m.Version), data); err != nil {
+	staged, err := fsx.Stage(d.fs, d.ManifestPath(m.Version), data)
+	if err == nil && durable != nil {
+		staged.BeginSync()
+		if err = d.becomeDurable(durable); err != nil {
+			dropped := staged.Drop()
+			if dropped == nil {
+				return err // the version never had a name
+			}
+			err, staged = errors.Join(err, dropped), nil
+		}
+	}
+	if err == nil {
+		err = staged.Publish()
+	}
+	if err != nil {
 		d.mu.Lock()
 		e.become(doomed)
 		d.versions[m.Version] = e
@@ -86,6 +106,15 @@ func (d *Dir) install(data []byte) error {
 	d.versions[m.Version] = e
 	d.maxID, d.maxEnd = max(d.maxID, m.Version), max(d.maxEnd, m.Cut)
 	return nil
+}
+
+// becomeDurable calls durable, and makes sure afterwards that the directory is still this Dir's (V11): what is waited for may
+// take long. The caller holds writing.
+func (d *Dir) becomeDurable(durable func() error) error {
+	if err := durable(); err != nil {
+		return err
+	}
+	return d.checkOurs()
 }
 
 // SetHead makes target the current version: a rollback, durable when it returns nil. No version is lost by it.
@@ -220,7 +249,7 @@ func (d *Dir) adopt(data []byte, pin, aside bool) error {
 			err = d.keepCurrent(m)
 		}
 		if err == nil {
-			err = d.install(data)
+			err = d.install(data, nil)
 		}
 	case e.sum != envelopeSum(data):
 		err = fmt.Errorf("%w: version %d is another one here", ErrDiverged, m.Version)

@@ -44,7 +44,7 @@ func (s step) String() string { return fmt.Sprintf("%c%d", s.kind, s.v) }
 func (s step) run(d *Dir) error {
 	switch s.kind {
 	case 'c':
-		return d.Commit(nextManifest(d, s.v, s.bytes, false))
+		return d.CommitBeside(nextManifest(d, s.v, s.bytes, false), func() error { return fsx.WriteFileAtomic(d.fs, logOf(s.v), []byte("log")) })
 	case 's':
 		return d.SetHead(s.v)
 	default:
@@ -52,6 +52,9 @@ func (s step) run(d *Dir) error {
 		return err
 	}
 }
+
+// logOf returns the file that stands for the log of a version, which becomes durable beside its manifest (V14).
+func logOf(v Version) string { return fmt.Sprintf("store/log of %d", v) }
 
 func (s step) apply(before state) state {
 	after := before
@@ -115,9 +118,23 @@ func open(disk fsx.FS) (state, error) {
 	return stateOf(d), nil
 }
 
+// withLogs is open, and looks for the log of each version.
+func withLogs(disk fsx.FS) (state, error) {
+	s, err := open(disk)
+	if err != nil {
+		return s, err
+	}
+	for _, v := range s.IDs {
+		if b, err := fsx.ReadFile(disk, logOf(v), 3); err != nil || string(b) != "log" {
+			return s, fmt.Errorf("V1: there is version %d, and not its log: %q, %w", v, b, err)
+		}
+	}
+	return s, nil
+}
+
 // reopened opens what a crash left, which must be in one of the allowed states.
 func reopened(disk *fsx.CrashFS, allowed []state) error {
-	got, err := open(disk)
+	got, err := withLogs(disk)
 	if err == nil && !slices.ContainsFunc(allowed, func(s state) bool { return reflect.DeepEqual(s, got) }) {
 		err = fmt.Errorf("reopened as %+v, allowed are %+v", got, allowed)
 	}
@@ -313,5 +330,50 @@ func TestDir_DiskFull(t *testing.T) {
 	must(t, step{'c', 2, 4096}.run(d))
 	for _, c := range crashes(disk.Unsynced(), 1) {
 		must(t, reopened(disk.Clone(c), []state{stateOf(d)}))
+	}
+}
+
+// A manifest has no name while the log that it refers to is being made durable, and gets none if that fails, or if the
+// directory has become another's meanwhile.
+func TestCommitBeside_NamedLast(t *testing.T) {
+	disk := fsx.NewCrash(fsx.CrashOptions{})
+	d, err := OpenDir(disk, "store", testIdentity, false)
+	must(t, err)
+	must(t, d.Commit(nextManifest(d, 1, 4096, false)))
+	names := func() (names []string) {
+		all, err := disk.List("store/" + versionsDir)
+		must(t, err)
+		for _, e := range all {
+			names = append(names, e.Name)
+		}
+		return names
+	}
+	one, two := manifestName(1), manifestName(2)
+	called := 0
+	commit := func(durable func() error) error {
+		return d.CommitBeside(nextManifest(d, 2, 4096, false), func() error {
+			called++
+			if got := names(); !slices.Equal(got, []string{one, two + fsx.TempSuffix}) {
+				t.Errorf("while the log is being synced there are %v", got)
+			}
+			return durable()
+		})
+	}
+	failed := errors.New("the log is not durable")
+	if err := commit(func() error { return failed }); err != failed || !slices.Equal(names(), []string{one}) {
+		t.Errorf("error %v, files %v", err, names())
+	}
+	before, err := fsx.ReadFile(disk, d.headPath(), 1<<10)
+	must(t, err)
+	err = commit(func() error {
+		return fsx.WriteFileAtomic(disk, d.headPath(), encodeHead(head{floor: 7}))
+	})
+	if !errors.Is(err, ErrReplaced) || !slices.Equal(names(), []string{one}) {
+		t.Errorf("error %v, files %v", err, names())
+	}
+	must(t, fsx.WriteFileAtomic(disk, d.headPath(), before))
+	must(t, commit(func() error { return nil }))
+	if called != 3 || !slices.Equal(names(), []string{one, two}) || d.Current().Version != 2 {
+		t.Errorf("%d calls, files %v", called, names())
 	}
 }

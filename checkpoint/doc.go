@@ -235,4 +235,8 @@
 //	    committed a version, and new log begins behind all log that is there (LogEnd).
 //	V13 A store is made only where no file of a store is, or only such as a crash of that leaves. A store without a
 //	    manifest is empty only if NONE says so and HEAD was never written again.
+//	V14 A manifest is written to a temporary file, and synced, while the log that it refers to is being made durable. It gets
+//	    its name, by which alone it is a version, after both have succeeded; then the directory is synced, and then the call
+//	    returns nil. So a commit waits for two syncs, one after the other, and not for three. No opening reads a temporary
+//	    file; whoever writes that manifest next overwrites it.
 package checkpoint

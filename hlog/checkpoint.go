@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"context"
+	"errors"
 	"runtime"
 	"time"
 
@@ -266,24 +267,29 @@ func (s *Store) commitNext(p *ledger.Pending) {
 	s.kickMaintenance()
 }
 
-// commit flushes the version's log, waits for runs if they do not stand for enough of it, and writes its manifest, last.
+// commit writes the version's log, waits for runs if they do not stand for enough of it, and has the manifest written beside
+// the sync of the log; it gets its name last (C5).
 func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	defer s.disk.Committed(p.LogVersion) // or never will be
 	covered := p.Cut - min(p.Cut, s.mayReplay())
 	s.disk.Want(word.Address(covered)) // the run is written while the log is, as far as that goes
 	s.background.runs.Wake()
 	s.log.ShiftReadOnly(p.Cut)
-	err := s.log.SyncTo(p.Cut)
+	err := s.log.FlushTo(p.Cut)
 	unchanged := s.compactor.onlyMoved(s.log, p)
 	if err == nil {
 		err = s.writeRunsUpTo(covered)
+		if err != nil {
+			err = errors.Join(s.log.SyncTo(p.Cut), err) // what is wrong with the log comes first: no later version makes it good
+		}
 	}
 	if err != nil {
 		s.compactor.dealt(err)
 		s.ledger.Fail(p, err)
 		return checkpoint.Info{}, err
 	}
-	info, err := s.ledger.Commit(p, makeAux(p.IndexBits, s.log.Totals(), s.log.LargeRecords()), s.opts.PageBytes, unchanged)
+	aux := makeAux(p.IndexBits, s.log.Totals(), s.log.LargeRecords())
+	info, err := s.ledger.Commit(p, aux, s.opts.PageBytes, unchanged, func() error { return s.log.SyncTo(p.Cut) })
 	s.compactor.dealt(err)
 	if err == nil {
 		s.log.RaiseBegin(p.Emptied)

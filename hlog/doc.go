@@ -71,8 +71,9 @@
 //	C4  When the last operation of the old version has left, the tail is the cut: log below it belongs to the version,
 //	    except for records of the next version at or above the tail of C1 (the fuzzy end). Recovery, views and restores
 //	    skip those; by C3 and H1 they are at the head of their chains, so that following links finds what they hide.
-//	C5  The manifest is written last, after the log and the index files it names are durable. A sync that has failed is never
-//	    made good by a later one: what it covered is written again, or no version is committed any more.
+//	C5  The manifest gets its name last, after the log and the index files it names are durable, and so is the manifest (V14).
+//	    A sync that has failed is never made good by a later one: what it covered is written again, or no version is
+//	    committed any more.
 //
 // Recovery opens the newest manifest and the shares of the index that it names (blocks of the index are filled when they are
 // asked for, from all shares that stand for them; what is read is verified then) and replays the log that the shares do not

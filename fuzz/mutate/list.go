@@ -165,9 +165,16 @@ var general = []mutation{
 	{
 		name: "manifest-last", rule: "C5", file: "hlog/checkpoint.go",
 		what:   "make the log durable before the manifest that names it",
-		old:    "\terr := s.log.SyncTo(p.Cut)\n",
-		new:    "\tdefer s.log.SyncTo(p.Cut)\n\terr := error(nil)\n",
+		old:    "s.opts.PageBytes, unchanged, func() error { return s.log.SyncTo(p.Cut) })\n",
+		new:    "s.opts.PageBytes, unchanged, func() error { return nil })\n\ts.log.SyncTo(p.Cut)\n",
 		caught: []string{"./fuzz", "-short", "-run", "TestCrash_EveryCall"},
+	},
+	{
+		name: "named-last", rule: "V14", file: "checkpoint/commit.go",
+		what:   "give a manifest its name after the log that it refers to is durable",
+		old:    "\t\tif err = d.becomeDurable(durable); err != nil {",
+		new:    "\t\tdefer d.becomeDurable(durable)\n\t\tif err != nil {",
+		caught: []string{"./checkpoint", "-short", "-run", "TestDir_CrashAtEveryCall|TestCommitBeside_NamedLast"},
 	},
 	{
 		name: "shares-first", rule: "C5", file: "hlog/shares.go",
@@ -191,9 +198,9 @@ var general = []mutation{
 		caught: []string{"./hlog", "-run", "TestShares_CrashAtEveryCall"},
 	},
 	{
-		name: "sync-manifest-names", rule: "V1", file: "internal/fsx/fs.go",
+		name: "sync-manifest-names", rule: "V1", file: "internal/fsx/staged.go",
 		what:   "sync the directory after a manifest or HEAD was renamed",
-		old:    "\treturn fsys.SyncDir(filepath.Dir(name))\n",
+		old:    "\treturn s.fs.SyncDir(filepath.Dir(s.name))\n",
 		new:    "\t_ = filepath.Dir\n\treturn nil\n",
 		caught: []string{"./checkpoint", "-run", "TestDir_CrashAtEveryCall"},
 	},
@@ -411,8 +418,8 @@ var general = []mutation{
 	{
 		name: "durability-abandoned", rule: "D6", file: "hlog/checkpoint.go",
 		what:   "give up what a failed sync has covered only when the store goes back to a version",
-		old:    "\terr := s.log.SyncTo(p.Cut)\n",
-		new:    "\terr := s.log.SyncTo(p.Cut)\n\tif err != nil {\n\t\ts.log.Abandon()\n\t}\n",
+		old:    "\terr := s.log.FlushTo(p.Cut)\n",
+		new:    "\terr := s.log.FlushTo(p.Cut)\n\tif err != nil {\n\t\ts.log.Abandon()\n\t}\n",
 		caught: []string{"./internal/lint", "-run", "TestDurability_MovesInOneFile"},
 	},
 	{
@@ -495,8 +502,8 @@ var general = []mutation{
 	{
 		name: "io-under-the-lock", rule: "B1", file: "hlog/internal/ledger/pending.go",
 		what:   "let go of the ledger's lock while a manifest is written",
-		old:    "\terr := l.dir.Commit(m)\n\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n",
-		new:    "\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n\terr := l.dir.Commit(m)\n",
+		old:    "\terr := l.dir.CommitBeside(m, durable)\n\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n",
+		new:    "\tl.mu.Lock()\n\tdefer l.mu.Unlock()\n\terr := l.dir.CommitBeside(m, durable)\n",
 		caught: []string{"./hlog/internal/ledger", "-run", "TestCommit_KeepsNobodyWaiting"},
 	},
 	{

@@ -168,13 +168,13 @@ var broken = map[string]func(FS, string, []byte) error{
 		return fsys.SyncDir("/")
 	},
 	"no SyncDir": func(fsys FS, name string, data []byte) error {
-		if err := writeWhole(fsys, name+TempSuffix, data); err != nil {
+		if err := writeSynced(fsys, name+TempSuffix, data); err != nil {
 			return err
 		}
 		return fsys.Rename(name+TempSuffix, name)
 	},
 	"in place": func(fsys FS, name string, data []byte) error {
-		if err := writeWhole(fsys, name, data); err != nil {
+		if err := writeSynced(fsys, name, data); err != nil {
 			return err
 		}
 		return fsys.SyncDir("/")
@@ -235,6 +235,61 @@ func TestWriteFileAtomic_CrashAtEveryCall(t *testing.T) {
 		} else {
 			t.Logf("%s: %v", name, wrong)
 		}
+	}
+}
+
+// writeSynced makes name hold exactly data, durable as far as the bytes go.
+func writeSynced(fsys FS, name string, data []byte) (err error) {
+	f, err := fsys.Open(name, Write|Create)
+	if err != nil {
+		return err
+	}
+	defer func() { err = join(err, f.Close()) }()
+	if err := f.Truncate(0); err != nil {
+		return err
+	}
+	if _, err := f.WriteAt(data, 0); err != nil {
+		return err
+	}
+	return f.Sync()
+}
+
+// A file that is staged, and synced beside other things, is as whole as one that WriteFileAtomic writes.
+func TestStaged_CrashAtEveryCall(t *testing.T) {
+	states, wrong := crashAtEveryCall(func(fsys FS, name string, data []byte) error {
+		s, err := Stage(fsys, name, data)
+		if err != nil {
+			return err
+		}
+		s.BeginSync()
+		return s.Publish()
+	})
+	if wrong != nil {
+		t.Fatal(wrong)
+	}
+	t.Logf("%d crash states", states)
+}
+
+// A file whose sync fails gets no name, and one that is dropped leaves nothing.
+func TestStaged_GetsNoName(t *testing.T) {
+	c, _ := crashWith(t, []byte("old"))
+	c.FailSync(SyncFailOnce, "*"+TempSuffix)
+	s, err := Stage(c, "/f", []byte("new"))
+	must(t, err)
+	s.BeginSync()
+	if err := s.Publish(); err == nil {
+		t.Fatal("no error")
+	}
+	for _, begun := range []bool{false, true} {
+		s, err := Stage(c, "/f", []byte("new"))
+		must(t, err)
+		if begun {
+			s.BeginSync()
+		}
+		must(t, s.Drop())
+	}
+	if got, err := c.List("/"); err != nil || len(got) != 1 || contentOf(t, c, "/f") != "old" {
+		t.Fatal(got, err)
 	}
 }
 

@@ -183,37 +183,11 @@ const TempSuffix = ".tmp"
 // that the name may have changed and not be durable. One call per name at a time; what an earlier call left in the
 // temporary file (name + [TempSuffix]) is overwritten.
 func WriteFileAtomic(fsys FS, name string, data []byte) error {
-	temp := name + TempSuffix
-	if err := writeWhole(fsys, temp, data); err != nil {
-		return join(err, removeIfThere(fsys, temp))
-	}
-	if err := fsys.Rename(temp, name); err != nil {
-		return join(err, removeIfThere(fsys, temp))
-	}
-	return fsys.SyncDir(filepath.Dir(name))
-}
-
-// writeWhole makes name hold exactly data, durable as far as the bytes go.
-func writeWhole(fsys FS, name string, data []byte) (err error) {
-	f, err := fsys.Open(name, Write|Create)
+	s, err := Stage(fsys, name, data)
 	if err != nil {
 		return err
 	}
-	defer func() { err = join(err, f.Close()) }()
-	if err := f.Truncate(0); err != nil {
-		return err
-	}
-	if _, err := f.WriteAt(data, 0); err != nil {
-		return err
-	}
-	return f.Sync()
-}
-
-func removeIfThere(fsys FS, name string) error {
-	if err := fsys.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	return nil
+	return s.Publish()
 }
 
 // checkRange returns the error of an I/O call with these arguments, nil if there is none. addr is the [address] of the

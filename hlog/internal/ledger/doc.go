@@ -40,8 +40,9 @@
 //	    BeginCheckpoint.
 //	B2  Another lock, writing, is held by whoever changes manifests, from reading the state under mu, through the I/O
 //	    without mu, to writing the state under mu. It is taken before mu. So manifests are written one after the other,
-//	    each from what the one before has left. Nobody but those who write manifests waits for it, and a collection before
-//	    it begins, which makes sure that the directory is still the store's (V11).
+//	    each from what the one before has left. A commit holds it over the sync of its log, too, beside which the manifest
+//	    is written (V14), but not while the log is written. Nobody but those who write manifests waits for it, and a
+//	    collection before it begins, which makes sure that the directory is still the store's (V11).
 //
 // # Collection
 //

@@ -46,7 +46,7 @@ func TestCommit_KeepsNobodyWaiting(t *testing.T) {
 	})
 	for _, v := range []checkpoint.Version{2, 3} {
 		p := d.Next()
-		if _, err := d.Commit(p, nil, 4096, false); err != nil || p.Version != v {
+		if _, err := d.Commit(p, nil, 4096, false, durable); err != nil || p.Version != v {
 			t.Fatalf("version %d: %v", p.Version, err)
 		}
 		d.Finish(p, nil)

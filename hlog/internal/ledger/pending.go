@@ -19,7 +19,7 @@ type Phase uint8
 const (
 	Begun     Phase = iota // the log version was raised; operations of the old one may be under way
 	CutTaken               // they have left: the version's log ends at Cut
-	Flushed                // its log is durable
+	Flushed                // its log is written, and becomes durable beside its manifest
 	Committed              // its manifest is durable: it is a version
 	Failed                 // it will not be a version
 	Answered               // copied to the remote, too, or not: everybody knows what came of it
@@ -270,13 +270,14 @@ func (p *Pending) LetGo() (late bool) {
 	return late
 }
 
-// Commit makes p, whose log is durable now, a version and the parent of the next one (B8). aux and pageBytes go into its
-// manifest; unchanged says that its state is its parent's.
-func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int, unchanged bool) (checkpoint.Info, error) {
+// Commit makes p, whose log is written, a version and the parent of the next one (B8). aux and pageBytes go into its
+// manifest; unchanged says that its state is its parent's. durable makes the log durable; no manifest has its name before it
+// has returned nil (checkpoint.Dir.CommitBeside).
+func (l *Ledger) Commit(p *Pending, aux []byte, pageBytes int, unchanged bool, durable func() error) (checkpoint.Info, error) {
 	l.writing.Lock()
 	defer l.writing.Unlock()
 	m := l.describe(p, aux, pageBytes, unchanged)
-	err := l.dir.Commit(m)
+	err := l.dir.CommitBeside(m, durable)
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.naming = nil

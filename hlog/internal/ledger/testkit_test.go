@@ -99,6 +99,9 @@ func newDesk(t *testing.T) *desk {
 	return d
 }
 
+// durable is for logs of which everything is durable.
+func durable() error { return nil }
+
 func must(t *testing.T, err error) {
 	t.Helper()
 	if err != nil {
@@ -147,7 +150,7 @@ func (d *desk) commit() *checkpoint.Manifest {
 	if next := d.Next(); next != p {
 		d.t.Fatalf("version %d is next, not %d", next.Version, p.Version)
 	}
-	_, err = d.Commit(p, nil, 4096, false)
+	_, err = d.Commit(p, nil, 4096, false, durable)
 	must(d.t, err)
 	d.Finish(p, nil)
 	d.Dealt()

@@ -43,6 +43,14 @@ func (d *Durability) Lost() error {
 	return nil
 }
 
+// hopeless returns ErrNotDurable, with the cause, if nothing becomes durable any more.
+func (d *Durability) hopeless() error {
+	if cause := d.Lost(); cause != nil {
+		return fmt.Errorf("%w: %w", ErrNotDurable, cause)
+	}
+	return nil
+}
+
 // init says where the segments are.
 func (d *Durability) init(s *Segments) { d.names = fsx.NewNames(s.fs, s.dir) }
 
@@ -67,8 +75,8 @@ func (d *Durability) sync(target uint64, hold func() (head uint64, release func(
 	if d.durable.Load() >= target {
 		return nil
 	}
-	if cause := d.Lost(); cause != nil {
-		return fmt.Errorf("%w: %w", ErrNotDurable, cause)
+	if err := d.hopeless(); err != nil {
+		return err
 	}
 	to := d.written.Load()
 	if invariant.Enabled {

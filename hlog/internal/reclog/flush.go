@@ -221,8 +221,19 @@ func (l *Log) sumPiece(buf []byte, from uint64, next int, final func(n int) (nex
 	return nil
 }
 
-// SyncTo writes the log up to target, which lies at or below SafeReadOnly on a block boundary, and makes it durable. After
-// an error it is not (D6); ErrNotDurable when it never will be.
+// FlushTo writes the log up to target, which lies at or below SafeReadOnly on a block boundary. ErrNotDurable when it never
+// will be durable.
+func (l *Log) FlushTo(target uint64) error {
+	l.flushMu.Lock()
+	defer l.flushMu.Unlock()
+	if err := l.flush(target); err != nil {
+		return err
+	}
+	return l.durability.hopeless()
+}
+
+// SyncTo writes what FlushTo has not written yet up to target, and makes it durable. After an error it is not (D6);
+// ErrNotDurable when it never will be.
 func (l *Log) SyncTo(target uint64) error {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
