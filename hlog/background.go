@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"errors"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridlog/hybridlog/internal/step"
@@ -55,7 +56,8 @@ type background struct {
 
 	pager, sizing, prefetch, commit, runs, merges, housekeeping, interval, copy, events *step.Job
 
-	pause time.Time // of the rounds of interval: none begins a checkpoint before
+	pause     time.Time    // of the rounds of interval: none begins a checkpoint before
+	givingWay atomic.Int32 // how many wait in giveWay
 }
 
 // init makes the jobs. None does anything before start.

@@ -9,6 +9,7 @@ func (s *Store) maintain() {
 	if s.check() != nil {
 		return
 	}
+	s.giveWay()
 	s.clearEntries()
 	if err := s.ledger.RetainWhile(s.opts.KeepVersions, func() bool { return s.check() == nil }); err != nil {
 		s.logger.Error("retention", "err", err)

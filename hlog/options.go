@@ -155,9 +155,10 @@ type Options struct {
 	// tests of this module, which inject faults.
 	FS fsx.FS
 
-	pageChosen bool      // PageBytes was 0
-	viewsOnly  bool      // the store is there for its views: it opens at no version
-	indexPace  indexPace // of the index on disk; 0 but in tests of this package
+	pageChosen bool          // PageBytes was 0
+	viewsOnly  bool          // the store is there for its views: it opens at no version
+	indexPace  indexPace     // of the index on disk; 0 but in tests of this package
+	giveWay    time.Duration // replaces maxRest where background work lets a commit go first; 0 but in tests of this package
 }
 
 // withDefaults returns o with every zero field replaced, or the first field that is out of range.

@@ -80,8 +80,7 @@ func (p *pace) turn(ctx context.Context) error {
 
 // hurries reports whether there is haste.
 func (p *pace) hurries() bool {
-	s := p.s
-	return s.background.work() != nil || s.compactor.haste.reasons.Load() > 0 || s.relief.hurried.Load() || s.relief.behind.Load() || p.haste != nil && p.haste()
+	return p.s.background.work() != nil || p.s.hurried() || p.haste != nil && p.haste()
 }
 
 // rest returns after d, or when ctx ends or the store closes.

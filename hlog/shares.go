@@ -66,6 +66,9 @@ func (s *Store) writeRunsUpTo(to uint64) error {
 // writeRuns writes the runs that are due.
 func (s *Store) writeRuns() {
 	for s.check() == nil {
+		if !s.disk.Wanted() {
+			s.giveWay()
+		}
 		r, ok := s.disk.TakeRun(false)
 		if !ok {
 			break
@@ -120,6 +123,7 @@ func (s *Store) mergeShares() {
 func (s *Store) mergeIndex() {
 	merged := false
 	for s.check() == nil {
+		s.giveWay()
 		m, ok := s.disk.TakeMerge()
 		if !ok {
 			break
@@ -238,7 +242,7 @@ func (w *shareWriter) create() (io.WriterAt, uint64, error) {
 		return nil, 0, err
 	}
 	w.files = append(w.files, f)
-	return f, id, nil
+	return politeFile{f}, id, nil
 }
 
 // publish makes what was written durable, and has take make it a part of the index.

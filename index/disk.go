@@ -214,6 +214,13 @@ func (d *Disk) Want(a word.Address) {
 	d.wanted = max(d.wanted, a)
 }
 
+// Wanted reports whether shares are about to be needed for log that none stands for.
+func (d *Disk) Wanted() bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.written < d.wanted
+}
+
 // forget drops what is known of log from a on.
 func (d *Disk) forget(a word.Address) {
 	for i := range d.groups {

@@ -177,6 +177,13 @@ var general = []mutation{
 		caught: []string{"./checkpoint", "-short", "-run", "TestDir_CrashAtEveryCall|TestCommitBeside_NamedLast"},
 	},
 	{
+		name: "give-way", rule: "R6", file: "hlog/shares.go",
+		what:   "let a commit go before the runs that it does not want",
+		old:    "\t\tif !s.disk.Wanted() {\n\t\t\ts.giveWay()\n\t\t}\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestGiveWay_RunsAfterTheCommit"},
+	},
+	{
 		name: "shares-first", rule: "C5", file: "hlog/shares.go",
 		what:   "make shares durable before the manifest that names them",
 		old:    "\t\terr = errors.Join(err, w.s.syncAside(f))\n",

@@ -1,0 +1,79 @@
+package hlog
+
+import (
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// stoppedCommit returns a store without a run of its index, and has a commit wait before its manifest is written, until goOn is
+// called. Files of the index that are made meanwhile are counted.
+func stoppedCommit(t *testing.T) (s *Store, p *PendingCheckpoint, made *atomic.Int64, goOn func()) {
+	t.Helper()
+	o := tiny()
+	o.indexPace.uncovered, o.giveWay = 64*reclog.BlockBytes, time.Hour
+	files := &openHookFS{FS: o.FS}
+	o.FS = files
+	s = mustOpen(t, "/store", o)
+	begun, release := make(chan struct{}), make(chan struct{})
+	made = new(atomic.Int64)
+	var once sync.Once
+	hook := func(name string) {
+		switch {
+		case strings.HasSuffix(name, ".img"):
+			made.Add(1)
+		case strings.HasSuffix(name, ".manifest.tmp"):
+			once.Do(func() {
+				close(begun)
+				<-release
+			})
+		}
+	}
+	files.hook.Store(&hook)
+	goOn = sync.OnceFunc(func() { close(release) })
+	t.Cleanup(goOn)
+	for k := 0; s.log.Tail() < uint64(word.FirstAddress)+56*reclog.BlockBytes; k++ { // more than makes a run due, less than a commit wants
+		must(t, s.Set(key8(k), make([]byte, 100)))
+	}
+	p, err := s.BeginCheckpoint()
+	must(t, err)
+	within(t, "the manifest", func() { <-begun })
+	return s, p, made, goOn
+}
+
+// A run that is due, and that the commit does not want, is written after the commit (R6).
+func TestGiveWay_RunsAfterTheCommit(t *testing.T) {
+	s, p, made, goOn := stoppedCommit(t)
+	eventually(t, "the run gives way", func() bool { return s.background.givingWay.Load() > 0 })
+	if n := made.Load(); n > 0 {
+		t.Errorf("%d files of the index were made while the commit was under way", n)
+	}
+	goOn()
+	within(t, "the commit", func() { _, err := p.Wait(t.Context()); must(t, err) })
+	eventually(t, "the run", func() bool { return made.Load() > 0 && s.disk.Written() > 0 })
+	must(t, s.Close())
+}
+
+// Nobody gives way when there is no commit, nor while somebody waits for what he does, nor in a store that is closing (R6).
+func TestGiveWay_OnlyToCommits(t *testing.T) {
+	s, p, _, goOn := stoppedCommit(t)
+	end := s.compactor.haste.begin()
+	within(t, "somebody in haste", s.giveWay)
+	end()
+	goOn()
+	within(t, "the commit", func() { _, err := p.Wait(t.Context()); must(t, err) })
+	within(t, "somebody without a commit", s.giveWay)
+	must(t, s.Close())
+
+	s, _, _, goOn = stoppedCommit(t)
+	eventually(t, "the run gives way", func() bool { return s.background.givingWay.Load() > 0 })
+	closed := make(chan error, 1)
+	go func() { closed <- s.Close() }()
+	goOn()
+	within(t, "Close", func() { must(t, <-closed) })
+}
