@@ -98,9 +98,13 @@ func (x *call) view(do func(*hlog.View) error) error {
 }
 
 // explain tells damage from what a store in use has taken away while version v was opened or read: it has purged the version,
-// or merged index files and removed the old ones. 0 stands for a version that is not known, because opening has failed.
+// or merged index files and removed the old ones. 0 stands for a version that is not known, because opening has failed. Of a
+// remote its reader tells by itself.
 func (x *call) explain(v uint64, err error) error {
 	if !errors.Is(err, hlog.ErrCorrupt) && !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	if _, far, _ := x.opener(x.args[0]); far {
 		return err
 	}
 	now, failed := x.manifests()

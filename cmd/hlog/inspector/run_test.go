@@ -259,6 +259,30 @@ func TestVerify_Deep(t *testing.T) {
 	}
 }
 
+// Damage of a piece on a remote is named, and is not taken for a purge: by verify and by whatever reads there.
+func TestVerify_DamageOnARemote(t *testing.T) {
+	dir, bucket := t.TempDir(), t.TempDir()
+	must(t, filled(t, dir).Close())
+	dirs := map[string]string{"STORE": dir, "R": "dir:" + bucket, "OTHER": "dir:" + t.TempDir(), "COPY": filepath.Join(t.TempDir(), "copy")}
+	says(t, dirs, "copy STORE R", exitFine)
+	pieces, err := filepath.Glob(filepath.Join(bucket, "*", "extents", "*", "*"))
+	must(t, err)
+	for _, name := range pieces {
+		if b, err := os.ReadFile(name); err == nil && bytes.Contains(b, []byte("key 2")) {
+			flip(t, name, []byte("key 2"))
+		}
+	}
+	says(t, dirs, "verify R", exitDamaged, "version 1: opens", "version 2: damaged: ")
+	for line, want := range map[string]int{
+		"verify -deep R": exitDamaged, "verify -version 2 R": exitDamaged, "verify -version 1 R": exitFine, "get -version 1 R version": exitFine,
+		"info R": exitDamaged, "scan R": exitDamaged, "diff R 1 2": exitDamaged, "export R": exitDamaged, "copy R COPY": exitDamaged, "copy R OTHER": exitDamaged,
+	} {
+		if out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...); code != want || strings.Contains(out, "purged") {
+			t.Errorf("%s: exit code %d, want %d\n%s%s", line, code, want, out, errOut)
+		}
+	}
+}
+
 // Every part of the index files is read by verify -deep.
 func TestVerify_DeepReadsTheIndex(t *testing.T) {
 	dir := t.TempDir()
