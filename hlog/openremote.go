@@ -81,7 +81,10 @@ func newRemoteReader(ctx context.Context, remote checkpoint.Remote, v checkpoint
 		Version: v, CacheBytes: max(o.MemoryBytes-MinMemoryBytes, o.MemoryBytes/2), Timeout: o.OpenTimeout,
 		Failed: readFailed,
 	})
-	return r, Options{MemoryBytes: MinMemoryBytes, OpenTimeout: o.OpenTimeout, Logger: o.Logger, ReadOnly: true, NoReadCache: true, viewsOnly: true}, err
+	return r, Options{
+		MemoryBytes: MinMemoryBytes, OpenTimeout: o.OpenTimeout, Logger: o.Logger, ReadOnly: true, NoReadCache: true, viewsOnly: true,
+		scanBytes: max(o.MemoryBytes/scanShare, leastScan),
+	}, err
 }
 
 // openRemoteView opens version v, which r shows, in a store of its own, which has nothing but the view.

@@ -159,6 +159,7 @@ type Options struct {
 	viewsOnly  bool          // the store is there for its views: it opens at no version
 	indexPace  indexPace     // of the index on disk; 0 but in tests of this package
 	giveWay    time.Duration // replaces maxRest where background work lets a commit go first; 0 but in tests of this package
+	scanBytes  int64         // that a scan of a view may take; 0: it follows from MemoryBytes
 }
 
 // withDefaults returns o with every zero field replaced, or the first field that is out of range.

@@ -2,6 +2,7 @@ package hlog
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/binary"
 	"errors"
@@ -157,11 +158,35 @@ func (r *sharer) sameVersions(s *Store) error {
 				return fmt.Errorf("version %d: %w", info.Version, err)
 			}
 			defer w.Close()
+			if err := r.sameScan(w, r.models[info.Version]); err != nil {
+				return fmt.Errorf("version %d: %w", info.Version, err)
+			}
 			get = w.Get
 		}
 		if err := r.sameOf(r.models[info.Version], get, r.rng.IntN(5), 5); err != nil {
 			return fmt.Errorf("version %d: %w", info.Version, err)
 		}
+	}
+	return nil
+}
+
+// sameScan returns how what a scan of w visits differs from model. It has memory for little of the log at a time.
+func (r *sharer) sameScan(w *View, model map[int]uint64) error {
+	left, twice := maps.Clone(model), error(nil)
+	c := w.newScan(func(key, value []byte) bool {
+		k := int(binary.BigEndian.Uint64(key))
+		if want, ok := left[k]; !ok || !bytes.Equal(value, word8(want)) {
+			twice = fmt.Errorf("a scan visits key %d with %x, expected with %x: %v", k, value, want, ok)
+		}
+		delete(left, k)
+		return twice == nil
+	})
+	c.budget = 1 << (9 + r.rng.IntN(9))
+	if err := cmp.Or(c.run(context.Background()), twice); err != nil {
+		return err
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("a scan leaves out %d keys of %d", len(left), len(model))
 	}
 	return nil
 }

@@ -266,6 +266,9 @@ func TestTier_Model(t *testing.T) {
 		t.Run(fmt.Sprint(seed), func(t *testing.T) {
 			o := tiny()
 			o.KeepVersions = 6
+			if seed%2 > 0 {
+				o.scanBytes = 1 << 10
+			}
 			m := &tierModel{t: t, rng: rand.New(rand.NewPCG(seed, 1)), dir: filepath.Join("/", "store"), opts: o, now: map[string]string{}, versions: map[checkpoint.Version]map[string]string{}}
 			m.open()
 			for range steps {

@@ -24,6 +24,7 @@ type View struct {
 	tier    *tier // nil: there is nothing below its log
 	epochs  *epoch.Manager
 	begin   word.Address
+	behind  behindShares
 	readers sync.Pool                   // of *viewReader
 	remote  *checkpoint.RemoteDirectory // where the version lies; nil: in the store's directory. The store is the view's own.
 	reader  *checkpoint.RemoteReader    // of the remote; nil: it is not the view's own
@@ -92,18 +93,22 @@ func (s *Store) openView(ctx context.Context, m *checkpoint.Manifest) (_ *View, 
 		w.epochs.Close()
 		return nil, err
 	}
+	w.begin = logBegin(m)
+	var tell func(from, to uint64, records []index.Logged)
+	if w.isListed() {
+		tell = w.behind.tell
+	}
 	w.index, err = s.openIndex(ctx, m, index.Config{
 		Epoch:    w.epochs,
 		MaxBytes: func() int64 { return int64(word.MaxAddress) },
 		Reserve:  func(int64) bool { return true },
-	}, nil)
+	}, tell)
 	if err != nil {
 		w.tier.release()
 		s.ledger.Unpin(m.Version)
 		w.epochs.Close()
 		return nil, err
 	}
-	w.begin = logBegin(m)
 	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: s.log.NewReader()} }
 	if err := s.keepView(w); err != nil {
 		return nil, err
@@ -285,13 +290,26 @@ func (w *View) prefetch(r *viewReader, group []reclog.Found) {
 
 // Scan calls fn once for every key that had a value in the version, in no particular order, until fn returns false. key
 // and value are valid until fn returns and must not be changed. fn may use the view and the store, but must not close
-// the view. It takes memory as Store.Scan does. The error is that of ctx, ErrCorrupt, ErrClosed when the store was closed
-// meanwhile, or one of the disk.
+// the view.
+//
+// It reads the index files of the version before the first call, and then its log, both in their order on disk. Besides
+// Options.MemoryBytes it takes an eighth of that at most, or 2 MiB; how much it is depends on the length of the log and on how
+// many keys were written more than once. The error is that of ctx, ErrCorrupt, ErrClosed when the store was closed meanwhile,
+// or one of the disk.
 func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
 	if err := w.start(); err != nil {
 		return err
 	}
 	defer w.end()
+	if w.isListed() {
+		return w.scanListed(ctx, fn)
+	}
+	return w.scanChains(ctx, fn)
+}
+
+// scanChains is Scan for a version that was written before there were shares: it asks the index of the view for each record,
+// and follows the chains of those that may have been superseded.
+func (w *View) scanChains(ctx context.Context, fn func(key, value []byte) bool) error {
 	r := w.readers.Get().(*viewReader)
 	defer w.readers.Put(r)
 	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, limit: w.s.scanProbes(), reads: w.s.counters.coldReads}

@@ -248,6 +248,7 @@ func (s *shareSet) readFar(ref ShareRef, from, to int64) {
 type sweep struct {
 	set     *shareSet
 	cursors map[uint64]*shareCursor // by id of the share
+	ahead   int                     // blocks of each to read at a time
 	reader  merging
 	triples []Triple // of the last range; reused
 }
@@ -256,7 +257,7 @@ func newSweep(set *shareSet) *sweep {
 	if set == nil {
 		return nil
 	}
-	return &sweep{set: set, cursors: map[uint64]*shareCursor{}, reader: merging{ctx: context.Background()}}
+	return &sweep{set: set, cursors: map[uint64]*shareCursor{}, ahead: fewBlocks, reader: merging{ctx: context.Background()}}
 }
 
 // read is shareSet.read for a range that follows those before it.
@@ -273,7 +274,7 @@ func (w *sweep) read(triples []Triple, first, last uint64) ([]Triple, error) {
 				return triples, err
 			}
 			i, end := share.within(max(first, ref.First), ref.Last)
-			c = &shareCursor{s: share, first: max(first, ref.First), last: ref.Last, block: i, end: end, ahead: fewBlocks}
+			c = &shareCursor{s: share, first: max(first, ref.First), last: ref.Last, block: i, end: end, ahead: w.ahead}
 			w.cursors[ref.ID] = c
 		}
 		from, err := len(triples), error(nil)

@@ -22,6 +22,9 @@ func MakeTriple(h uint64, a word.Address, size int, tombstone bool) Triple {
 // Hash returns the hash of the record's key.
 func (t Triple) Hash() uint64 { return unorder(t.order) }
 
+// Order returns the place of the hash in the order of all files.
+func (t Triple) Order() uint64 { return t.order }
+
 // Address returns where the record lies.
 func (t Triple) Address() word.Address { return t.site.Address() }
 
