@@ -37,6 +37,9 @@
 //	E6  A guard is not collected as garbage between Enter and Exit.
 //	E7  A tally is never set back: a guard that gets a used cell counts on from where the one before it ended. So the sums
 //	    over all cells hold what every guard has counted, those that were released or forgotten included.
+//	E8  A guard that Mark has counted and that calls TakeMark after its Exit finds the mark, once. Mark sets the mark and
+//	    then looks whether the guard is inside; the guard exits and then looks for the mark, by an atomic operation that no
+//	    earlier store of it passes. One of the two sees the other.
 //
 // # Why plain stores are enough on amd64
 //

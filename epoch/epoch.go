@@ -23,11 +23,13 @@ const (
 	maxSleep = 200 * time.Microsecond
 )
 
-// cell is where a guard says whether it is inside (E1), and where its holder counts (E7).
+// cell is where a guard says whether it is inside (E1), where its holder counts (E7), and where somebody asks to be told when
+// it leaves (E8).
 type cell struct {
-	local mem.Cell
-	tally Tally
-	_     [linePair - (1+tallyWords)*mem.WordBytes]byte
+	local  mem.Cell
+	tally  Tally
+	marked atomic.Bool
+	_      [linePair - (1+tallyWords)*mem.WordBytes - 4]byte
 }
 
 const tallyWords = 4

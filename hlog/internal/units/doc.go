@@ -15,8 +15,11 @@
 // Either the unit finds the gate shut, or the cut finds the unit inside: Enter and Synchronize make sure of it (E2), and
 // a unit costs what a guard costs, two plain stores on linux/amd64.
 //
-// Whoever shuts the gate is told by each unit that ends meanwhile; he neither yields nor sleeps while units run, because the
-// goroutines that are ready to run may be a thousand, and the shortest sleep of an idle process is a millisecond.
+// Whoever shuts the gate marks the units that are under way, and the last of them to end tells him (E8). He neither yields nor
+// sleeps while units run, because the goroutines that are ready to run may be a thousand, and the shortest sleep of an idle
+// process is a millisecond; and nobody else tells him, because each who did would have to give up its processor to him. A unit
+// that was descheduled ends when the scheduler comes to it, behind all others that were ready to run before: no cut is taken
+// sooner than that.
 //
 // When the gate opens after a cut, as many units are woken as there are processors, and each that has passed wakes another.
 // So whoever shuts the gate next finds few goroutines ready to run that only want to look at the gate, and those asleep

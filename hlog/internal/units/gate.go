@@ -28,7 +28,7 @@ const (
 	// looks is how often Shut looks at units that are under way before it waits to be told: a unit whose goroutine runs takes
 	// about as long as that, some microseconds.
 	looks = 1000
-	// recheck is how long Shut waits to be told that a unit has ended before it looks for itself: guards that are collected
+	// recheck is how long Shut waits to be told that all units have ended before it looks for itself: guards that are collected
 	// as garbage tell nobody.
 	recheck = time.Millisecond
 )
@@ -42,7 +42,8 @@ type Gate struct {
 
 	units   *epoch.Manager
 	closed  error
-	ended   chan struct{} // has something when a unit has ended while the gate was shut
+	awaited atomic.Int64  // how many of the units that whoever shuts the gate has marked are under way
+	ended   chan struct{} // has something when that has become 0
 	recheck time.Duration
 
 	mu      lock.Mutex[lock.Leaf] // held while phase moves, but by Shut
@@ -86,18 +87,24 @@ func (g *Gate) Pass(u *epoch.Guard) error {
 func (g *Gate) Leave(u *epoch.Guard) {
 	u.Exit()
 	if phase(g.phase.Load()) == shut {
-		g.tell()
+		g.tell(u)
 	}
 }
 
 // Release gives up the guard of a session, and ends its unit if one is under way.
 func (g *Gate) Release(u *epoch.Guard) {
+	if u.Active() {
+		u.Exit()
+		g.tell(u)
+	}
 	u.Release()
-	g.tell()
 }
 
-// tell has whoever waits in Shut look at the units again.
-func (g *Gate) tell() {
+// tell wakes whoever waits in Shut if he waits for this unit, which has ended, and for no other any more.
+func (g *Gate) tell(u *epoch.Guard) {
+	if !u.TakeMark() || g.awaited.Add(-1) != 0 {
+		return
+	}
 	select {
 	case g.ended <- struct{}{}:
 	default: // he has been told
@@ -167,13 +174,16 @@ func (g *Gate) Shut(giveUp func() error) error {
 	return err
 }
 
-// pause returns how Shut waits for units: it looks at them for some microseconds without pause, and then waits until it is
-// told that one has ended. It must not yield instead, since the goroutines that are ready to run may be very many, nor sleep:
-// the kernel lets an idle process sleep for a millisecond at least.
+// pause returns how Shut waits for units: it looks at them for some microseconds without pause, marks those that are still
+// under way, and waits until it is told that the last of them has ended. It must not yield instead, since the goroutines that
+// are ready to run may be very many, nor sleep: the kernel lets an idle process sleep for a millisecond at least. Nor must it
+// be told of each that ends: of a thousand units that were descheduled each would wake it and wait for it.
 //
-// A unit that ends tells if it finds the gate shut. If it does not find that, its end is before the barrier of the epoch,
-// and so before the first look (E2). Where the epoch has no such barrier the end and the look at the gate may pass each
-// other, and the pause takes its longest time.
+// A unit that ends looks for its mark if it finds the gate shut. If it does not find that, its end is before the barrier of
+// the epoch, and so before the first look (E2). Where the epoch has no such barrier the end and the look at the gate may pass
+// each other, and the pause takes its longest time.
+//
+// Whoever has taken a mark of an earlier pause may count himself off late. Then Shut is told too early, and marks again.
 func (g *Gate) pause(giveUp func() error) func(int) error {
 	n := 0
 	var timer *time.Timer
@@ -183,6 +193,10 @@ func (g *Gate) pause(giveUp func() error) func(int) error {
 		}
 		if err := giveUp(); err != nil {
 			return err
+		}
+		g.awaited.Store(0)
+		if g.awaited.Add(int64(g.units.Mark())) <= 0 {
+			return nil // all have ended meanwhile
 		}
 		if timer == nil {
 			timer = time.NewTimer(g.recheck)

@@ -2,6 +2,7 @@ package units
 
 import (
 	"fmt"
+	"runtime"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -13,13 +14,19 @@ import (
 
 // BenchmarkGateShut shuts the gate while goroutines pass it without a pause, in units of half a microsecond that touch nothing.
 // So it is how long a cut waits for the scheduler alone. It reports how many units there are per second, and how long Shut takes.
+//
+// Goroutines that never yield run for 10 ms each, so that few of those who wait at the gate come to run between two cuts. With
+// yield=between all are ready to run, but no unit is under way while its goroutine waits to run. With yield=within each one is:
+// then a cut has to wait until all of them have run.
 func BenchmarkGateShut(b *testing.B) {
 	for _, sessions := range []int{1, 2, 16, 1000} {
-		b.Run(fmt.Sprintf("sessions=%d", sessions), func(b *testing.B) { shutDuringUnits(b, sessions) })
+		for _, yield := range []string{"never", "between", "within"} {
+			b.Run(fmt.Sprintf("sessions=%d/yield=%s", sessions, yield), func(b *testing.B) { shutDuringUnits(b, sessions, yield) })
+		}
 	}
 }
 
-func shutDuringUnits(b *testing.B, sessions int) {
+func shutDuringUnits(b *testing.B, sessions int, yield string) {
 	g := newGate()
 	var units atomic.Int64
 	var ended atomic.Bool
@@ -33,8 +40,15 @@ func shutDuringUnits(b *testing.B, sessions int) {
 					b.Error(err)
 					return
 				}
-				spin(500)
+				spin(250)
+				if yield == "within" {
+					runtime.Gosched()
+				}
+				spin(250)
 				g.Leave(u)
+				if yield == "between" {
+					runtime.Gosched()
+				}
 			}
 			units.Add(n)
 		})

@@ -188,7 +188,7 @@ func TestGate_IsShutWhileAUnitHoldsTheLock(t *testing.T) {
 }
 
 // Whoever shuts the gate is told when the last unit ends, and need not look for himself; so it is when the session of the unit
-// is closed.
+// is closed. Those that end before, or find the gate shut, do not wake him.
 func TestGate_UnitsThatEndTell(t *testing.T) {
 	for _, end := range []func(*Gate, *epoch.Guard){(*Gate).Leave, (*Gate).Release} {
 		g := newGate()
@@ -198,15 +198,30 @@ func TestGate_UnitsThatEndTell(t *testing.T) {
 			t.Fatal(err)
 		}
 		shut := make(chan error, 1)
-		go func() { shut <- g.Shut(never) }()
+		asked := 0 // before each wait
+		go func() { shut <- g.Shut(func() error { asked++; return nil }) }()
 		testkit.Eventually(t, "somebody who waits to be told", func() bool { return testkit.Stands("[select", "units.(*Gate).Shut(") })
+		came := g.Register()
+		all := make(chan error)
+		go func() { all <- g.Pass(came) }()
+		g.waitFor(t, 1)
 		end(g, last) // the order does not matter
+		if n := g.awaited.Load(); n != 1 || len(g.ended) != 0 {
+			t.Errorf("one unit is under way and %d are awaited; told: %v", n, len(g.ended) != 0)
+		}
 		end(g, first)
 		testkit.Within(t, "shutting the gate", func() {
 			if err := <-shut; err != nil {
 				t.Error(err)
 			}
 		})
+		if asked != 1 {
+			t.Errorf("whoever has shut the gate has waited %d times", asked)
+		}
+		g.Open()
+		if err := <-all; err != nil {
+			t.Error(err)
+		}
 	}
 }
 
