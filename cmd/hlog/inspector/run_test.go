@@ -17,6 +17,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog"
@@ -272,14 +273,18 @@ func TestVerify_DamageOnARemote(t *testing.T) {
 			flip(t, name, []byte("key 2"))
 		}
 	}
-	says(t, dirs, "verify R", exitDamaged, "version 1: opens", "version 2: damaged: ")
+	synctest.Test(t, func(t *testing.T) { // the pauses before another attempt take no time
+		says(t, dirs, "verify R", exitDamaged, "version 1: opens", "version 2: damaged: ")
+	})
 	for line, want := range map[string]int{
 		"verify -deep R": exitDamaged, "verify -version 2 R": exitDamaged, "verify -version 1 R": exitFine, "get -version 1 R version": exitFine,
 		"info R": exitDamaged, "scan R": exitDamaged, "diff R 1 2": exitDamaged, "export R": exitDamaged, "copy R COPY": exitDamaged, "copy R OTHER": exitDamaged,
 	} {
-		if out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...); code != want || strings.Contains(out, "purged") {
-			t.Errorf("%s: exit code %d, want %d\n%s%s", line, code, want, out, errOut)
-		}
+		synctest.Test(t, func(t *testing.T) {
+			if out, errOut, code := hlogCommand(nil, dirs, strings.Fields(line)...); code != want || strings.Contains(out, "purged") {
+				t.Errorf("%s: exit code %d, want %d\n%s%s", line, code, want, out, errOut)
+			}
+		})
 	}
 }
 
