@@ -4,6 +4,7 @@
 //	go run -C bench/peers .            in memory, larger than memory, snapshots, reopening
 //	go run -C bench/peers . -experiment beyond    states far larger than memory: small records, and large ones of which a quarter fits
 //	go run -C bench/peers . -help
+//	go -C bench/peers test -run '^$' -bench Travel .    a state brought to another directory
 //
 // It is a module of its own, so that nobody who imports the store gets these dependencies.
 //
