@@ -518,6 +518,20 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 			}
 		}
 	}
+	chains, lists := 0, 0
+	sameScan := func(v checkpoint.Version, w *View) {
+		t.Helper()
+		want := map[string]string{}
+		for k, value := range models[v] {
+			want[string(key8(k))] = value
+		}
+		sameState(t, fmt.Sprintf("scan of version %d", v), scanned(t, w.Scan), want)
+		if w.isListed() {
+			lists++
+		} else {
+			chains++
+		}
+	}
 	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true, indexPace: indexPace{uncovered: shareTestCut}}
 	s := mustOpen(t, "/store", o)
 	if m := s.current(); m.Version != 5 || m.Image == nil || len(m.Runs) == 0 || len(m.Shares) > 0 {
@@ -528,6 +542,7 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 		w, err := s.OpenVersion(context.Background(), v)
 		must(t, err)
 		same(v, w.Get)
+		sameScan(v, w)
 		must(t, w.Close())
 	}
 	old := s.current().Index
@@ -570,7 +585,11 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 		w, err := s.OpenVersion(context.Background(), v)
 		must(t, err)
 		same(v, w.Get)
+		sameScan(v, w)
 		must(t, w.Close())
+	}
+	if lists == 0 || chains == 0 {
+		t.Errorf("%d scans by shares, %d along chains", lists, chains)
 	}
 }
 

@@ -246,3 +246,28 @@ func TestViewScan_Owed(t *testing.T) {
 		t.Fatalf("%d times full, %d slots", full, o.mask+1)
 	}
 }
+
+// A scan reads no record out of turn: what it visits does not depend on the chains, which another walk has to follow.
+func TestViewScan_ReadsInOrder(t *testing.T) {
+	s := demoted(t, "/store", tiny())
+	want := map[string]string{}
+	for round := range 3 {
+		for i := 0; i < 2000; i += 1 + round {
+			must(t, s.Set(key8(i), key8(i+round)))
+			want[string(key8(i))] = string(key8(i + round))
+		}
+		commit(t, s)
+	}
+	w, err := s.OpenVersion(t.Context(), 0)
+	must(t, err)
+	defer w.Close()
+	before := s.counters.coldReads.Value()
+	sameState(t, "by the shares", scanned(t, w.Scan), want)
+	if n := s.counters.coldReads.Value() - before; n > 0 {
+		t.Errorf("%d records were read for their own sake", n)
+	}
+	sameState(t, "along the chains", scanned(t, w.scanChains), want)
+	if s.counters.coldReads.Value() == before {
+		t.Error("chains are followed without a read: the test shows nothing")
+	}
+}
