@@ -156,7 +156,7 @@ func (o *owed) owe(p uint64) (ok bool, err error) {
 // grow makes the table anew, without those that have got what was owed to them, and at most half full. ok is false when it would
 // be larger than it may.
 func (o *owed) grow() (ok bool, err error) {
-	slots := max(fewSlots, 1<<bits.Len(uint(max(2*o.owing, o.expect))))
+	slots := max(fewSlots, 1<<bits.Len(uint(max(2*o.owing, o.expect/2*3))))
 	if most := max(o.max, leastOwed); slots > most {
 		if slots = 1 << (bits.Len(uint(most)) - 1); o.owing > slots/2 {
 			return false, nil

@@ -253,11 +253,12 @@ const walkLook = 256
 
 // walk calls fn for each record of the version from an address on, with the print of its key, 0 if it has not been made.
 func (c *viewScan) walk(ctx context.Context, from uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape, p uint64) (bool, error)) error {
-	var prints []uint64 // of the records that come next
+	var prints []uint64 // of a group
+	at := 0             // of prints: that of the next record
 	w, done := c.w.s.walkDisk()
 	defer done()
 	prepare := func(group []reclog.Found) error {
-		prints = prints[:0]
+		prints, at = prints[:0], 0
 		for i := range group {
 			p := c.print(group[i].Rec.Key(group[i].Shape))
 			c.owed.prefetch(p)
@@ -279,8 +280,9 @@ func (c *viewScan) walk(ctx context.Context, from uint64, fn func(a word.Address
 			}
 			visits++
 			p := uint64(0)
-			if len(prints) > 0 {
-				p, prints = prints[0], prints[1:]
+			if at < len(prints) {
+				p = prints[at]
+				at++
 			}
 			if skip(a, rec) {
 				return true, nil
