@@ -139,7 +139,7 @@
 // # The cold tier
 //
 // When the index may not grow any more (relief.go), or the log is longer than Options.ColdAfter, the records of the oldest log,
-// committed or not, go into the cold tier (package cold, with rules T21 to T35; demote.go), which stands for all log below its
+// committed or not, go into the cold tier (package cold, with rules T21 to T35 and T39; demote.go), which stands for all log below its
 // begin: chains end there, and who finds nothing above asks the tier. It is one immutable value behind one pointer, loaded
 // once for each stay in the epoch, together with the entry. Where a store has one, compaction is demotion, and tombstones go
 // into the tier (K3 is for stores without). A demotion needs no version and raises none: an update which rests on a cold read
