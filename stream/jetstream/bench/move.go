@@ -34,6 +34,10 @@ func (z *sizes) settle(s *server, k engine) (*home, error) {
 			return nil, err
 		}
 	}
+	seldom := *z // the state in few versions, or compactions are most of what is copied
+	seldom.every *= 5
+	h.z = &seldom
+	defer func() { h.z = z }()
 	return h, h.work(messages, func(*meter) {})
 }
 
