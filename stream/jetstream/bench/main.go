@@ -27,6 +27,7 @@ import (
 	"os/signal"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -88,7 +89,7 @@ func main() {
 	flag.Float64Var(&z.seconds, "seconds", 4, "how long they are")
 	flag.Int64Var(&z.state, "state", 1<<30, "bytes of keys and values in the partition that moves; 0: none does")
 	flag.Parse()
-	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt)
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM) // what is on disk is removed
 	defer stop()
 	all, err := z.run(ctx)
 	report(os.Stdout, all)
