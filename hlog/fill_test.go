@@ -415,6 +415,11 @@ func TestFill_Close(t *testing.T) {
 	if _, err := Open("elsewhere", &alone); !errors.Is(err, ErrRemote) {
 		t.Errorf("opened without the remote: %v", err)
 	}
+	r.remote.Inject(remotetest.Fault{Verb: remotetest.Any, Mode: remotetest.Before, Sticky: true})
+	if _, err := Open("elsewhere", o); !errors.Is(err, ErrRemote) {
+		t.Errorf("opened while the remote fails: %v", err)
+	}
+	r.remote.Clear()
 	close(g.open)
 	s = mustOpen(t, "elsewhere", o)
 	if got := live(t, s); !maps.Equal(got, r.versions[r.newest]) {

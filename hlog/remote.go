@@ -133,6 +133,8 @@ func (s *Store) dirToFill(ctx context.Context, there checkpoint.Identity, found 
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && remoteErr != nil:
 		return nil, fmt.Errorf("remote: %w", remoteErr)
+	case errors.Is(err, checkpoint.ErrFilling) && remoteErr != nil:
+		return nil, fmt.Errorf("%w: %w: %w", ErrRemote, remoteErr, err)
 	case errors.Is(err, checkpoint.ErrNotFound) && found:
 		o.Version = 0 // the remote may have it
 		return checkpoint.OpenDirWith(s.root, s.path, o)
