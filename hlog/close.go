@@ -28,22 +28,35 @@ import (
 //
 // When the last version cannot be committed, Close returns the error and releases everything all the same: the directory
 // then opens at the version before.
-func (s *Store) Close() error {
-	if closed, err := s.closeUnfilled(); closed {
+func (s *Store) Close() error { return s.close(true) }
+
+// Abort is Close without a last version: what is in no checkpoint that has begun is gone, as by a crash, and the directory
+// opens at the version before. It is for a worker whose batch has failed halfway, or whose state belongs to another machine by
+// now. It waits for checkpoints that have begun, but not for units, for copies to a remote, or for a directory to be filled.
+// The errors are those of releasing what the store has; ErrClosed when it was closed before.
+func (s *Store) Abort() error { return s.close(false) }
+
+func (s *Store) close(commit bool) error {
+	if closed, err := s.closeUnfilled(commit); closed {
 		return err
 	}
-	closing, whole := s.beginClosing()
+	closing, whole := s.beginClosing(commit)
 	if !closing {
 		return ErrClosed
 	}
-	err := s.lostEarly()
-	if err == nil {
+	var err error
+	if commit {
+		err = s.lostEarly()
+	}
+	if commit && err == nil {
 		err = s.lastVersion(whole)
 	} else {
 		s.stopWriting()
+	}
+	if s.fill != nil {
 		s.fill.early.drop()
 	}
-	err = errors.Join(err, s.copies.finish(s))
+	err = errors.Join(err, s.copies.finish(s, commit))
 	s.background.pager.Stop()
 	s.background.sizing.Stop()
 	s.background.prefetch.Stop()
@@ -81,8 +94,9 @@ func (s *Store) trimLog(committed bool) {
 }
 
 // beginClosing lets no operation begin any more; closing is false when the store was closed before. Whoever waits for a lock
-// that is held here, the background included, finds the store closed. whole tells that no unit was under way.
-func (s *Store) beginClosing() (closing, whole bool) {
+// that is held here, the background included, finds the store closed. whole tells that no unit was under way; without a last
+// version nobody needs to know.
+func (s *Store) beginClosing(commit bool) (closing, whole bool) {
 	s.units.closing.Store(true) // who waits for units under cutMu gives up
 	lost := s.units.lost.Load()
 	s.cutMu.Lock()
@@ -91,7 +105,7 @@ func (s *Store) beginClosing() (closing, whole bool) {
 		return false, false
 	}
 	s.awaitCut()
-	whole = s.shutUnitsToClose(lost) == nil
+	whole = commit && s.shutUnitsToClose(lost) == nil
 	s.moveTo(life.Closing)
 	s.epochs.Synchronize() // no operation changes anything from here on
 	s.units.End()

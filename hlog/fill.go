@@ -378,20 +378,25 @@ func (s *Store) closeFilling() error {
 	return nil
 }
 
-// closeUnfilled is Close for a store that is being filled; closed is false if it is not, or if it has a log by now.
-func (s *Store) closeUnfilled() (closed bool, err error) {
+// closeUnfilled is close for a store that is being filled; closed is false if it is not, or if it has a log by now.
+func (s *Store) closeUnfilled(commit bool) (closed bool, err error) {
 	f := s.fill
 	if f == nil || s.life.Phase() != life.Filling {
 		return false, nil
 	}
-	f.settleEarly(s.life)
+	if commit {
+		f.settleEarly(s.life)
+	}
 	f.cancel()
 	<-f.ended
 	if f.recovered || !s.moveTo(life.Failed) {
 		return false, nil // Close has more to do, or somebody else has closed it
 	}
 	f.tell(ErrClosed)
-	err = errors.Join(s.lostEarly(), s.closeFilling(), s.abandon())
+	if commit {
+		err = s.lostEarly()
+	}
+	err = errors.Join(err, s.closeFilling(), s.abandon())
 	f.early.drop()
 	s.background.events.Finish()
 	return true, err

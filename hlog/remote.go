@@ -272,18 +272,22 @@ func (c *copier) follow(ctx context.Context, v checkpoint.Version) error {
 	return err
 }
 
-// finish does a last round, and ends all copying after lastCopies. ErrRemote when the remote is not known to be where the
-// directory is then.
-func (c *copier) finish(s *Store) error {
+// finish does a last round, and ends all copying after lastCopies, or at once if nobody is to wait. ErrRemote when the remote is
+// not known to be where the directory is then, unless nobody waits for that.
+func (c *copier) finish(s *Store, wait bool) error {
 	if c.job == nil {
 		return nil // the store is read-only
 	}
-	t := time.AfterFunc(c.bound, c.cancel)
+	bound := c.bound
+	if !wait {
+		bound = 0
+	}
+	t := time.AfterFunc(bound, c.cancel)
 	c.job.Wake() // what could not be copied before is tried again
 	c.job.Finish()
 	t.Stop()
 	c.cancel()
-	if c.mirror == nil || c.mirror.HeadIsCurrent() {
+	if c.mirror == nil || !wait || c.mirror.HeadIsCurrent() {
 		return nil
 	}
 	err := c.mirror.Stopped()

@@ -24,8 +24,6 @@ type partition struct {
 	at     atomic.Pointer[cookie] // as of the last batch that was applied
 	reader Reader
 
-	spoiled atomic.Pointer[chan struct{}] // set: the store may hold a part of a batch; closed when the store is
-
 	batches chan []Message // that were read, in order
 	used    chan []Message // and slices for others; either has room for all slices, so that nobody waits to send
 
@@ -78,7 +76,7 @@ func (p *partition) open(ctx context.Context) (err error) {
 		return err
 	}
 	if err := p.resume(ctx); err != nil {
-		return errors.Join(err, p.store.Close())
+		return errors.Join(err, p.store.Abort())
 	}
 	return nil
 }
@@ -88,11 +86,8 @@ func isRefused(err error) bool {
 	return errors.Is(err, hlog.ErrFenced) || errors.Is(err, hlog.ErrDiverged)
 }
 
-// cookie is that of a version that Close commits. It does not return while Close must not commit any: then Close gives up.
+// cookie is that of a version that Close commits.
 func (p *partition) cookie() []byte {
-	if closed := p.spoiled.Load(); closed != nil {
-		<-*closed
-	}
 	if at := p.at.Load(); at != nil {
 		return at.bytes()
 	}
@@ -369,29 +364,15 @@ func sleep(ctx context.Context, d time.Duration) error {
 	}
 }
 
-// close ends the partition. After an error, which may have come in the middle of a batch, the store goes back to its last
-// version first, so that Close has nothing to commit; when it cannot, as when its directory is still being filled from a remote that
-// is away, Close commits nothing (X11). When somebody else has the partition the directory goes.
+// close ends the partition. After an error the store may hold a part of a batch, and no version may have that (X11): Abort commits
+// none. When somebody else has the partition the directory goes.
 func (p *partition) close(err error) error {
 	if err == nil {
 		return p.store.Close() // commits what was applied, with its cookie
 	}
-	if !isRefused(err) && !errors.Is(err, errHeld) {
-		return errors.Join(err, p.closeAtVersion())
+	err = errors.Join(err, p.store.Abort())
+	if isRefused(err) || errors.Is(err, errHeld) {
+		err = errors.Join(err, os.RemoveAll(p.c.dir(p.n)))
 	}
-	p.store.Close() // refused once more
-	return errors.Join(err, os.RemoveAll(p.c.dir(p.n)))
-}
-
-func (p *partition) closeAtVersion() error {
-	ctx, stop := context.WithTimeout(context.Background(), p.c.LeaseTime)
-	defer stop()
-	_, err := p.store.Restore(ctx, 0) // the newest
-	if err != nil {
-		closed := make(chan struct{})
-		defer close(closed)
-		p.spoiled.Store(&closed)
-		p.c.Logger.Warn("store cannot go back to its last version, and closes without another", "partition", p.n, "error", err)
-	}
-	return errors.Join(err, p.store.Close())
+	return err
 }

@@ -11,7 +11,7 @@
 //	         else waits. It is closed from here when log and index are there, and those writes could not be moved into them
 //	Open     operations, checkpoints, restores and the background run
 //	Closing  no operation begins; those under way end, or find the store closed; the background ends; the last version
-//	         is committed
+//	         is committed, unless Abort has closed the store
 //	Closed   memory, queues and files are given back
 //	Failed   the same, of a store that could not be opened, or was closed before it was filled
 //
