@@ -541,6 +541,9 @@ func TestTier_EveryBlockIsVerified(t *testing.T) {
 				}
 			})
 			must(t, err)
+			if n := w.Verified(); n != w.Info().LogBytes {
+				t.Errorf("Verify has gone over %d of %d bytes of log", n, w.Info().LogBytes)
+			}
 			for k := range 500 {
 				if value, err := s.Get(nil, key8(k)); err == nil && string(value) != fmt.Sprintf("value %d", k) || err != nil && !errors.Is(err, ErrCorrupt) {
 					t.Errorf("damage at %d: key %d is %q, %v", off, k, value, err)

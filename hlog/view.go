@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"sync"
+	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
@@ -28,6 +29,8 @@ type View struct {
 	readers sync.Pool                   // of *viewReader
 	remote  *checkpoint.RemoteDirectory // where the version lies; nil: in the store's directory. The store is the view's own.
 	reader  *checkpoint.RemoteReader    // of the remote; nil: it is not the view's own
+
+	verified atomic.Int64 // bytes of log that Verify has gone over
 
 	mu     lock.Mutex[lock.View]
 	idle   sync.Cond // of mu

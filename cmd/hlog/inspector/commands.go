@@ -275,6 +275,7 @@ func (x *call) verifyVersion(v checkpoint.Version) error {
 	if x.deep {
 		var failed error
 		fmt.Fprintf(x.errOut, "version %d: reading %d bytes …\n", v, w.Size())
+		stop := x.follow(progressEvery, "verified", w.Info().LogBytes, w.Verified)
 		done.LogBytes, err = w.Verify(x.ctx, func(d hlog.Damage) {
 			costs := "keys of that part of the index cannot be read"
 			if d.LogBytes > 0 {
@@ -287,6 +288,7 @@ func (x *call) verifyVersion(v checkpoint.Version) error {
 			done.Whole = false
 			failed = errors.Join(failed, x.name(v, d.CorruptionError, costs))
 		})
+		stop()
 		if err = errors.Join(err, failed); err != nil {
 			return err
 		}
@@ -385,14 +387,43 @@ func (p *progress) Write(b []byte) (int, error) {
 }
 
 func (p *progress) add(n int64) {
-	if p.done += n; time.Since(p.told) < 2*time.Second {
+	if p.done += n; time.Since(p.told) < progressEvery {
 		return
 	}
 	p.told = time.Now()
+	p.tell()
+}
+
+func (p *progress) tell() {
 	if p.all > 0 {
 		fmt.Fprintf(p.x.errOut, "%s: %d of %d MiB\n", p.what, p.done>>20, p.all>>20)
 	} else {
 		fmt.Fprintf(p.x.errOut, "%s: %d MiB\n", p.what, p.done>>20)
+	}
+}
+
+// progressEvery is how often progress is told.
+const progressEvery = 2 * time.Second
+
+// follow tells how much done says of all has passed, until it is stopped. Nothing else is written to errOut meanwhile.
+func (x *call) follow(every time.Duration, what string, all int64, done func() int64) (stop func()) {
+	ended, over := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(over)
+		tick := time.NewTicker(every)
+		defer tick.Stop()
+		for {
+			select {
+			case <-tick.C:
+				(&progress{x: x, what: what, all: all, done: done()}).tell()
+			case <-ended:
+				return
+			}
+		}
+	}()
+	return func() {
+		close(ended)
+		<-over
 	}
 }
 

@@ -229,6 +229,24 @@ func TestVerify_NamesDamage(t *testing.T) {
 }
 
 // In a version that opens, verify -deep reads what nobody else has read yet, goes on behind a damage, and says what it costs.
+// What takes long tells how far it is, and nothing when it has been stopped.
+func TestFollow_TellsHowFarItIs(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var said bytes.Buffer
+		done := int64(0)
+		stop := (&call{errOut: &said}).follow(progressEvery, "verified", 9<<20, func() int64 {
+			done += 4 << 20
+			return done
+		})
+		testkit.Pause(2*progressEvery + progressEvery/2)
+		stop()
+		testkit.Pause(2 * progressEvery)
+		if want := "verified: 4 of 9 MiB\nverified: 8 of 9 MiB\n"; said.String() != want {
+			t.Errorf("it says %q, want %q", said.String(), want)
+		}
+	})
+}
+
 func TestVerify_Deep(t *testing.T) {
 	dir := t.TempDir()
 	s, err := hlog.Open(dir, &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, NoCompaction: true})
