@@ -59,8 +59,8 @@ var ofRemotes = []mutation{
 	{
 		name: "early-lost-in-silence", rule: "Y10", file: "hlog/close.go",
 		what:   "commit nothing, and say so, when the early writes could not be moved",
-		old:    "\terr := s.lostEarly()\n",
-		new:    "\terr := error(nil)\n",
+		old:    "\t\terr = s.lostEarly()\n",
+		new:    "\t\terr = nil\n",
 		caught: []string{"./hlog", "-run", "TestEarly_DiskFailsTheMove"},
 	},
 	{
