@@ -18,6 +18,10 @@ const (
 	// spins is how often a waiting Synchronize yields before it sleeps: a guard is inside for well under a microsecond
 	// unless its goroutine was descheduled.
 	spins = 64
+	// looks is how often it looks before it yields for the first time, some microseconds. A guard whose goroutine runs leaves
+	// meanwhile. One whose goroutine does not has to be yielded to; but where goroutines that are ready never yield, that
+	// takes a time slice of each of them.
+	looks = 1000
 	// Sleeping begins at minSleep and doubles up to maxSleep.
 	minSleep = 20 * time.Microsecond
 	maxSleep = 200 * time.Microsecond
@@ -87,11 +91,13 @@ func newManager(asymmetric bool, barrier func()) *Manager {
 // when nobody is inside.
 func (m *Manager) Synchronize() { m.SynchronizeUnless(nap) }
 
-// nap yields, and sleeps when that has not helped.
+// nap does nothing at first, then yields, and sleeps when that has not helped.
 func nap(try int) error {
-	if try < spins {
+	switch try -= looks; {
+	case try < 0:
+	case try < spins:
 		runtime.Gosched()
-	} else {
+	default:
 		time.Sleep(min(minSleep<<min(try-spins, 8), maxSleep))
 	}
 	return nil
