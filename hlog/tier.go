@@ -277,10 +277,10 @@ func (c *coldTier) replace(t *tier) {
 	old.release()
 }
 
-// awaitMerge returns when no merge is under way, and none will begin. The store closes.
+// awaitMerge returns when no merge is under way. The store closes: who gets the lock next finds that, and begins none.
 func (c *coldTier) awaitMerge() {
 	c.merging.Lock()
-	c.merging.Unlock()
+	defer c.merging.Unlock()
 }
 
 // depth returns how many files of the tier that stands are over one hash, at the most.
