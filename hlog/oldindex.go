@@ -60,7 +60,7 @@ func (s *Store) indexError(from checkpoint.Index, err error) error {
 	switch {
 	case err == nil || errors.Is(err, ErrCorrupt):
 		return err
-	case errors.As(err, &c) && c.Share > 0:
+	case errors.As(err, &c) && c.InShare:
 		return imageError(s.ledger.ImagePath(c.Share), err)
 	case errors.As(err, &c) && c.Run > 0 && c.Run <= len(from.Runs):
 		return imageError(s.ledger.ImagePath(from.Runs[c.Run-1].ID), err)

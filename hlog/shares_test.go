@@ -17,6 +17,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -539,6 +540,17 @@ func TestShares_Damage(t *testing.T) {
 		if other := m.Shares[(i+1)%len(m.Shares)]; other.ID != ref.ID {
 			want("another share", damage(ref, func(fs *fsx.CrashFS, name string) { replace(t, fs, r.ledger.ImagePath(other.ID), name) }))
 		}
+	}
+}
+
+// The first file of a store has the id 0 if the flusher writes it before the first commit. Its damage is ErrCorrupt and names it
+// like that of any other (G6).
+func TestShares_DamageOfTheFirstFile(t *testing.T) {
+	s := mustOpen(t, "/store", tiny())
+	var c *CorruptionError
+	err := s.imageFault(&index.CorruptError{InShare: true, Offset: 7})
+	if !errors.Is(err, ErrCorrupt) || !errors.As(err, &c) || c.File != s.ledger.ImagePath(0) || c.Offset != 7 {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -21,15 +21,16 @@ var ErrFormat = errors.New("index: the image has a newer format")
 
 // CorruptError says that a file of the index is damaged. It names none, because the package sees none.
 type CorruptError struct {
-	Share  uint64 // id of the share, if it is not 0
-	Run    int    // which of the runs that were given to the call, counted from 1; 0 = the image, or the only run
-	Offset int64  // in bytes: where what does not fit begins
-	Reason string
+	Share   uint64 // id of the share, which may be 0, if InShare
+	InShare bool
+	Run     int   // which of the runs that were given to the call, counted from 1; 0 = the image, or the only run
+	Offset  int64 // in bytes: where what does not fit begins
+	Reason  string
 }
 
 // Error returns a description.
 func (e *CorruptError) Error() string {
-	if e.Share > 0 {
+	if e.InShare {
 		return fmt.Sprintf("index: damaged share %d: %s at offset %d", e.Share, e.Reason, e.Offset)
 	}
 	if e.Run > 0 {

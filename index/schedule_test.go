@@ -395,7 +395,7 @@ func TestDisk_DamageStopsOnlyItsRange(t *testing.T) {
 				}
 			}
 			if reads(m.Inputs, map[uint64]bool{bad: true}) {
-				d.FinishMerge(m, nil, &CorruptError{Share: bad})
+				d.FinishMerge(m, nil, &CorruptError{Share: bad, InShare: true})
 				continue
 			}
 			written, err := MergeShares(context.Background(), d.config(), m, d.open(t, m.Inputs...))

@@ -236,7 +236,7 @@ func widthMask(bytes int) uint64 {
 func ofShare(err error, id uint64) error {
 	var c *CorruptError
 	if errors.As(err, &c) {
-		return &CorruptError{Share: id, Offset: c.Offset, Reason: c.Reason}
+		return &CorruptError{Share: id, InShare: true, Offset: c.Offset, Reason: c.Reason}
 	}
 	return err
 }

@@ -266,7 +266,7 @@ func TestShare_EveryDamagedByte(t *testing.T) {
 	check := func(what string, b []byte) {
 		t.Helper()
 		var c *CorruptError
-		if err := broken(b, ref); !errors.As(err, &c) || c.Offset > int64(len(good)) || c.Offset < 0 || c.Share != ref.ID {
+		if err := broken(b, ref); !errors.As(err, &c) || c.Offset > int64(len(good)) || c.Offset < 0 || c.Share != ref.ID || !c.InShare {
 			t.Fatalf("%s: %v", what, err)
 		}
 	}
