@@ -3,7 +3,6 @@ package hlog
 import (
 	"context"
 	"maps"
-	"sync/atomic"
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
@@ -21,17 +20,17 @@ func TestAbort_CommitsNothing(t *testing.T) {
 	must(t, err)
 	must(t, s.Set([]byte("half"), []byte("of a batch")))
 	x := s.NewSession()
-	within, aborted := make(chan struct{}), make(chan struct{})
+	inside, aborted := make(chan struct{}), make(chan struct{})
 	unit := make(chan error, 1)
 	go func() {
 		unit <- x.Unit(func() error {
-			close(within)
+			close(inside)
 			<-aborted
 			return x.Set([]byte("unit"), nil)
 		})
 	}()
-	<-within
-	mustAbort(t, s)
+	<-inside
+	within(t, "Abort", func() { must(t, s.Abort()) })
 	close(aborted)
 	if err := <-unit; err != ErrClosed {
 		t.Errorf("the unit that was under way: %v", err)
@@ -60,13 +59,6 @@ func TestAbort_CommitsNothing(t *testing.T) {
 	}
 }
 
-func mustAbort(t *testing.T, s *Store) {
-	t.Helper()
-	var err atomic.Pointer[error]
-	within(t, "Abort", func() { e := s.Abort(); err.Store(&e) })
-	must(t, *err.Load())
-}
-
 // Abort of a store that is being filled waits for nothing, and loses what was written early.
 func TestAbort_WhileTheDirectoryIsFilled(t *testing.T) {
 	r := onRemote(t, 2, 50)
@@ -74,7 +66,7 @@ func TestAbort_WhileTheDirectoryIsFilled(t *testing.T) {
 	g := newGated(r.remote)
 	s := mustOpen(t, "elsewhere", filledFrom(g))
 	must(t, s.Set([]byte("early"), nil))
-	mustAbort(t, s)
+	within(t, "Abort", func() { must(t, s.Abort()) })
 	if _, err := s.Get(nil, []byte("early")); err != ErrClosed {
 		t.Errorf("a read afterwards: %v", err)
 	}

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"slices"
 	"sync"
-	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/internal/lock"
@@ -27,9 +26,9 @@ import (
 //	     never changed: the update compares pointers.
 //	Y9   The early writes are sealed before the view is cleared, and moved before the phase is. So each write is in them before
 //	     the move or in the log behind it, and whoever finds the store open finds all of them in the log.
-//	Y10  Nothing that makes, names or goes over versions, or over all keys, comes between: it waits for the phase. A version has all early
-//	     writes, and an early write is durable with the first version, as any other is. Close waits until the directory is
-//	     whole, and commits them; where that fails its error says that they are lost.
+//	Y10  Nothing that makes, names or goes over versions, or over all keys, comes between: it waits for the phase. A version has
+//	     all early writes, and an early write is durable with the first version, as any other is. Close waits until the
+//	     directory is whole, and commits them; where that fails its error says that they are lost.
 //	Y11  They take an 8th of MemoryBytes. Who finds no room waits for the directory, as does who comes behind the seal.
 type earlyWrites struct {
 	limit int64
@@ -38,7 +37,6 @@ type earlyWrites struct {
 	byKey  map[string]*earlyValue // of mu; nil when they were moved
 	bytes  int64                  // of mu: what they take, about
 	sealed bool                   // of mu
-	whole  atomic.Bool            // they were moved: operations go on in the log
 }
 
 // earlyValue is a value that was written early.
@@ -126,7 +124,6 @@ func (e *earlyWrites) move(s *Store) error {
 	e.mu.Lock()
 	defer e.mu.Unlock()
 	e.byKey, e.bytes = nil, 0
-	e.whole.Store(true)
 	return nil
 }
 
@@ -271,7 +268,7 @@ func (f *filling) settleEarly(l *life.Life) {
 // lostEarly is the error of Close when it cannot commit what was written early; nil if that is in the log, or if there is nothing.
 func (s *Store) lostEarly() error {
 	f := s.fill
-	if f == nil || f.early.whole.Load() || f.early.seal(true) {
+	if f == nil || f.early.seal(true) {
 		return nil
 	}
 	f.mu.Lock()

@@ -402,8 +402,8 @@ func (s *Store) closeUnfilled(commit bool) (closed bool, err error) {
 	return true, err
 }
 
-// getFar reads a key on the remote, while the store is being filled, if that was not written early. served is false if it has to be read here. Key and value
-// are copied, so that those of a caller may lie on his stack.
+// getFar reads a key on the remote, while the store is being filled, if that was not written early. served is false if it has
+// to be read here. Key and value are copied, so that those of a caller may lie on his stack.
 func (s *Session) getFar(dst, key []byte) (value []byte, err error, served bool) {
 	f := s.store.fill
 	w := f.view.Load()

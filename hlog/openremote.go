@@ -83,7 +83,7 @@ func newRemoteReader(ctx context.Context, remote checkpoint.Remote, v checkpoint
 	})
 	return r, Options{
 		MemoryBytes: MinMemoryBytes, OpenTimeout: o.OpenTimeout, Logger: o.Logger, ReadOnly: true, NoReadCache: true, viewsOnly: true,
-		scanBytes: max(o.MemoryBytes/scanShare, leastScan),
+		scanBytes: scanBytesOf(o.MemoryBytes),
 	}, err
 }
 

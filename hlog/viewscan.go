@@ -1,6 +1,7 @@
 package hlog
 
 import (
+	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -70,12 +71,8 @@ const (
 	leastScan = 2 << 20
 )
 
-func (s *Store) scanBudget() int {
-	if s.opts.scanBytes > 0 {
-		return int(s.opts.scanBytes)
-	}
-	return int(max(s.opts.MemoryBytes/scanShare, leastScan))
-}
+// scanBytesOf returns how many bytes a scan of a view may take beside so much memory.
+func scanBytesOf(memory int64) int64 { return max(memory/scanShare, leastScan) }
 
 // scanListed is Scan for a view that is listed.
 func (w *View) scanListed(ctx context.Context, fn func(key, value []byte) bool) error {
@@ -85,7 +82,7 @@ func (w *View) scanListed(ctx context.Context, fn func(key, value []byte) bool) 
 func (w *View) newScan(fn func(key, value []byte) bool) *viewScan {
 	open := func(r index.ShareRef) (index.ShareFile, error) { return w.s.openShare(r) }
 	return &viewScan{
-		w: w, fn: fn, budget: w.s.scanBudget(), seed: rand.Uint64(), orphans: map[uint64]orphan{},
+		w: w, fn: fn, budget: int(cmp.Or(w.s.opts.scanBytes, scanBytesOf(w.s.opts.MemoryBytes))), seed: rand.Uint64(), orphans: map[uint64]orphan{},
 		listing: index.NewListing(index.Source{Shares: sharesOf(w.m.Index), Drop: w.begin, Open: open}, w.behind.newest()),
 	}
 }
