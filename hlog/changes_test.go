@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -256,7 +257,7 @@ func TestChanges_ErrorsAndEnds(t *testing.T) {
 	if err := s.Changes(ctx, 0, 0, none); !errors.Is(err, ErrVersionNotFound) {
 		t.Errorf("of a store without versions: %v", err)
 	}
-	for i := range 3 * differBatch {
+	for i := range 3 * view.DifferBatch {
 		must(t, s.Set(key8(i), nil))
 	}
 	v := commit(t, s)
@@ -268,8 +269,8 @@ func TestChanges_ErrorsAndEnds(t *testing.T) {
 		}
 	}
 	calls := 0
-	must(t, s.Changes(ctx, 0, v, func(Change) bool { calls++; return calls < differBatch+7 }))
-	if calls != differBatch+7 {
+	must(t, s.Changes(ctx, 0, v, func(Change) bool { calls++; return calls < view.DifferBatch+7 }))
+	if calls != view.DifferBatch+7 {
 		t.Errorf("%d calls, the last of which had enough", calls)
 	}
 	ended, cancel := context.WithCancel(ctx)
@@ -416,7 +417,7 @@ func TestView_ChangesEndWhenTheOlderViewIsClosed(t *testing.T) {
 	s, ctx := mustOpen(t, t.TempDir(), tiny()), context.Background()
 	must(t, s.Set(key8(0), nil))
 	v := commit(t, s)
-	for i := range 4 * differBatch {
+	for i := range 4 * view.DifferBatch {
 		must(t, s.Set(key8(i), []byte("new")))
 	}
 	last := commit(t, s)
@@ -433,7 +434,7 @@ func TestView_ChangesEndWhenTheOlderViewIsClosed(t *testing.T) {
 		}
 		return true
 	})
-	if err != ErrClosed || calls > differBatch {
+	if err != ErrClosed || calls > view.DifferBatch {
 		t.Errorf("%d changes were reported, then %v", calls, err)
 	}
 	must(t, <-closed)

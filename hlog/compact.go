@@ -10,6 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -225,7 +226,7 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 		if e.Start >= target {
 			break
 		}
-		skip := recordSkip(e)
+		skip := view.Skip(e)
 		err := c.pace.walk(ctx, w, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if uint64(a) >= target {
 				target = uint64(a) // the end of what is empty must be the start of a record
@@ -293,7 +294,7 @@ func (c *compaction) stuck(a word.Address, rec record.Bytes, sh record.Shape) (b
 	if err != nil || from < a {
 		return false, err
 	}
-	return c.probes.follow(rec.Key(sh), a, from)
+	return c.probes.Follow(rec.Key(sh), a, from)
 }
 
 // move copies the record at a to the tail, or drops it if it is a tombstone. seen is where its chain left memory when
@@ -314,7 +315,7 @@ func (c *compaction) move(a, seen word.Address, rec record.Bytes, sh record.Shap
 			if seen, err = c.leaves(key, a); err != nil || seen < a {
 				return err
 			}
-			if newest, err := c.probes.follow(key, a, seen); err != nil || !newest {
+			if newest, err := c.probes.Follow(key, a, seen); err != nil || !newest {
 				return err
 			}
 		case o == done:

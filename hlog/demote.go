@@ -10,6 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -191,7 +192,7 @@ func (s *Store) newDemotion() *demotion {
 		share = hurriedShare
 	}
 	d.limit = min(max(s.opts.MemoryBytes/share, minDemotion), maxDemotion)
-	d.probes.limit = int(d.limit / 2) // the more that are answered together, the fewer reads it takes
+	d.probes.Limit = int(d.limit / 2) // the more that are answered together, the fewer reads it takes
 	d.records = make([]cold.Record, 0, d.limit/(recordOverhead+word.Align))
 	d.hashes = make([]uint64, 0, cap(d.records))
 	s.memory.cold.Add(d.reserved())
@@ -221,7 +222,7 @@ func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, fro
 		if start >= e.End {
 			continue
 		}
-		skip := recordSkip(e)
+		skip := view.Skip(e)
 		stopped := false
 		err := d.pace.walk(ctx, w, start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if stopped = uint64(a) >= to || d.bytes+d.held() >= d.limit; stopped {
@@ -245,7 +246,7 @@ func (d *demotion) collect(ctx context.Context, extents []checkpoint.Extent, fro
 
 // held returns what the records take that are held back.
 func (d *demotion) held() int64 {
-	return int64(d.probes.held())
+	return int64(d.probes.Held())
 }
 
 // copy takes a record. A tombstone that has nothing below it hides nothing.

@@ -6,6 +6,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -108,7 +109,7 @@ func (d *diskIndex) GoOn(m *checkpoint.Manifest) {
 	d.end = d.old.Replay()
 	d.behind = m != nil && !d.tells(m)
 	d.mu.Unlock()
-	d.Adopt(sharesOf(x), word.Address(x.Replay()), d.version())
+	d.Adopt(view.Shares(x.Shares), word.Address(x.Replay()), d.version())
 	d.Disk.Begin(word.Address(begin))
 }
 
@@ -143,17 +144,4 @@ func (d *diskIndex) caughtUp() {
 	d.mu.Lock()
 	defer d.mu.Unlock()
 	d.behind = false
-}
-
-// sharesOf returns the shares of x as package index has them.
-func sharesOf(x checkpoint.Index) index.Shares { return sharesFrom(x.Shares) }
-
-func sharesFrom(refs []checkpoint.ShareRef) (shares index.Shares) {
-	for _, s := range refs {
-		shares = append(shares, index.ShareRef{
-			ID: s.ID, Bytes: s.Bytes, First: s.First, Last: s.Last, From: word.Address(s.From), To: word.Address(s.To),
-			Level: s.Level, Triples: s.Triples, Live: s.Live,
-		})
-	}
-	return shares
 }

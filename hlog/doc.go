@@ -118,24 +118,6 @@
 //	    the size of pages or refuses, and Restore refuses. Only a directory of a store that took no notes of that may
 //	    have a record where compaction ends, with an error that says so.
 //
-// # Scans of views
-//
-// A scan of a view follows no chain and loads no index. It reads the shares of the version, then its log, both in their order on
-// disk (viewscan.go), in memory that follows neither the length of the log nor the number of keys.
-//
-//	Z4  The shares, and the log behind them, name the newest record of each hash (I13). A bit for each 16 bytes of log, less
-//	    than any record takes, says whether the record that begins there is one of them: then it is the newest of its key. Where
-//	    there is no memory for so many bits, the log is walked in stretches, and the shares are read for each.
-//	Z5  A value whose bit is not set is older than a record of its hash, but two keys may have one hash, though hardly ever.
-//	    So its key is owed another record, which has to come later in the walk. Keys are told apart by 64 bits of a second hash,
-//	    whose seed nobody but the scan knows. The last record of a key that is still owed one when the log ends is its newest.
-//	Z6  When there is no room for more keys that are owed a record, another walk goes to the end of the log, and gives those
-//	    that there are what they are owed; then there is room.
-//	Z7  A key of the tier is visited at once if no record of the log has its hash. Else it is owed a record, as if it had
-//	    come before the log began, and is visited at the end if none has come.
-//	Z8  Every bit that is set is met by a record of the version: else the index is damaged, which is an error, and no key is
-//	    left out in silence.
-//
 // # The cold tier
 //
 // When the index may not grow any more (relief.go), or the log is longer than Options.ColdAfter, the records of the oldest log,

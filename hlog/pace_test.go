@@ -113,7 +113,7 @@ func TestPace_DemotionRests(t *testing.T) {
 	rests := 0
 	slow := func() *demotion {
 		d := s.newDemotion()
-		d.limit, d.probes.limit = 16<<20, 64<<10
+		d.limit, d.probes.Limit = 16<<20, 64<<10
 		d.pace.clock = func() time.Time {
 			now = now.Add(time.Second)
 			s.counters.coldReads.Inc() // somebody reads all the while

@@ -14,7 +14,7 @@ import (
 type picker struct {
 	s      *Store
 	x      *Session
-	probes prober
+	probes reclog.Prober
 	pace   *pace
 	// take is called for each of them. seen is where its chain left memory when it was found to be the newest of its key,
 	// the record itself if it did not.
@@ -29,7 +29,8 @@ func (s *Store) newPicker() picker {
 	}
 	pace := s.newPace(nil)
 	c.sweep.Turn = pace.turn
-	probes := prober{log: s.log, top: uint64(word.MaxAddress), skip: skipNone, sweep: c.sweep}
+	probes := s.log.NewProber(uint64(word.MaxAddress))
+	probes.Sweep = c.sweep
 	x := s.newSession()
 	x.unpaced = true
 	return picker{s: s, x: x, probes: probes, pace: pace}
@@ -37,7 +38,7 @@ func (s *Store) newPicker() picker {
 
 func (p *picker) close() {
 	p.s.compactor.reads.Stop()
-	p.probes.close()
+	p.probes.Close()
 	p.x.Close()
 }
 
@@ -56,7 +57,7 @@ func (p *picker) visit(ctx context.Context, a word.Address, rec record.Bytes, sh
 		return err // superseded
 	case at == a:
 		return p.take(a, a, rec, sh)
-	case p.probes.add(a, at, rec.Key(sh), nil):
+	case p.probes.Add(a, at, rec.Key(sh), nil):
 		return p.flush(ctx)
 	}
 	return nil
@@ -65,16 +66,16 @@ func (p *picker) visit(ctx context.Context, a word.Address, rec record.Bytes, sh
 // flush takes what was held back and is the newest of its key. Most of it is not, so that only the keys were held back; the
 // others are read again: what has a chain that leaves memory above it is on disk.
 func (p *picker) flush(ctx context.Context) error {
-	before := p.probes.sweep.Reads()
-	defer func() { p.s.counters.probeReads.Add(p.probes.sweep.Reads() - before) }()
+	before := p.probes.Sweep.Reads()
+	defer func() { p.s.counters.probeReads.Add(p.probes.Sweep.Reads() - before) }()
 	r := p.s.log.NewReader()
-	return p.probes.answer(ctx, func(q *probe) (bool, error) {
-		if !q.newest {
+	return p.probes.Answer(ctx, func(q *reclog.Probe) (bool, error) {
+		if !q.Newest {
 			return true, nil
 		}
-		rec, sh, err := r.Read(q.a)
+		rec, sh, err := r.Read(q.At)
 		if err == nil {
-			err = p.take(q.a, q.from, rec, sh)
+			err = p.take(q.At, q.From, rec, sh)
 		}
 		return true, err
 	})

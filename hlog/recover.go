@@ -9,7 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
-	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
@@ -107,7 +107,7 @@ func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.C
 	c.InitialBits = auxBits(m.Aux)
 	x.from = m.Index
 	source := index.Source{
-		Shares: sharesOf(m.Index), Drop: logBegin(m), Open: func(r index.ShareRef) (index.ShareFile, error) { return s.openShare(r) },
+		Shares: view.Shares(m.Shares), Drop: logBegin(m), Open: func(r index.ShareRef) (index.ShareFile, error) { return s.openShare(r) },
 		Distant: s.opts.viewsOnly,
 	}
 	if m.Image != nil {
@@ -157,14 +157,6 @@ func closeAll(files []fsx.File) {
 
 // logBegin returns where the log of version m begins, its end if it is empty.
 func logBegin(m *checkpoint.Manifest) word.Address { return word.Address(ledger.LogBegin(m)) }
-
-// recordSkip returns which records of an extent are not of its lineage: those written past the version's cut (C4).
-func recordSkip(e checkpoint.Extent) func(word.Address, record.Bytes) bool {
-	after := word.MakeRecordVersion(e.LogVersion + 1)
-	return func(a word.Address, rec record.Bytes) bool {
-		return uint64(a) >= e.Fuzzy && rec.Link().Version() == after
-	}
-}
 
 // The store's own part of a manifest:
 //

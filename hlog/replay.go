@@ -5,8 +5,8 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
-	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -60,10 +60,10 @@ func (s *Store) replay(ctx context.Context, x *index.Index, m *checkpoint.Manife
 // readRecords sends the records of version m from address from on to full, in batches for which it takes the memory
 // from free.
 func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from uint64, all bool, free <-chan replayed, full chan<- replayed) error {
-	w, done := s.walkDisk()
+	w, done := s.segments.NewWalkerAhead(s.queues)
 	defer done()
 	batch := <-free
-	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+	err := view.Walk(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if len(batch.records) == replayBatch {
 			batch.end = uint64(a)
 			full <- batch
@@ -83,14 +83,6 @@ func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from ui
 	return err
 }
 
-// walkDisk returns a walker over log that is on disk, which reads ahead: whoever opens or restores waits for it. The caller
-// calls done at the end.
-func (s *Store) walkDisk() (w *reclog.Walker, done func()) {
-	w = s.segments.NewWalker()
-	w.Reads = s.segments.NewReadAhead(s.queues)
-	return w, w.Reads.Close
-}
-
 // loggedOf returns what the flusher tells of a record.
 func loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index.Logged {
 	return index.Logged{Triple: index.MakeTriple(h, a, sh.Size, rec.State().Tombstone()), Version: rec.Link().Version()}
@@ -98,10 +90,10 @@ func loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index
 
 // readLogged tells of the log of version m from address from on, as the flusher does, in pieces.
 func (s *Store) readLogged(ctx context.Context, m *checkpoint.Manifest, from uint64, tell func(from, to uint64, records []index.Logged) error) error {
-	w, done := s.walkDisk()
+	w, done := s.segments.NewWalkerAhead(s.queues)
 	defer done()
 	var logged []index.Logged
-	err := walkVersion(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
+	err := view.Walk(ctx, w, m.Extents, from, m.Cut, func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error) {
 		if len(logged) == replayBatch {
 			if err := tell(from, uint64(a), logged); err != nil {
 				return false, err
@@ -136,28 +128,4 @@ func (s *Store) catchUp(m *checkpoint.Manifest) {
 		return
 	}
 	s.disk.caughtUp()
-}
-
-// walkVersion calls fn for the records of a version, whose log the extents are, in [from, to), in ascending order, until
-// it returns false: those that do not belong to the version are left out (C4).
-func walkVersion(ctx context.Context, w *reclog.Walker, extents []checkpoint.Extent, from, to uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape) (bool, error)) error {
-	more := true
-	for _, e := range extents {
-		if e.End <= from || e.Start >= to || !more {
-			continue
-		}
-		skip := recordSkip(e)
-		err := w.Walk(ctx, max(e.Start, from), min(e.End, to), func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
-			if skip(a, rec) {
-				return true, nil
-			}
-			var err error
-			more, err = fn(a, rec, sh)
-			return more, err
-		})
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -5,6 +5,7 @@ import (
 	"context"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -34,8 +35,9 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	defer s.kickMaintenance() // for the files that nothing else needs
 	defer hold.Release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
-	sc.probes = prober{log: s.log, top: to, skip: skipNone, limit: s.scanProbes(), reads: s.counters.coldReads}
-	defer sc.probes.close()
+	sc.probes = s.log.NewProber(to)
+	sc.probes.Limit, sc.probes.Reads = s.scanProbes(), s.counters.coldReads
+	defer sc.probes.Close()
 	w := s.log.NewWalker()
 	defer w.Close()
 	w.Prepare = x.prepare
@@ -64,6 +66,18 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	return cmp.Or(s.scannable(restores), err)
 }
 
+// A scan gives its probes more memory than walks do otherwise (reclog.ProbeBytes) where there is more, or each would take a read
+// of its own in a long log: one part in scanProbeShare of the memory of the store, besides that, but at most maxScanProbes.
+const (
+	scanProbeShare = 32
+	maxScanProbes  = 32 << 20
+)
+
+// scanProbes returns how many bytes the probes of a scan may take.
+func (s *Store) scanProbes() int {
+	return int(min(max(s.opts.MemoryBytes/scanProbeShare, reclog.ProbeBytes), maxScanProbes))
+}
+
 // overTier visits what the tier has and the log below top has nothing of. No entry that leads to the log of the scan is
 // cleared meanwhile (T33).
 func (c *scanner) overTier(ctx context.Context, t *tier, restores uint64) error {
@@ -78,7 +92,7 @@ func (c *scanner) overTier(ctx context.Context, t *tier, restores uint64) error 
 			return true, err
 		case uint64(at) < begin:
 			c.ended = !c.fn(key, value)
-		case c.probes.addCold(at, begin, key, value):
+		case c.probes.AddBelow(at, begin, key, value):
 			err = c.flush(ctx)
 		}
 		return !c.ended, err
@@ -125,7 +139,7 @@ type scanner struct {
 	top    uint64
 	fn     func(key, value []byte) bool
 	value  []byte
-	probes prober
+	probes reclog.Prober
 	ended  bool // fn has returned false
 }
 
@@ -157,7 +171,7 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 		return false, nil
 	}
 	if at > a {
-		return c.probes.add(a, at, rec.Key(sh), rec.Value(sh)), nil
+		return c.probes.Add(a, at, rec.Key(sh), rec.Value(sh)), nil
 	}
 	c.ended = !c.fn(rec.Key(sh), rec.Value(sh))
 	return false, nil
@@ -165,9 +179,9 @@ func (c *scanner) visit(a word.Address, rec record.Bytes, sh record.Shape, memor
 
 // flush visits what was held back.
 func (c *scanner) flush(ctx context.Context) error {
-	return c.probes.answer(ctx, func(q *probe) (bool, error) {
-		if q.newest {
-			c.ended = !c.fn(c.probes.keyOf(q), c.probes.valueOf(q))
+	return c.probes.Answer(ctx, func(q *reclog.Probe) (bool, error) {
+		if q.Newest {
+			c.ended = !c.fn(c.probes.KeyOf(q), c.probes.ValueOf(q))
 		}
 		return !c.ended, nil
 	})

@@ -526,7 +526,7 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 			want[string(key8(k))] = value
 		}
 		sameState(t, fmt.Sprintf("scan of version %d", v), scanned(t, w.Scan), want)
-		if w.isListed() {
+		if w.version.Untold != nil {
 			lists++
 		} else {
 			chains++

@@ -17,6 +17,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
@@ -103,7 +104,7 @@ func (r *sharer) little(m *checkpoint.Manifest) {
 		r.t.Fatalf("%d bytes of version %d are replayed: %+v", left, m.Version, m.Index)
 	}
 	if len(m.Shares) > 0 && m.Image == nil {
-		must(r.t, sharesOf(m.Index).Check(0, word.Address(m.ReplayFrom)))
+		must(r.t, view.Shares(m.Shares).Check(0, word.Address(m.ReplayFrom)))
 	}
 }
 
@@ -174,7 +175,7 @@ func (r *sharer) sameVersions(s *Store) error {
 // sameScan returns how what a scan of w visits differs from model. It has memory for little of the log at a time.
 func (r *sharer) sameScan(w *View, model map[int]uint64) error {
 	left, twice := maps.Clone(model), error(nil)
-	c := w.newScan(func(key, value []byte) bool {
+	c := w.version.NewScan(func(key, value []byte) bool {
 		k := int(binary.BigEndian.Uint64(key))
 		if want, ok := left[k]; !ok || !bytes.Equal(value, word8(want)) {
 			twice = fmt.Errorf("a scan visits key %d with %x, expected with %x: %v", k, value, want, ok)
@@ -182,8 +183,8 @@ func (r *sharer) sameScan(w *View, model map[int]uint64) error {
 		delete(left, k)
 		return twice == nil
 	})
-	c.budget = 1 << (9 + r.rng.IntN(9))
-	if err := cmp.Or(c.run(context.Background()), twice); err != nil {
+	c.Bytes = 1 << (9 + r.rng.IntN(9))
+	if err := cmp.Or(c.Run(context.Background()), twice); err != nil {
 		return err
 	}
 	if len(left) > 0 {

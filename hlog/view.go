@@ -1,15 +1,15 @@
 package hlog
 
 import (
+	"cmp"
 	"context"
-	"slices"
 	"sync"
 	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
-	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
-	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/cold"
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/lock"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -21,12 +21,10 @@ import (
 type View struct {
 	s       *Store
 	m       *checkpoint.Manifest
+	version view.Version // what reads
 	index   openedIndex
 	tier    *tier // nil: there is nothing below its log
 	epochs  *epoch.Manager
-	begin   word.Address
-	behind  behindShares
-	readers sync.Pool                   // of *viewReader
 	remote  *checkpoint.RemoteDirectory // where the version lies; nil: in the store's directory. The store is the view's own.
 	reader  *checkpoint.RemoteReader    // of the remote; nil: it is not the view's own
 
@@ -62,12 +60,12 @@ func (w *View) isClosed() bool {
 	return w.closed
 }
 
-// viewReader is what one call on a view uses.
-type viewReader struct {
-	guard *epoch.Guard
-	cold  *reclog.Reader
-	rec   []byte
-	below tierReader
+// ended returns ErrClosed when the view is closed.
+func (w *View) ended() error {
+	if w.isClosed() {
+		return ErrClosed
+	}
+	return nil
 }
 
 // OpenVersion opens version v for reading; 0 is the one that the directory would open at. A version that only the
@@ -96,27 +94,77 @@ func (s *Store) openView(ctx context.Context, m *checkpoint.Manifest) (_ *View, 
 		w.epochs.Close()
 		return nil, err
 	}
-	w.begin = logBegin(m)
-	var tell func(from, to uint64, records []index.Logged)
-	if w.isListed() {
-		tell = w.behind.tell
-	}
+	untold := view.UntoldOf(m)
 	w.index, err = s.openIndex(ctx, m, index.Config{
 		Epoch:    w.epochs,
 		MaxBytes: func() int64 { return int64(word.MaxAddress) },
 		Reserve:  func(int64) bool { return true },
-	}, tell)
+	}, untold.Teller())
 	if err != nil {
 		w.tier.release()
 		s.ledger.Unpin(m.Version)
 		w.epochs.Close()
 		return nil, err
 	}
-	w.readers.New = func() any { return &viewReader{guard: w.epochs.Register(), cold: s.log.NewReader()} }
+	w.version = view.Version{
+		Store: s.forViews(m), Manifest: m, Index: w.index.Index, Epochs: w.epochs, Below: w.tier.forView(), Untold: untold, Ended: w.ended,
+	}
+	w.version.Init()
 	if err := s.keepView(w); err != nil {
 		return nil, err
 	}
 	return w, nil
+}
+
+// forViews returns what a view of version m has of the store.
+func (s *Store) forViews(m *checkpoint.Manifest) view.Store {
+	return view.Store{
+		Log: s.log, Segments: s.segments, Queues: s.queues, Cache: s.cache, Reads: s.counters.coldReads,
+		Hash: s.hash, OpenShare: s.openShare, ColdFault: s.cold.fault,
+		IndexFault: func(err error) error { return s.indexError(m.Index, err) },
+		ScanBytes:  int(cmp.Or(s.opts.scanBytes, scanBytesOf(s.opts.MemoryBytes))), ProbeBytes: s.scanProbes(),
+	}
+}
+
+// scanShare is the part of the memory of the store that a scan of a view may take besides, and leastScan what it takes anyway.
+const (
+	scanShare = 8
+	leastScan = 2 << 20
+)
+
+// scanBytesOf returns how many bytes a scan of a view may take beside so much memory.
+func scanBytesOf(memory int64) int64 { return max(memory/scanShare, leastScan) }
+
+const _ = uint(view.MaxUntold - 2*maxUncovered) // versions of this release can be scanned by their shares (R4)
+
+// belowView is the tier of a view.
+type belowView struct {
+	t       *tier
+	readers sync.Pool // of *tierReader
+}
+
+// forView returns a tier as a view has it, nil if there is none. The view holds it.
+func (t *tier) forView() view.Below {
+	if t == nil {
+		return nil
+	}
+	return &belowView{t: t, readers: sync.Pool{New: func() any { return &tierReader{} }}}
+}
+
+func (b *belowView) Tier() *cold.Tier { return b.t.Tier }
+
+func (b *belowView) Find(dst, key []byte, h uint64) (value []byte, found bool, err error) {
+	r := b.readers.Get().(*tierReader)
+	defer b.readers.Put(r)
+	return b.t.find(dst, key, h, r, reading)
+}
+
+func (b *belowView) Over(ctx context.Context, fn func(key, value []byte) (more bool, err error)) error {
+	return b.t.over(ctx, fn)
+}
+
+func (b *belowView) Verify(ctx context.Context, damaged func(error) error) error {
+	return b.t.verify(ctx, damaged)
 }
 
 // keepView notes w as open, so that closing the store closes it.
@@ -187,108 +235,11 @@ func (w *View) Get(dst, key []byte) ([]byte, error) {
 		return dst, err
 	}
 	defer w.end()
-	r := w.readers.Get().(*viewReader)
-	defer w.readers.Put(r)
-	_, rec, sh, err := w.find(r, key)
-	if err != nil {
-		return dst, err
+	value, found, err := w.version.Get(dst, key)
+	if err == nil && !found {
+		err = ErrNotFound
 	}
-	if rec == nil {
-		value, found, err := w.findInTier(r, dst, key)
-		if err == nil && !found {
-			err = ErrNotFound
-		}
-		return value, err
-	}
-	if rec.State().Tombstone() {
-		return dst, ErrNotFound
-	}
-	value := rec.Value(sh)
-	return append(slices.Grow(dst, len(value)), value...), nil
-}
-
-// findInTier appends the value of a key that the version's log has nothing of.
-func (w *View) findInTier(r *viewReader, dst, key []byte) (value []byte, found bool, err error) {
-	if w.tier == nil {
-		return dst, false, nil
-	}
-	if value, found, err = w.tier.find(dst, key, w.s.hash(key), &r.below, reading); !found {
-		value = dst
-	}
-	return value, found, err
-}
-
-// find returns the newest record of key in the version, and its address; nil if it has none.
-func (w *View) find(r *viewReader, key []byte) (word.Address, record.Bytes, record.Shape, error) {
-	a, err := w.entry(r, w.s.hash(key))
-	if err != nil {
-		return word.None, nil, record.Shape{}, err
-	}
-	for a >= w.begin {
-		rec, sh, err := w.read(r, a)
-		if err != nil {
-			return word.None, nil, record.Shape{}, err
-		}
-		if string(rec.Key(sh)) == string(key) && !w.excluded(a, rec) {
-			return a, rec, sh, nil
-		}
-		if rec.Link().Prev() >= a {
-			return word.None, nil, record.Shape{}, w.s.segments.Corrupt(uint64(a), "chain does not descend")
-		}
-		a = rec.Link().Prev()
-	}
-	return word.None, nil, record.Shape{}, nil
-}
-
-// entry returns where the chain of h begins.
-func (w *View) entry(r *viewReader, h uint64) (word.Address, error) {
-	for {
-		r.guard.Enter()
-		_, e, status := w.index.Find(h)
-		r.guard.Exit()
-		if status != index.NeedLoad {
-			return e.Address(), nil
-		}
-		if err := w.index.Load(h); err != nil {
-			return 0, w.s.indexError(w.m.Index, err)
-		}
-	}
-}
-
-// read returns the record at a, from the store's cache or from disk.
-func (w *View) read(r *viewReader, a word.Address) (record.Bytes, record.Shape, error) {
-	if rec, ok := w.s.cache.Get(a, r.rec[:0]); ok {
-		r.rec = rec
-		sh, _ := record.Bytes(rec).Shape()
-		return rec, sh, nil
-	}
-	rec, sh, err := r.cold.Read(a)
-	w.s.counters.coldReads.Inc()
-	if err == nil {
-		w.s.cache.Put(a, rec)
-	}
-	return rec, sh, err
-}
-
-// excluded reports whether the record at a was written past the version's cut (C4).
-func (w *View) excluded(a word.Address, rec record.Bytes) bool {
-	i, _ := slices.BinarySearchFunc(w.m.Extents, uint64(a), func(e checkpoint.Extent, a uint64) int {
-		if e.End <= a {
-			return -1
-		}
-		return 1
-	})
-	return i < len(w.m.Extents) && recordSkip(w.m.Extents[i])(a, rec)
-}
-
-// prefetch has the buckets that a scan is about to look into on their way to the cache: they lie in no order that the log
-// would know, so that each would be waited for otherwise.
-func (w *View) prefetch(r *viewReader, group []reclog.Found) {
-	r.guard.Enter()
-	for i := range group {
-		w.index.Prefetch(w.s.hash(group[i].Rec.Key(group[i].Shape)))
-	}
-	r.guard.Exit()
+	return value, err
 }
 
 // Scan calls fn once for every key that had a value in the version, in no particular order, until fn returns false. key
@@ -304,77 +255,26 @@ func (w *View) Scan(ctx context.Context, fn func(key, value []byte) bool) error 
 		return err
 	}
 	defer w.end()
-	if w.isListed() {
-		return w.scanListed(ctx, fn)
-	}
-	return w.scanChains(ctx, fn)
+	return w.version.Scan(ctx, fn)
 }
 
-// scanChains is Scan for a version that was written before there were shares: it asks the index of the view for each record,
-// and follows the chains of those that may have been superseded.
-func (w *View) scanChains(ctx context.Context, fn func(key, value []byte) bool) error {
-	r := w.readers.Get().(*viewReader)
-	defer w.readers.Put(r)
-	probes := prober{log: w.s.log, top: uint64(word.MaxAddress), skip: w.excluded, limit: w.s.scanProbes(), reads: w.s.counters.coldReads}
-	defer probes.close()
-	ended := false
-	flush := func() error {
-		return probes.answer(ctx, func(q *probe) (bool, error) {
-			if q.newest {
-				ended = !fn(probes.keyOf(q), probes.valueOf(q))
-			}
-			return !ended, nil
-		})
-	}
-	walk := w.s.segments.NewWalker()
-	walk.Prepare = func(group []reclog.Found) error {
-		w.prefetch(r, group)
-		return nil
-	}
-	for _, e := range w.m.Extents {
-		skip := recordSkip(e)
-		err := walk.Walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
-			if w.isClosed() {
-				return false, ErrClosed
-			}
-			if skip(a, rec) || rec.State().Tombstone() {
-				return true, nil
-			}
-			from, err := w.entry(r, w.s.hash(rec.Key(sh)))
-			switch {
-			case err != nil:
-				return false, err
-			case from == a:
-				ended = !fn(rec.Key(sh), rec.Value(sh))
-			case from > a && probes.add(a, from, rec.Key(sh), rec.Value(sh)):
-				err = flush()
-			}
-			return !ended, err
-		})
-		if err != nil || ended {
-			return err
-		}
-	}
-	if err := flush(); err != nil || ended || w.tier == nil {
-		return err
-	}
-	err := w.tier.over(ctx, func(key, value []byte) (bool, error) {
-		if w.isClosed() {
-			return false, ErrClosed
-		}
-		from, err := w.entry(r, w.s.hash(key))
-		switch {
-		case err != nil:
-			return false, err
-		case from < w.begin:
-			ended = !fn(key, value)
-		case probes.addCold(from, uint64(w.begin), key, value):
-			err = flush()
-		}
-		return !ended, err
-	})
-	if err != nil || ended {
-		return err
-	}
-	return flush()
+// Damage is what View.Verify has found.
+type Damage struct {
+	*CorruptionError
+	LogBytes int64 // log that could not be looked at because of it: what it holds cannot be read. 0 for the index
 }
+
+// Verify reads everything that the version consists of, and calls fn for each damage: all of its log, records that are dead
+// included, and all of its index. It goes on behind a damage, at the next page of the log. It returns how many bytes of log
+// it has found whole; the error is that of the disk or of ctx, ErrClosed, and not that of a damage. Verified tells how far it is.
+func (w *View) Verify(ctx context.Context, fn func(Damage)) (whole int64, err error) {
+	if err := w.start(); err != nil {
+		return 0, err
+	}
+	defer w.end()
+	return w.version.Verify(ctx, &w.verified, func(e *CorruptionError, log int64) { fn(Damage{e, log}) })
+}
+
+// Verified returns how many bytes of log the Verify of the view that is under way has gone over, or the last one had. It may be
+// called from any goroutine.
+func (w *View) Verified() int64 { return w.verified.Load() }

@@ -4,22 +4,21 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"maps"
-	"math/rand/v2"
 	"testing"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // sharedHash is the listing of a scan as it were if other keys had the hash of some, and newer records: those hide theirs.
 type sharedHash struct {
-	listing
+	view.Listing
 	hidden map[uint64]index.Triple // by the order of a hash, what the listing has in the place of its triple
 }
 
 func (l sharedHash) Next(ctx context.Context) ([]index.Triple, bool, error) {
-	triples, more, err := l.listing.Next(ctx)
+	triples, more, err := l.Listing.Next(ctx)
 	for i, t := range triples {
 		if other, ok := l.hidden[t.Order()]; ok {
 			triples[i] = other
@@ -33,23 +32,23 @@ func (l sharedHash) Next(ctx context.Context) ([]index.Triple, bool, error) {
 func scannedWith(t *testing.T, w *View, budget int, hidden map[string]word.Address) map[string]string {
 	t.Helper()
 	return scanned(t, func(ctx context.Context, fn func(key, value []byte) bool) error {
-		c := w.newScan(fn)
-		l := sharedHash{c.listing, map[uint64]index.Triple{}}
+		c := w.version.NewScan(fn)
+		l := sharedHash{c.Listing, map[uint64]index.Triple{}}
 		for k, a := range hidden {
 			h := w.s.hash([]byte(k))
 			l.hidden[index.Order(h)] = index.MakeTriple(h, a, 32, false)
 		}
-		c.listing, c.budget = l, budget
-		return c.run(ctx)
+		c.Listing, c.Bytes = l, budget
+		return c.Run(ctx)
 	})
 }
 
 // newestOf returns where the newest record of a key lies in the log of a version.
 func newestOf(t *testing.T, w *View, key string) word.Address {
 	t.Helper()
-	a, rec, _, err := w.find(w.readers.New().(*viewReader), []byte(key))
+	a, err := w.version.InLog([]byte(key))
 	must(t, err)
-	if rec == nil {
+	if a == word.None {
 		t.Fatalf("no record of %q", key)
 	}
 	return a
@@ -127,9 +126,9 @@ func TestViewScan_ColdKeysOfOneHash(t *testing.T) {
 			hidden[fmt.Sprint("cold ", 100+i)] = newestOf(t, w, "hot")
 		}
 		got := scanned(t, func(ctx context.Context, fn func(key, value []byte) bool) error {
-			c := w.newScan(fn)
-			c.listing, c.budget = besidesOf(c.listing, w, hidden), budget
-			return c.run(ctx)
+			c := w.version.NewScan(fn)
+			c.Listing, c.Bytes = besidesOf(c.Listing, w, hidden), budget
+			return c.Run(ctx)
 		})
 		sameState(t, "with hashes shared", got, want)
 		must(t, w.Close())
@@ -138,16 +137,16 @@ func TestViewScan_ColdKeysOfOneHash(t *testing.T) {
 }
 
 // besidesOf returns a listing that names a record for each of some keys besides, which have none in the log.
-func besidesOf(l listing, w *View, hidden map[string]word.Address) listing {
+func besidesOf(l view.Listing, w *View, hidden map[string]word.Address) view.Listing {
 	var more []index.Triple
 	for k, a := range hidden {
 		more = append(more, index.MakeTriple(w.s.hash([]byte(k)), a, 32, false))
 	}
-	return &withBesides{listing: l, more: index.NewestOf(more)}
+	return &withBesides{Listing: l, more: index.NewestOf(more)}
 }
 
 type withBesides struct {
-	listing
+	view.Listing
 	more []index.Triple
 	done bool
 }
@@ -160,7 +159,7 @@ func (l *withBesides) Next(ctx context.Context) ([]index.Triple, bool, error) {
 	l.done = true
 	all := append([]index.Triple(nil), l.more...)
 	for {
-		triples, more, err := l.listing.Next(ctx)
+		triples, more, err := l.Listing.Next(ctx)
 		if err != nil || !more {
 			return index.NewestOf(all), true, err
 		}
@@ -170,7 +169,7 @@ func (l *withBesides) Next(ctx context.Context) ([]index.Triple, bool, error) {
 
 func (l *withBesides) Rewind() {
 	l.done = false
-	l.listing.Rewind()
+	l.Listing.Rewind()
 }
 
 // An index that leads to where no record of the version begins is damage, and no reason to leave a key out.
@@ -182,11 +181,11 @@ func TestViewScan_BitWithoutARecord(t *testing.T) {
 	w, err := s.OpenVersion(t.Context(), commit(t, s))
 	must(t, err)
 	defer w.Close()
-	c := w.newScan(func(_, _ []byte) bool { return true })
+	c := w.version.NewScan(func(_, _ []byte) bool { return true })
 	k := key8(7)
 	a := newestOf(t, w, string(k))
-	c.listing = sharedHash{c.listing, map[uint64]index.Triple{index.Order(s.hash(k)): index.MakeTriple(s.hash(k), a+48, 32, false)}}
-	if err := c.run(t.Context()); !errors.Is(err, ErrCorrupt) {
+	c.Listing = sharedHash{c.Listing, map[uint64]index.Triple{index.Order(s.hash(k)): index.MakeTriple(s.hash(k), a+48, 32, false)}}
+	if err := c.Run(t.Context()); !errors.Is(err, ErrCorrupt) {
 		t.Fatalf("the scan ends with %v", err)
 	}
 }
@@ -205,45 +204,6 @@ func TestViewScan_LittleMemory(t *testing.T) {
 	}
 	if err := r.sameVersions(r.Store); err != nil {
 		t.Fatal(err)
-	}
-}
-
-// owed is a set: it agrees with a map, whatever comes twice, and grows no larger than it may.
-func TestViewScan_Owed(t *testing.T) {
-	const most = 1 << 10
-	o, rng, model := owed{max: most}, rand.New(rand.NewPCG(1, 2)), map[uint64]bool{}
-	defer o.close()
-	full := 0
-	for range 50_000 {
-		p := uint64(1+rng.IntN(2000)) << 1
-		if rng.IntN(5) < 2 {
-			o.pay(p)
-			delete(model, p)
-			continue
-		}
-		there := model[p]
-		ok, err := o.owe(p)
-		must(t, err)
-		if model[p] = true; ok {
-			continue
-		}
-		full++
-		if len(model) <= most/2 {
-			t.Fatalf("no room for %d keys", len(model))
-		}
-		if !there {
-			delete(model, p)
-		}
-		got := map[uint64]bool{}
-		o.each(func(p uint64) { got[p] = true })
-		if !maps.Equal(got, model) || o.owing != len(model) {
-			t.Fatalf("%d keys are owed a record, and %d of %d should be", o.owing, len(got), len(model))
-		}
-		o.clear()
-		clear(model)
-	}
-	if full == 0 || int(o.mask) >= most {
-		t.Fatalf("%d times full, %d slots", full, o.mask+1)
 	}
 }
 
@@ -266,7 +226,7 @@ func TestViewScan_ReadsInOrder(t *testing.T) {
 	if n := s.counters.coldReads.Value() - before; n > 0 {
 		t.Errorf("%d records were read for their own sake", n)
 	}
-	sameState(t, "along the chains", scanned(t, w.scanChains), want)
+	sameState(t, "along the chains", scanned(t, w.version.ScanChains), want)
 	if s.counters.coldReads.Value() == before {
 		t.Error("chains are followed without a read: the test shows nothing")
 	}

@@ -44,8 +44,9 @@
 // # From the disk
 //
 // A [Reader] reads one record at a time, together with those of other goroutines; a [Fetcher] reads many for one goroutine;
-// a [Sweep] reads many that are known beforehand, in the order of their addresses, with fewer reads than records; a [Walker]
-// goes over a stretch of log, on disk and in memory, and may have a [ReadAhead]. What comes back was verified.
+// a [Sweep] reads many that are known beforehand, in the order of their addresses, with fewer reads than records; a [Prober]
+// follows many chains by one; a [Walker] goes over a stretch of log, on disk and in memory, and may have a [ReadAhead]. What
+// comes back was verified.
 //
 //	D1  A slot of a Fetcher, with its buffer and a reference to its segment, is taken from submit until the queue has
 //	    returned it. A Fetcher whose owner goes away early is drained before somebody else gets it.

@@ -44,6 +44,14 @@ func (s *Segments) NewReadAhead(q fsx.Queues) *ReadAhead {
 	return &ReadAhead{segments: s, queue: q.New(readAheadWindows)}
 }
 
+// NewWalkerAhead returns a walker over log all of which is on disk, with a ReadAhead: somebody waits for the walk. The caller calls
+// done at its end.
+func (s *Segments) NewWalkerAhead(q fsx.Queues) (w *Walker, done func()) {
+	w = s.NewWalker()
+	w.Reads = s.NewReadAhead(q)
+	return w, w.Reads.Close
+}
+
 // Close stops a walk, and gives back what the kernel has for the reads.
 func (r *ReadAhead) Close() {
 	r.Stop()

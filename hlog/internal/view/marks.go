@@ -1,4 +1,4 @@
-package hlog
+package view
 
 import (
 	"encoding/binary"

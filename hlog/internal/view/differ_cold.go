@@ -1,4 +1,4 @@
-package hlog
+package view
 
 import (
 	"context"
@@ -20,10 +20,9 @@ type twoSaid struct{ old, new said }
 
 // tiers compares the keys that are in cold files of which only one version has the file (Z3).
 func (d *differ) tiers(ctx context.Context) error {
-	s := d.new.s
-	err := cold.Differ(ctx, s.cold.order, d.old.coldTier(), d.new.coldTier(), func(k *cold.Difference) error {
-		if d.new.isClosed() || d.old != nil && d.old.isClosed() {
-			return ErrClosed
+	err := cold.Differ(ctx, d.new.order, d.old.tier(), d.new.tier(), func(k *cold.Difference) error {
+		if err := d.over(); err != nil {
+			return err
 		}
 		if !d.addBelow(k) {
 			return nil
@@ -38,18 +37,20 @@ func (d *differ) tiers(ctx context.Context) error {
 		if errors.Is(err, errEnough) {
 			return nil
 		}
-		return s.cold.fault(err)
+		return d.new.ColdFault(err)
 	}
 	_, err = d.flush(ctx)
 	return err
 }
 
-// coldTier returns the tier of the version, nil if it has none or is the empty state.
-func (w *View) coldTier() *cold.Tier {
-	if w == nil || w.tier == nil {
+var errEnough = errors.New("enough") // fn has returned false
+
+// tier returns the tier of the version, nil if it has none or is the empty state.
+func (v *Version) tier() *cold.Tier {
+	if v == nil || v.Below == nil {
 		return nil
 	}
-	return w.tier.Tier
+	return v.Below.Tier()
 }
 
 // addBelow notes a key in cold files; full asks for a flush.
@@ -72,8 +73,8 @@ func (d *differ) addBelow(k *cold.Difference) (full bool) {
 
 // compareBelow finds out what has become of a key in cold files, unless a record in one of the logs answers for it (Z3).
 func (d *differ) compareBelow(c *candidate, key []byte) error {
-	for _, w := range []*View{d.new, d.old} {
-		if found, err := w.inLog(key); found || err != nil {
+	for _, v := range []*Version{d.new, d.old} {
+		if a, err := v.InLog(key); a != word.None || err != nil {
 			return err
 		}
 	}
@@ -88,24 +89,11 @@ func (d *differ) compareBelow(c *candidate, key []byte) error {
 	return nil
 }
 
-// inLog reports whether the version's log has a record of key. The empty state, which is nil, has none.
-func (w *View) inLog(key []byte) (bool, error) {
-	if w == nil {
-		return false, nil
-	}
-	r := w.readers.Get().(*viewReader)
-	defer w.readers.Put(r)
-	a, _, _, err := w.find(r, key)
-	return a != word.None, err
-}
-
 // lookBelow asks the tier of the version for what it says of key, unless that is known.
-func (w *View) lookBelow(s *said, key []byte) (err error) {
-	if s.known || w == nil {
+func (v *Version) lookBelow(s *said, key []byte) (err error) {
+	if s.known || v == nil {
 		return nil
 	}
-	r := w.readers.Get().(*viewReader)
-	defer w.readers.Put(r)
-	s.value, s.alive, err = w.findInTier(r, nil, key)
+	s.value, s.alive, err = v.findBelow(nil, key)
 	return err
 }

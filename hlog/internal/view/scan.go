@@ -1,7 +1,6 @@
-package hlog
+package view
 
 import (
-	"cmp"
 	"context"
 	"math/rand/v2"
 	"slices"
@@ -10,6 +9,7 @@ import (
 	"github.com/zeebo/xxh3"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
 	"github.com/hybridlog/hybridlog/index"
@@ -26,21 +26,22 @@ import (
 //
 // All reads are sequential, on a remote as well.
 
-// viewScan is such a scan. It belongs to one goroutine.
-type viewScan struct {
-	w       *View
+// Scan is such a scan. It belongs to one goroutine.
+type Scan struct {
+	Listing Listing
+	Bytes   int // that marks and owed may take
+
+	v       *Version
 	fn      func(key, value []byte) bool
 	ended   bool // fn has returned false
-	budget  int  // bytes that marks and owed may take
 	seed    uint64
-	listing listing
 	marks   marks
 	owed    owed
 	orphans map[uint64]orphan // by the print of the key
 }
 
-// listing is an index.Listing; tests put another in its place.
-type listing interface {
+// Listing is an index.Listing; tests put another in its place.
+type Listing interface {
 	Next(ctx context.Context) (triples []index.Triple, more bool, err error)
 	Rewind()
 	Close()
@@ -52,70 +53,71 @@ type orphan struct {
 	tombstone bool
 }
 
-// maxListed is how much log behind its shares a version may have for its scans to go by the shares: what that log tells is
+// MaxUntold is how much log behind its shares a version may have for its scans to go by the shares: what that log tells is
 // held in memory. Versions of this release have less (R4).
-const maxListed = 4 * maxUncovered
+const MaxUntold = 16 << 20
 
-// isListed reports whether the shares of the version, and a little log behind them, tell of all its records.
-func (w *View) isListed() bool {
-	x := &w.m.Index
-	return x.Image == nil && len(x.Runs) == 0 && w.m.Cut <= w.listedTo()+maxListed
-}
-
-// listedTo returns where the log of the version begins that its shares do not stand for.
-func (w *View) listedTo() uint64 { return max(w.m.Index.Replay(), uint64(w.begin)) }
-
-// scanShare is the part of the memory of the store that a scan of a view may take besides, and leastScan what it takes anyway.
-const (
-	scanShare = 8
-	leastScan = 2 << 20
-)
-
-// scanBytesOf returns how many bytes a scan of a view may take beside so much memory.
-func scanBytesOf(memory int64) int64 { return max(memory/scanShare, leastScan) }
-
-// scanListed is Scan for a view that is listed.
-func (w *View) scanListed(ctx context.Context, fn func(key, value []byte) bool) error {
-	return w.newScan(fn).run(ctx)
-}
-
-func (w *View) newScan(fn func(key, value []byte) bool) *viewScan {
-	open := func(r index.ShareRef) (index.ShareFile, error) { return w.s.openShare(r) }
-	return &viewScan{
-		w: w, fn: fn, budget: int(cmp.Or(w.s.opts.scanBytes, scanBytesOf(w.s.opts.MemoryBytes))), seed: rand.Uint64(), orphans: map[uint64]orphan{},
-		listing: index.NewListing(index.Source{Shares: sharesOf(w.m.Index), Drop: w.begin, Open: open}, w.behind.newest()),
+// NewScan returns a scan of a version whose shares, and a little log behind them, tell of all its records.
+func (v *Version) NewScan(fn func(key, value []byte) bool) *Scan {
+	return &Scan{
+		Listing: index.NewListing(index.Source{Shares: Shares(v.Manifest.Shares), Drop: v.begin, Open: v.OpenShare}, v.Untold.newest()),
+		Bytes:   v.ScanBytes,
+		v:       v, fn: fn, seed: rand.Uint64(), orphans: map[uint64]orphan{},
 	}
 }
 
-// behindShares is what the flusher has told of the log of a version that its shares do not stand for.
-type behindShares struct {
+// Scan calls fn once for every key that has a value in the version, in no particular order, until fn returns false.
+func (v *Version) Scan(ctx context.Context, fn func(key, value []byte) bool) error {
+	if v.Untold != nil {
+		return v.NewScan(fn).Run(ctx)
+	}
+	return v.ScanChains(ctx, fn)
+}
+
+// Untold is what the flusher has told of the log of a version that its shares do not stand for. Opening the version replays that
+// log, and tells it again.
+type Untold struct {
 	sorting sync.Once
 	triples []index.Triple
 }
 
-// tell notes records of that log while the view is being opened, which replays it.
-func (b *behindShares) tell(_, _ uint64, records []index.Logged) {
-	for i := range records {
-		b.triples = append(b.triples, records[i].Triple)
+// UntoldOf returns what is to be told of version m, nil if that is too much, or if m has an image or runs of an earlier release.
+func UntoldOf(m *checkpoint.Manifest) *Untold {
+	x := &m.Index
+	if x.Image != nil || len(x.Runs) > 0 || m.Cut > max(x.Replay(), ledger.LogBegin(m))+MaxUntold {
+		return nil
+	}
+	return &Untold{}
+}
+
+// Teller returns what tells, while the version is being opened; nil if there is nobody to tell.
+func (b *Untold) Teller() func(from, to uint64, records []index.Logged) {
+	if b == nil {
+		return nil
+	}
+	return func(_, _ uint64, records []index.Logged) {
+		for i := range records {
+			b.triples = append(b.triples, records[i].Triple)
+		}
 	}
 }
 
 // newest returns the newest records of all hashes, in the order of hashes.
-func (b *behindShares) newest() []index.Triple {
+func (b *Untold) newest() []index.Triple {
 	b.sorting.Do(func() { b.triples = slices.Clip(index.NewestOf(b.triples)) })
 	return b.triples
 }
 
-// run visits what there is. It closes the listing.
-func (c *viewScan) run(ctx context.Context) error {
-	defer c.listing.Close()
+// Run visits what there is. It closes the listing.
+func (c *Scan) Run(ctx context.Context) error {
+	defer c.Listing.Close()
 	defer c.marks.close()
 	defer c.owed.close()
-	begin, cut := uint64(c.w.begin), c.w.m.Cut
-	if err := c.marks.open(begin, cut, c.budget/2); err != nil {
+	begin, cut := uint64(c.v.begin), c.v.Manifest.Cut
+	if err := c.marks.open(begin, cut, c.Bytes/2); err != nil {
 		return err
 	}
-	c.owed.max = c.budget / 4 / owedSlot // while it is made anew there are two
+	c.owed.max = c.Bytes / 4 / owedSlot // while it is made anew there are two
 	c.marks.begin(begin)
 	err := c.overTier(ctx)
 	if err == nil && !c.ended {
@@ -131,22 +133,23 @@ func (c *viewScan) run(ctx context.Context) error {
 
 // overTier marks the first stretch of log, and visits the keys of the tier whose hash no record of the log has; a key whose
 // hash one has is owed a record in the log (Z7).
-func (c *viewScan) overTier(ctx context.Context) error {
-	if c.w.tier == nil {
+func (c *Scan) overTier(ctx context.Context) error {
+	if c.v.Below == nil {
 		return c.mark(ctx)
 	}
 	var triples []index.Triple // marked up to at
 	at, more := 0, true
 	next := func() (err error) {
-		if at = 0; c.w.isClosed() {
-			return ErrClosed
+		if err := c.v.Ended(); err != nil {
+			return err
 		}
-		triples, more, err = c.listing.Next(ctx)
+		at = 0
+		triples, more, err = c.Listing.Next(ctx)
 		c.marks.setAll(triples)
 		return c.listError(err)
 	}
-	err := c.w.tier.over(ctx, func(key, value []byte) (bool, error) {
-		o := index.Order(c.w.s.hash(key))
+	err := c.v.Below.Over(ctx, func(key, value []byte) (bool, error) {
+		o := c.v.order(key)
 		for more && (at == len(triples) || triples[at].Order() < o) {
 			if at < len(triples) {
 				at++
@@ -158,7 +161,7 @@ func (c *viewScan) overTier(ctx context.Context) error {
 			c.ended = !c.fn(key, value)
 			return !c.ended, nil
 		}
-		return true, c.owe(ctx, c.print(key), uint64(c.w.begin))
+		return true, c.owe(ctx, c.print(key), uint64(c.v.begin))
 	})
 	for err == nil && more && !c.ended {
 		err = next()
@@ -167,9 +170,9 @@ func (c *viewScan) overTier(ctx context.Context) error {
 }
 
 // superseded returns about how many records of the log the listing, which has been gone over once, did not name.
-func (c *viewScan) superseded() int {
+func (c *Scan) superseded() int {
 	var bytes int64
-	for _, e := range c.w.m.Extents {
+	for _, e := range c.v.Manifest.Extents {
 		bytes += int64(e.End - e.Start)
 	}
 	if c.marks.bytes == 0 {
@@ -179,12 +182,12 @@ func (c *viewScan) superseded() int {
 }
 
 // mark marks the stretch of log that the marks are of.
-func (c *viewScan) mark(ctx context.Context) error {
+func (c *Scan) mark(ctx context.Context) error {
 	for {
-		if c.w.isClosed() {
-			return ErrClosed
+		if err := c.v.Ended(); err != nil {
+			return err
 		}
-		triples, more, err := c.listing.Next(ctx)
+		triples, more, err := c.Listing.Next(ctx)
 		if err != nil || !more {
 			return c.listError(err)
 		}
@@ -192,11 +195,11 @@ func (c *viewScan) mark(ctx context.Context) error {
 	}
 }
 
-func (c *viewScan) listError(err error) error { return c.w.s.indexError(c.w.m.Index, err) }
+func (c *Scan) listError(err error) error { return c.v.IndexFault(err) }
 
 // overLog visits all records whose bit is set, stretch by stretch.
-func (c *viewScan) overLog(ctx context.Context) error {
-	err := c.walk(ctx, uint64(c.w.begin), func(a word.Address, rec record.Bytes, sh record.Shape, p uint64) (bool, error) {
+func (c *Scan) overLog(ctx context.Context) error {
+	err := c.walk(ctx, uint64(c.v.begin), func(a word.Address, rec record.Bytes, sh record.Shape, p uint64) (bool, error) {
 		for uint64(a) >= c.marks.end {
 			if err := c.goOn(ctx); err != nil {
 				return false, err
@@ -218,7 +221,7 @@ func (c *viewScan) overLog(ctx context.Context) error {
 		}
 		return !c.ended, nil
 	})
-	for err == nil && !c.ended && c.marks.end < c.w.m.Cut {
+	for err == nil && !c.ended && c.marks.end < c.v.Manifest.Cut {
 		err = c.goOn(ctx)
 	}
 	if err != nil || c.ended {
@@ -228,19 +231,19 @@ func (c *viewScan) overLog(ctx context.Context) error {
 }
 
 // goOn marks the next stretch of log: the one before has been walked.
-func (c *viewScan) goOn(ctx context.Context) error {
+func (c *Scan) goOn(ctx context.Context) error {
 	if err := c.allMet(); err != nil {
 		return err
 	}
 	c.marks.begin(c.marks.end)
-	c.listing.Rewind()
+	c.Listing.Rewind()
 	return c.mark(ctx)
 }
 
 // allMet returns an error if a bit is left of the stretch that was walked (Z8).
-func (c *viewScan) allMet() error {
+func (c *Scan) allMet() error {
 	if a, left := c.marks.first(); left {
-		return c.w.s.segments.Corrupt(a, "the index leads to a record here, and version %d has none", c.w.m.Version)
+		return c.v.Segments.Corrupt(a, "the index leads to a record here, and version %d has none", c.v.Manifest.Version)
 	}
 	return nil
 }
@@ -249,10 +252,10 @@ func (c *viewScan) allMet() error {
 const walkLook = 256
 
 // walk calls fn for each record of the version from an address on, with the print of its key, 0 if it has not been made.
-func (c *viewScan) walk(ctx context.Context, from uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape, p uint64) (bool, error)) error {
+func (c *Scan) walk(ctx context.Context, from uint64, fn func(a word.Address, rec record.Bytes, sh record.Shape, p uint64) (bool, error)) error {
 	var prints []uint64 // of a group
 	at := 0             // of prints: that of the next record
-	w, done := c.w.s.walkDisk()
+	w, done := c.v.Segments.NewWalkerAhead(c.v.Queues)
 	defer done()
 	prepare := func(group []reclog.Found) error {
 		prints, at = prints[:0], 0
@@ -264,12 +267,12 @@ func (c *viewScan) walk(ctx context.Context, from uint64, fn func(a word.Address
 		return nil
 	}
 	more, visits := true, 0
-	for _, e := range checkpoint.Trim(c.w.m.Extents, from) {
-		skip := recordSkip(e)
+	for _, e := range checkpoint.Trim(c.v.Manifest.Extents, from) {
+		skip := Skip(e)
 		err := w.Walk(ctx, e.Start, e.End, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
 			if visits%walkLook == 0 {
-				if c.w.isClosed() {
-					return false, ErrClosed
+				if err := c.v.Ended(); err != nil {
+					return false, err
 				}
 				if c.owed.owing > 0 {
 					w.Prepare = prepare // from the next chunk on
@@ -296,10 +299,10 @@ func (c *viewScan) walk(ctx context.Context, from uint64, fn func(a word.Address
 }
 
 // print returns what a key is told from others by.
-func (c *viewScan) print(key []byte) uint64 { return max(xxh3.HashSeed(key, c.seed)&^owes, 2) }
+func (c *Scan) print(key []byte) uint64 { return max(xxh3.HashSeed(key, c.seed)&^owes, 2) }
 
 // owe notes that a key is owed a record from the address on. When there is no room, all that are owed get it first (Z6).
-func (c *viewScan) owe(ctx context.Context, p, from uint64) error {
+func (c *Scan) owe(ctx context.Context, p, from uint64) error {
 	if ok, err := c.owed.owe(p); ok || err != nil {
 		return err
 	}
@@ -319,14 +322,14 @@ func (c *viewScan) owe(ctx context.Context, p, from uint64) error {
 	return err
 }
 
-func (c *viewScan) orphan(p uint64) { c.orphans[p] = orphan{} }
+func (c *Scan) orphan(p uint64) { c.orphans[p] = orphan{} }
 
 // visitOrphans visits the keys that the index does not name (Z5).
-func (c *viewScan) visitOrphans(ctx context.Context) error {
+func (c *Scan) visitOrphans(ctx context.Context) error {
 	if len(c.orphans) == 0 {
 		return nil
 	}
-	err := c.walk(ctx, uint64(c.w.begin), func(a word.Address, rec record.Bytes, sh record.Shape, _ uint64) (bool, error) {
+	err := c.walk(ctx, uint64(c.v.begin), func(a word.Address, rec record.Bytes, sh record.Shape, _ uint64) (bool, error) {
 		p := c.print(rec.Key(sh))
 		if _, ok := c.orphans[p]; ok {
 			c.orphans[p] = orphan{a, rec.State().Tombstone()}
@@ -346,7 +349,7 @@ func (c *viewScan) visitOrphans(ctx context.Context) error {
 		}
 	}
 	slices.Sort(inLog)
-	reader := c.w.s.log.NewReader()
+	reader := c.v.Log.NewReader()
 	for _, a := range inLog {
 		rec, sh, err := reader.Read(a)
 		if err != nil {
@@ -356,10 +359,10 @@ func (c *viewScan) visitOrphans(ctx context.Context) error {
 			return nil
 		}
 	}
-	if len(c.orphans) == 0 || c.w.tier == nil {
+	if len(c.orphans) == 0 || c.v.Below == nil {
 		return nil
 	}
-	return c.w.tier.over(ctx, func(key, value []byte) (bool, error) {
+	return c.v.Below.Over(ctx, func(key, value []byte) (bool, error) {
 		if _, ok := c.orphans[c.print(key)]; ok {
 			c.ended = !c.fn(key, value)
 		}
