@@ -18,8 +18,8 @@ import (
 //	the first    lets others run, submits what they have queued
 //	reaper                            waits for the kernel, wakes those whose reads have ended
 //
-// The reaper exists while reads are under way. A read that is alone, one of a file that does not gain, and one that the
-// kernel would not take is a plain call.
+// The reaper exists while reads are under way. A read that is alone or one of plainReads, one of a file that does not gain,
+// and one that the kernel would not take is a plain call.
 type gather struct {
 	queue   *fsx.Queue
 	reading atomic.Int64 // reads of either kind under way
@@ -37,8 +37,9 @@ type gather struct {
 }
 
 const (
-	// plainReads is up to how many reads at a time are plain calls.
-	plainReads = 1
+	// plainReads is up to how many reads at a time are plain calls: two threads that block are as good as the queue, and need
+	// nobody to submit their reads and to wake them, which takes as long as half a read of a fast disk.
+	plainReads = 2
 	// gatherDepth is how many reads the kernel has at a time.
 	gatherDepth = 256
 )

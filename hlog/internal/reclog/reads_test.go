@@ -348,6 +348,28 @@ func TestReader_WithoutAQueue(t *testing.T) {
 	}
 }
 
+// A read that is alone, or beside one other, is a plain call; the one after it is queued.
+func TestReader_QueuesTheThirdRead(t *testing.T) {
+	k := newKitOn(t, 16, fsx.OS(), filepath.Join(t.TempDir(), "log"))
+	all := k.writeAll(4 * kitSegment)
+	k.evict()
+	k.fetchAll(t, all)
+	if direct, _ := k.segments.Kinds(); direct == 0 || !k.AsyncReads() {
+		t.Skip("no direct I/O, or a kernel that takes no queue")
+	}
+	for others := range int64(4) {
+		k.singles.reading.Add(others)
+		r := k.NewReader()
+		if rec, sh, err := r.Read(all[0].at); err != nil || !all[0].is(rec, sh) {
+			t.Errorf("read of %#x: %v", all[0].at, err)
+		}
+		if queued := r.ended != nil; queued != (others >= 2) {
+			t.Errorf("beside %d others a read was queued: %v", others, queued)
+		}
+		k.singles.reading.Add(-others)
+	}
+}
+
 // Warming fills free frames with the newest log below the head, and lowers the head over it.
 func TestWarm_FramesAreAsOnDisk(t *testing.T) {
 	k := newKit(t, 64)
