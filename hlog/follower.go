@@ -16,10 +16,12 @@ import (
 // open, where it lies (see OpenRemote), and moves on to a later one, or back after a rollback, when Poll is called. Whatever
 // version it is at it shows as a whole. Its methods are safe for concurrent use.
 type Follower struct {
-	reader *checkpoint.RemoteReader
-	opts   Options
-	turn   chan struct{}  // holds a token while somebody polls
-	old    sync.WaitGroup // closings of views that the follower has left
+	reader  *checkpoint.RemoteReader
+	opts    Options
+	turn    chan struct{}   // holds a token while somebody polls
+	life    context.Context // ends with Close
+	end     context.CancelFunc
+	pending sync.WaitGroup // calls under way, and closings of views that the follower has left: what Close waits for
 
 	mu     lock.Mutex[lock.Leaf] // of what follows
 	at     *followed
@@ -41,11 +43,31 @@ func OpenFollower(ctx context.Context, remote checkpoint.Remote, opts *Options) 
 		return nil, fmt.Errorf("hlog: follow the remote: %w", err)
 	}
 	f := &Follower{reader: r, opts: o, turn: make(chan struct{}, 1), used: map[*followed]bool{}}
+	f.life, f.end = context.WithCancel(context.Background())
 	if _, err := f.move(ctx); err != nil {
+		f.end()
 		r.Close()
 		return nil, fmt.Errorf("hlog: follow the remote: %w", err)
 	}
 	return f, nil
+}
+
+// asLongAs returns a context that ends with ctx, and with the follower: Close does not wait for a remote that does not answer.
+func (f *Follower) asLongAs(ctx context.Context) (context.Context, func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stop := context.AfterFunc(f.life, cancel)
+	return ctx, func() {
+		stop()
+		cancel()
+	}
+}
+
+// failed is the error of a call that has asked the remote: ErrClosed when Close has ended it.
+func (f *Follower) failed(what string, err error) error {
+	if f.isClosed() {
+		return ErrClosed
+	}
+	return fmt.Errorf("hlog: %s: %w", what, err)
 }
 
 // Poll looks whether the remote is at another version by now, moves there if it is, and reports whether it has. That costs
@@ -64,11 +86,13 @@ func (f *Follower) Poll(ctx context.Context) (moved bool, err error) {
 	if f.isClosed() {
 		return false, ErrClosed
 	}
+	ctx, stop := f.asLongAs(ctx)
+	defer stop()
 	if err = f.reader.CatchUp(ctx); err == nil {
 		moved, err = f.move(ctx)
 	}
 	if err != nil {
-		return false, fmt.Errorf("hlog: follow the remote: %w", err)
+		return false, f.failed("follow the remote", err)
 	}
 	return moved, nil
 }
@@ -108,7 +132,7 @@ func (f *Follower) leave(at *followed) {
 		return
 	}
 	delete(f.used, at)
-	f.old.Go(func() { at.view.Close() })
+	f.pending.Go(func() { at.view.Close() })
 }
 
 // enter begins a call.
@@ -119,6 +143,7 @@ func (f *Follower) enter() (*followed, error) {
 		return nil, ErrClosed
 	}
 	f.at.users++
+	f.pending.Add(1)
 	return f.at, nil
 }
 
@@ -179,6 +204,7 @@ func (f *Follower) do(ctx context.Context, read func(*View) error) error {
 		err = read(at.view)
 		v := at.view.m.Version
 		f.leave(at)
+		f.pending.Done()
 		if !errors.Is(err, ErrVersionNotFound) || errors.As(err, new(scanBroken)) {
 			return err
 		}
@@ -189,25 +215,29 @@ func (f *Follower) do(ctx context.Context, read func(*View) error) error {
 }
 
 // View returns the version that the follower is at, pinned: the view stays there when the follower moves on. That keeps
-// nothing on the remote: when the version is purged there, its reads are ErrVersionNotFound. The caller closes it, before
-// the follower.
-func (f *Follower) View(ctx context.Context) (*View, error) {
-	if f.isClosed() {
-		return nil, ErrClosed
-	}
-	w, err := openRemoteView(ctx, f.reader, f.Version(), f.opts)
+// nothing on the remote: when the version is purged there, the view's reads are ErrVersionNotFound. When it was purged before
+// View was called, the follower moves on. The caller closes the view, before the follower.
+func (f *Follower) View(ctx context.Context) (w *View, err error) {
+	ctx, stop := f.asLongAs(ctx)
+	defer stop()
+	err = f.do(ctx, func(at *View) (err error) {
+		w, err = openRemoteView(ctx, f.reader, at.m.Version, f.opts)
+		return err
+	})
 	if err != nil {
-		return nil, fmt.Errorf("hlog: view of a follower: %w", err)
+		return nil, f.failed("view of a follower", err)
 	}
 	return w, nil
 }
 
-// Close ends the calls that are under way, waits for them, and releases everything. A second Close returns ErrClosed.
+// Close ends the calls that are under way, whatever the remote does, waits for them, and releases everything. A second Close
+// returns ErrClosed.
 func (f *Follower) Close() error {
 	f.mu.Lock()
 	closed := f.closed
 	f.closed = true
 	f.mu.Unlock()
+	f.end()
 	if closed {
 		return ErrClosed
 	}
@@ -220,7 +250,7 @@ func (f *Follower) Close() error {
 	for _, at := range used {
 		err = errors.Join(err, at.view.Close())
 	}
-	f.old.Wait()
+	f.pending.Wait()
 	f.reader.Close()
 	return err
 }

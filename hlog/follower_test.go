@@ -246,6 +246,80 @@ func TestFollower_CloseDuringAScan(t *testing.T) {
 	}
 }
 
+// silent is a remote that does not answer from the moment it is told to be.
+type silent struct {
+	checkpoint.Remote
+	asked atomic.Int64 // calls that it does not answer
+	now   atomic.Bool
+}
+
+func (r *silent) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	if r.now.Load() {
+		r.asked.Add(1)
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return r.Remote.Get(ctx, name, off, n)
+}
+
+// Close ends a poll that waits for the remote, and a view that is being opened.
+func TestFollower_CloseWhileTheRemoteIsSilent(t *testing.T) {
+	r := onRemote(t, 2, 1_000)
+	for _, call := range []struct {
+		what string
+		do   func(f *Follower) error
+	}{
+		{"a poll", func(f *Follower) error { _, err := f.Poll(context.Background()); return err }},
+		{"a view", func(f *Follower) error {
+			for { // what has been read already is not asked for again
+				w, err := f.View(context.Background())
+				if err != nil {
+					return err
+				}
+				must(t, w.Close())
+				if _, err := f.Poll(context.Background()); err != nil {
+					return err
+				}
+			}
+		}},
+	} {
+		remote := &silent{Remote: r.remote}
+		f := openFollower(t, remote, &Options{OpenTimeout: -1})
+		remote.now.Store(true)
+		ended := make(chan error, 1)
+		go func() { ended <- call.do(f) }()
+		eventually(t, call.what+" to ask the remote", func() bool { return remote.asked.Load() > 0 })
+		within(t, "close beside "+call.what, func() { must(t, f.Close()) })
+		if err := <-ended; err != ErrClosed {
+			t.Errorf("%s: %v, want ErrClosed", call.what, err)
+		}
+	}
+}
+
+// A view is opened at a version that is there: a follower at one that was purged moves on first, as it does for a get.
+func TestFollower_ViewOfAPurgedVersion(t *testing.T) {
+	r := onRemote(t, 2, 6_000)
+	f := openFollower(t, r.remote, &Options{MemoryBytes: MinMemoryBytes})
+	first := f.Version()
+	for range 3 { // and KeepVersions is 2
+		for i := range 6_000 {
+			must(t, r.store.Set(fmt.Appendf(nil, "key %06d", i), []byte("new")))
+		}
+		must(t, r.store.Compact(context.Background()))
+		r.newest = commit(t, r.store)
+	}
+	must(t, r.store.Close()) // what was purged is gone then
+	w, err := f.View(context.Background())
+	must(t, err)
+	defer w.Close()
+	if v := w.Info().Version; v == first || v != f.Version() {
+		t.Errorf("a view of version %d; the follower was at %d, and is at %d", v, first, f.Version())
+	}
+	if got := contents(t, w)["key 000001"]; got != "new" {
+		t.Errorf("it has %q", got)
+	}
+}
+
 func firstKey(m map[string]int) string {
 	for k := range m {
 		return k
