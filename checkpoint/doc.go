@@ -146,7 +146,8 @@
 //	    finds the next number taken compares what is there with what he has put, since an answer may have been lost; is it
 //	    another's, he reads on, and plans anew what he was about to do. What an entry says is so when it stands, and not
 //	    before: only then Upload, MoveHead, Retain and Purge return nil.
-//	J2  Nobody finds the end of the sequence, or a version, by a listing: readers probe forward by Get.
+//	J2  Nobody finds the end of the sequence, or a version, by a listing: readers probe forward by Get. Where to begin may be
+//	    guessed by one (J10).
 //	J3  A number that is free is the end only if nothing before it has been removed, else it may have been taken and
 //	    removed. So whoever has put an entry, or finds none, looks afterwards whether the entry is there that would have
 //	    been removed earlier, and is the one he has read. An entry holds the checksum of the one before it.
@@ -164,20 +165,23 @@
 //	J7  A rollback is first that of the directory, then that of the remote: the head moves to the nearest ancestor of the
 //	    current version that stands before anything is uploaded.
 //	J8  A snapshot is put when many entries have come since the last one. Entries before the last but one are removed,
-//	    from the oldest on, but for those by which readers find the end (sequence_read.go): a reader gets some 2 log n
-//	    entries, and those since the last snapshot.
+//	    from the oldest on, but for those by which readers find the end (sequence_read.go): a reader gets some 8 log n
+//	    entries, many at a time, and those since the last snapshot.
 //	J9  A remote of an older release has no sequence; its newest version counts as its head. Whoever writes to it first
 //	    begins the sequence with what he has found there, and then gives STORE a format that older releases refuse. None
 //	    of these may write to it at that time.
 //	J10 HINT is no part of the truth. A reader believes what it says of the sequence only if SEQUENCE and the entry that it
-//	    ends at are those that it names, with that checksum, and then reads on from there as J3 says; else it searches.
+//	    ends at are those that it names, with that checksum, and then reads on from there as J3 says. So it is with a listing of
+//	    the entries, which tells readers where the end may be if the hint does not: what it shows is got, back to a snapshot.
+//	    Where neither is of use a reader searches.
 //
 // # Reading where it lies
 //
 // A [RemoteReader] reads versions on a remote without a directory, by ranged gets of the pieces that they consist of, and
-// shows them as files of a directory that is nowhere ([RemoteDirectory]). With a hint that is not old it knows after three
+// shows them as files of a directory that is nowhere ([RemoteDirectory]). It knows after three
 // answers of the remote what a version consists of: STORE and HINT; SEQUENCE and the entries behind the hint; the witness of
-// J3, and the version's object. It changes nothing, and nobody knows of it: a version may be purged under it, which it
+// J3, and the version's object. With a hint that is old or missing these are four: the entries that a listing shows come
+// before the last one. It changes nothing, and nobody knows of it: a version may be purged under it, which it
 // finds out by an object that is missing and a sequence in which the version stands no more.
 //
 // # Streams

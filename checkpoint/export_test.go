@@ -63,3 +63,27 @@ func OldLayout(ctx context.Context, d *Dir, from, to Remote) error {
 	}
 	return nil
 }
+
+// PutEntries puts n entries that change nothing, each as a mirror puts its own.
+func PutEntries(ctx context.Context, m *Mirror, n int) error {
+	end, err := m.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	if err := m.mayWrite(ctx); err != nil {
+		return err
+	}
+	for range n {
+		if err := m.put1(ctx, &remoteEntry{kind: headEntry, head: m.state.head}); err != nil {
+			return err
+		}
+		if err := m.tidySequence(ctx); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Last returns the number of the last entry that the reader knows.
+func (r *RemoteReader) Last() uint64 { return r.sequence().last }

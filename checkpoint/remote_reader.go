@@ -107,15 +107,16 @@ func (r *RemoteReader) attach(ctx context.Context) error {
 		return err
 	}
 	r.m.dir, r.m.names = &Dir{id: id, readOnly: true}, namesOf(id)
-	if hint != nil && hintStore == id.StoreID {
-		s, err := r.follow(ctx, hint, true)
-		if err != nil {
-			return err
-		}
-		if s != nil {
-			r.set(s)
-			return nil
-		}
+	if hintStore != id.StoreID {
+		hint = nil
+	}
+	s, err := r.seek(ctx, hint)
+	if err != nil {
+		return err
+	}
+	if s != nil {
+		r.set(s)
+		return nil
 	}
 	if err := r.m.resync(ctx); err != nil {
 		return err
@@ -141,110 +142,24 @@ func (r *RemoteReader) sequence() *remoteState {
 const firstLook = 4
 
 // follow returns what the sequence comes to, from what it came to at some time on; nil when that is of no use any more: the
-// sequence must be read from its beginning. first is for what a hint has said: it is proved by SEQUENCE and its last entry.
-func (r *RemoteReader) follow(ctx context.Context, from *remoteState, first bool) (*remoteState, error) {
-	s, prove := from.clone(), first
-	for look := firstLook; ; look *= 2 {
-		more, useless, err := r.step(ctx, s, look, prove)
-		if useless || err != nil {
+// sequence must be read from its beginning.
+func (r *RemoteReader) follow(ctx context.Context, from *remoteState) (*remoteState, error) {
+	s := from.clone()
+	for look, more := uint64(firstLook), true; more; look *= 2 {
+		next, err := r.m.getEntries(ctx, s.root, s.last+1, s.last+look)
+		if err != nil {
 			return nil, err
 		}
-		if prove = false; !more {
-			break
+		useless := false
+		if more, useless = s.join(next); useless {
+			return nil, nil
 		}
 	}
-	// The entry that would have been removed before the one that was not found is looked for after that (J3).
-	genuine := false
-	calls := []func() error{func() (err error) {
-		genuine, err = r.nothingRemoved(ctx, s)
-		return err
-	}}
-	if first {
-		calls = append(calls, func() error {
-			r.loadEarly(ctx, s)
-			return nil
-		})
-	}
-	err := together(calls...)
+	genuine, err := r.nothingRemoved(ctx, s) // since the entry was looked for that was not found (J3)
 	if !genuine || err != nil {
 		return nil, err
 	}
 	return s, nil
-}
-
-// nothingRemoved is Mirror.nothingRemoved for a state that is not the mirror's, in one round trip.
-func (r *RemoteReader) nothingRemoved(ctx context.Context, s *remoteState) (bool, error) {
-	probe := &Mirror{remote: r.m.remote, opts: r.m.opts, names: r.m.names, state: s}
-	if s.last+1 >= farEntry {
-		return probe.nothingRemoved(ctx)
-	}
-	var far *remoteEntry
-	var root *remoteState
-	err := together(func() (err error) {
-		far, _, err = probe.getEntry(ctx, s.root, farEntry)
-		return err
-	}, func() (err error) {
-		root, err = probe.readRoot(ctx)
-		return err
-	})
-	return far == nil && root != nil && root.root == s.root, err
-}
-
-// loadEarly reads what describes the version that is going to be opened first.
-func (r *RemoteReader) loadEarly(ctx context.Context, s *remoteState) {
-	v := r.opts.Version
-	if v == 0 {
-		v = s.head
-	}
-	if st, ok := s.versions[v]; ok {
-		if c, err := r.m.loadStand(ctx, st); err == nil { // else whoever opens it finds out
-			r.early[st] = c
-		}
-	}
-}
-
-// step reads some entries behind the last one of s, all at a time; more says that all of them are there. useless tells that s
-// is not of this sequence, or that entries that it needs have been removed.
-func (r *RemoteReader) step(ctx context.Context, s *remoteState, look int, prove bool) (more, useless bool, err error) {
-	type found struct {
-		e   *remoteEntry
-		sum uint64
-	}
-	entries := make([]found, look)
-	var last found
-	var root *remoteState
-	calls := make([]func() error, 0, look+2)
-	get := func(n uint64, into *found) func() error {
-		return func() (err error) {
-			into.e, into.sum, err = r.m.getEntry(ctx, s.root, n)
-			return err
-		}
-	}
-	for i := range entries {
-		calls = append(calls, get(s.last+1+uint64(i), &entries[i]))
-	}
-	if prove {
-		calls = append(calls, get(s.last, &last), func() (err error) {
-			root, err = r.m.readRoot(ctx)
-			return err
-		})
-	}
-	if err := together(calls...); err != nil {
-		return false, false, err
-	}
-	if prove && (root == nil || root.root != s.root || last.e == nil || last.sum != s.lastSum || last.e.prev != s.before || last.e.base != s.base) {
-		return false, true, nil
-	}
-	for _, f := range entries {
-		if f.e == nil {
-			return false, false, nil
-		}
-		if f.e.prev != s.lastSum {
-			return false, true, nil
-		}
-		s.apply(f.e, f.sum)
-	}
-	return true, false, nil
 }
 
 // CatchUp reads what has been put since.
@@ -259,7 +174,7 @@ func (r *RemoteReader) CatchUp(ctx context.Context) error {
 	var s *remoteState
 	var err error
 	if old.root != 0 {
-		s, err = r.follow(ctx, old, false)
+		s, err = r.follow(ctx, old)
 	}
 	if err == nil && s == nil {
 		var id Identity

@@ -33,9 +33,14 @@ const (
 	// maxSequence bounds entries and SEQUENCE; a snapshot of a million versions fits.
 	maxSequence = 64 << 20
 	standBytes  = 56
+	// snapshotBytes is how long a snapshot of no version is. No entry but a purge is as long.
+	snapshotBytes = envelopeBytes + 16*8
+	entryDigits   = 16
 
-	// snapshotEvery is how many entries a reader has to read at most, and as many as there are versions.
-	snapshotEvery = 64
+	// snapshotEvery is how many entries come between snapshots, which a reader without a hint has to read. Where there are
+	// very many versions, which each snapshot holds, it is one for each snapshotShare of them.
+	snapshotEvery = 8
+	snapshotShare = 128
 )
 
 // entryKind is what an entry changes.

@@ -16,17 +16,14 @@ func TestKeptEntry_EveryReaderFindsTheEnd(t *testing.T) {
 				return n >= 1 && n <= end && !gone
 			}
 			for end := below; end < longest; end += 3 {
-				found, step := uint64(0), uint64(1)
-				for there(step, end) {
-					found, step = step, 2*step
-				}
-				for step = found / 2; step > 0; step /= 2 {
-					if there(found+step, end) {
-						found += step
+				found, err := searchEnd(func(numbers []uint64) (all []bool, _ error) {
+					for _, n := range numbers {
+						all = append(all, there(n, end))
 					}
-				}
-				if found != end {
-					t.Fatalf("removed up to %d and %d, the end is %d: found %d", earlier, below, end, found)
+					return all, nil
+				})
+				if found != end || err != nil {
+					t.Fatalf("removed up to %d and %d, the end is %d: found %d, %v", earlier, below, end, found, err)
 				}
 			}
 			for n := uint64(farEntry); n < below; n++ {

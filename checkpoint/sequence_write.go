@@ -196,20 +196,26 @@ func (m *Mirror) put1(ctx context.Context, e *remoteEntry) error {
 // the number behind it was free, or was taken, in earnest (J3).
 func (m *Mirror) nothingRemoved(ctx context.Context) (bool, error) {
 	s := m.state
-	if n := s.last + 1; n >= farEntry {
-		w, sum, err := m.getEntry(ctx, s.root, witness(n))
-		known := s.lastSum
-		if witness(n) != s.last {
-			known = s.before
-		}
-		return w != nil && sum == known, err
-	}
-	far, _, err := m.getEntry(ctx, s.root, farEntry)
-	if far != nil || err != nil {
-		return false, err
+	if still, err := m.untrimmed(ctx, s); !still || err != nil || s.last+1 >= farEntry {
+		return still, err
 	}
 	root, err := m.readRoot(ctx)
 	return root != nil && root.root == s.root, err
+}
+
+// untrimmed reports whether no entry behind the last one of s has been removed until now, if this is the sequence of s.
+func (m *Mirror) untrimmed(ctx context.Context, s *remoteState) (bool, error) {
+	n := s.last + 1
+	if n < farEntry {
+		far, _, err := m.getEntry(ctx, s.root, farEntry)
+		return far == nil, err
+	}
+	w, sum, err := m.getEntry(ctx, s.root, witness(n))
+	known := s.lastSum
+	if witness(n) != s.last {
+		known = s.before
+	}
+	return w != nil && sum == known, err
 }
 
 // took makes an entry of one's own part of what is known.
@@ -519,7 +525,7 @@ func (m *Mirror) purge(ctx context.Context, gone []Version) error {
 // another time.
 func (m *Mirror) tidySequence(ctx context.Context) error {
 	s := m.state
-	if s.last-s.base < max(snapshotEvery, uint64(len(s.versions))) {
+	if s.last-s.base < max(snapshotEvery, uint64(len(s.versions)/snapshotShare)) {
 		return nil
 	}
 	below := s.base // readers that are under way read from there on

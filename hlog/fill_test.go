@@ -416,7 +416,9 @@ func TestFill_Close(t *testing.T) {
 		t.Errorf("opened without the remote: %v", err)
 	}
 	r.remote.Inject(remotetest.Fault{Verb: remotetest.Any, Mode: remotetest.Before, Sticky: true})
-	if _, err := Open("elsewhere", o); !errors.Is(err, ErrRemote) {
+	hasty := *o
+	hasty.OpenTimeout = 100 * time.Millisecond
+	if _, err := Open("elsewhere", &hasty); !errors.Is(err, ErrRemote) {
 		t.Errorf("opened while the remote fails: %v", err)
 	}
 	r.remote.Clear()

@@ -75,15 +75,22 @@ func (d *distant) Get(ctx context.Context, name string, off, n int64) (io.ReadCl
 	return d.Remote.Get(ctx, name, off, n)
 }
 
-func (d *distant) List(context.Context, string) ([]checkpoint.Object, error) {
-	return nil, errors.New("a listing")
+func (d *distant) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
+	d.calls.Add(1)
+	testkit.Pause(time.Second)
+	return d.Remote.List(ctx, prefix)
 }
 
-// The first read of a version takes few round trips that wait for each other, and few requests, whatever its size.
+// The first read of a version takes few round trips that wait for each other, and few requests, whatever its size, with a hint
+// of where the sequence ends or without.
 func TestOpenRemote_FirstRead(t *testing.T) {
-	for _, keys := range []int{100, testkit.UnderRace(3_000, 10_000)} {
+	for i, keys := range []int{100, 100, testkit.UnderRace(3_000, 10_000), testkit.UnderRace(3_000, 10_000)} {
 		r := onRemote(t, 4, keys)
-		t.Run(fmt.Sprint(keys), func(t *testing.T) {
+		hint := i%2 == 0
+		if !hint {
+			must(t, r.remote.Delete(t.Context(), "HINT"))
+		}
+		t.Run(fmt.Sprintf("keys=%d/hint=%v", keys, hint), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				d := &distant{Remote: r.remote}
 				began := time.Now()
@@ -347,6 +354,9 @@ func TestOpenRemote_FirstReadBehindManySmallVersions(t *testing.T) {
 	must(t, r.store.copies.mirror.PutHint(context.Background()))
 	synctest.Test(t, func(t *testing.T) {
 		for v := range keep {
+			if v == keep/2 {
+				must(t, r.remote.Delete(t.Context(), "HINT"))
+			}
 			d := &distant{Remote: r.remote}
 			began := time.Now()
 			w, err := OpenRemote(context.Background(), d, r.newest-checkpoint.Version(v), nil)

@@ -71,11 +71,18 @@ var ofRemotes = []mutation{
 		caught: []string{"./hlog", "-run", "TestFill_Claims"},
 	},
 	{
-		name: "hint-believed", rule: "J10", file: "checkpoint/remote_reader.go",
+		name: "hint-believed", rule: "J10", file: "checkpoint/remote_seek.go",
 		what:   "prove what the hint says by the sequence",
-		old:    "\tif prove && (root == nil",
-		new:    "\tif false && (root == nil",
+		old:    " && hint.root == root.root && hint.is(entries[0]) {\n",
+		new:    " {\n",
 		caught: []string{"./checkpoint", "-run", "TestRemoteReader_HintIsNoTruth"},
+	},
+	{
+		name: "listing-believed", rule: "J2", file: "checkpoint/remote_seek.go",
+		what:   "look for entries that a listing does not show",
+		old:    "\t\tmore, useless := s.join(entries)\n",
+		new:    "\t\tmore, useless := false, false\n",
+		caught: []string{"./checkpoint", "-run", "TestRemoteReader_ListingIsNoTruth"},
 	},
 	{
 		name: "checksum-far-record", rule: "G6", file: "hlog/internal/record/disk.go",

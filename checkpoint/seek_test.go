@@ -1,0 +1,174 @@
+package checkpoint_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/internal/testkit"
+)
+
+// inMemory is a remote in memory, for very many objects.
+type inMemory struct {
+	mu      sync.Mutex
+	objects map[string][]byte // of mu
+}
+
+func (r *inMemory) Put(_ context.Context, name string, data []byte) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.objects[name] = bytes.Clone(data)
+	return nil
+}
+
+func (r *inMemory) PutIfAbsent(_ context.Context, name string, data []byte) (created bool, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if _, there := r.objects[name]; there {
+		return false, nil
+	}
+	r.objects[name] = bytes.Clone(data)
+	return true, nil
+}
+
+func (r *inMemory) Get(_ context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	data, there := r.objects[name]
+	if !there {
+		return nil, fs.ErrNotExist
+	}
+	data = data[min(off, int64(len(data))):]
+	if n >= 0 {
+		data = data[:min(n, int64(len(data)))]
+	}
+	return io.NopCloser(bytes.NewReader(data)), nil
+}
+
+func (r *inMemory) List(_ context.Context, prefix string) (objects []checkpoint.Object, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for name, data := range r.objects {
+		if strings.HasPrefix(name, prefix) {
+			objects = append(objects, checkpoint.Object{Name: name, Size: int64(len(data))})
+		}
+	}
+	return objects, nil
+}
+
+func (r *inMemory) Delete(_ context.Context, name string) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	delete(r.objects, name)
+	return nil
+}
+
+// distant is a remote that takes a second to answer, and counts.
+type distant struct {
+	*inMemory
+	calls atomic.Int64
+	shows func([]checkpoint.Object) ([]checkpoint.Object, error) // what a listing shows
+}
+
+func (d *distant) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
+	d.calls.Add(1)
+	testkit.Pause(time.Second)
+	return d.inMemory.Get(ctx, name, off, n)
+}
+
+func (d *distant) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
+	d.calls.Add(1)
+	testkit.Pause(time.Second)
+	objects, _ := d.inMemory.List(ctx, prefix)
+	slices.SortFunc(objects, func(a, b checkpoint.Object) int { return strings.Compare(a.Name, b.Name) })
+	return d.shows(objects)
+}
+
+// sequenceOf makes a remote with a sequence of so many entries, and returns hints of different ages: none, those of its
+// beginning, of some entries ago, and of now.
+func sequenceOf(t *testing.T, entries int) (r *inMemory, hints map[string][]byte) {
+	ctx := t.Context()
+	r = &inMemory{objects: map[string][]byte{}}
+	m := newMachine(t, 1)
+	m.commit(1, delta{log: 8192})
+	mirror := m.mirror(r)
+	_, err := mirror.Upload(ctx, 1)
+	m.ok(err)
+	hints = map[string][]byte{"missing": nil}
+	for _, h := range []struct {
+		age    string
+		behind int
+	}{{"of the beginning", entries}, {"of 20 entries ago", 20}, {"of 5 entries ago", 5}, {"of now", 0}} {
+		if put := h.behind; put <= entries {
+			m.ok(checkpoint.PutEntries(ctx, mirror, entries-put))
+			entries = put
+			m.ok(mirror.PutHint(ctx))
+			hints[h.age] = getObject(t, r, "HINT")
+		}
+	}
+	return r, hints
+}
+
+// What a version consists of is known after four answers, however long the sequence is and whatever the hint is like, if a
+// listing shows the newest entries; a listing that does not costs some more.
+func TestRemoteReader_ListingIsNoTruth(t *testing.T) {
+	listings := map[string]struct {
+		shows           func([]checkpoint.Object) ([]checkpoint.Object, error)
+		trips, requests int64
+	}{
+		"all":             {func(all []checkpoint.Object) ([]checkpoint.Object, error) { return all, nil }, 4, 20},
+		"all but three":   {func(all []checkpoint.Object) ([]checkpoint.Object, error) { return all[:len(all)-3], nil }, 5, 30},
+		"all but nine":    {func(all []checkpoint.Object) ([]checkpoint.Object, error) { return all[:max(len(all)-9, 0)], nil }, 7, 40},
+		"only the oldest": {func(all []checkpoint.Object) ([]checkpoint.Object, error) { return all[:min(len(all), 3)], nil }, 14, 150},
+		"nothing":         {func([]checkpoint.Object) ([]checkpoint.Object, error) { return nil, nil }, 14, 150},
+		"an error": {func([]checkpoint.Object) ([]checkpoint.Object, error) {
+			return nil, errors.New("listings are not allowed")
+		}, 14, 150},
+	}
+	for _, entries := range []int{10, 1_000, testkit.UnderRace(5_000, 100_000)} {
+		r, hints := sequenceOf(t, entries)
+		for age, hint := range hints {
+			delete(r.objects, "HINT")
+			if hint != nil {
+				r.objects["HINT"] = hint
+			}
+			for _, name := range slices.Sorted(maps.Keys(listings)) {
+				l := listings[name]
+				t.Run(fmt.Sprintf("%d entries, a hint %s, listed %s", entries, age, name), func(t *testing.T) {
+					synctest.Test(t, func(t *testing.T) {
+						d := &distant{inMemory: r, shows: l.shows}
+						began := time.Now()
+						reader, err := checkpoint.NewRemoteReader(t.Context(), d, checkpoint.RemoteReaderOptions{})
+						if err != nil {
+							t.Fatal(err)
+						}
+						defer reader.Close()
+						dir, err := reader.Directory(t.Context(), "far", reader.Head())
+						if err != nil || !slices.Equal(dir.Versions(), []checkpoint.Version{1}) {
+							t.Errorf("%v, %v", dir, err)
+						}
+						trips, requests := int64(time.Since(began)/time.Second), d.calls.Load()
+						if trips > l.trips || requests > l.requests {
+							t.Errorf("%d answers one after the other, %d requests; want %d, %d", trips, requests, l.trips, l.requests)
+						}
+						if n := reader.Last(); n < uint64(entries) {
+							t.Errorf("the sequence ends at %d, there are %d entries", n, entries)
+						}
+					})
+				})
+			}
+		}
+	}
+}
