@@ -72,7 +72,7 @@ func (b *background) init(s *Store, work *step.Work) {
 	if !s.writable {
 		return
 	}
-	b.runs = b.jobs.Add("runs", step.Runs, s.writeRuns)
+	b.runs = b.jobs.Add("runs", step.Runs, func() { s.disk.WriteRuns() })
 	b.merges = b.jobs.Add("merges", step.Merges, s.mergeShares)
 	b.housekeeping = b.jobs.Add("housekeeping", step.Chores, s.maintain)
 	b.interval = b.jobs.Add("interval", step.Apart, s.checkpointIfChanged)

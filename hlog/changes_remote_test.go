@@ -16,6 +16,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
@@ -63,7 +64,7 @@ func sameChanges(t testing.TB, from, to *View, old, now map[string]string) {
 func versionsOnRemote(t testing.TB, cold bool, n int) *remoteState {
 	t.Helper()
 	o := tiny()
-	if o.indexPace = (indexPace{uncovered: shareTestCut, shareLength: 8 << 10}); !cold {
+	if o.indexPace = (shares.Pace{Uncovered: shareTestCut, ShareLength: 8 << 10}); !cold {
 		o.ColdAfter = -1
 	}
 	inner, err := checkpoint.NewDirRemote(t.TempDir())

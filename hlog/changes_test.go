@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
@@ -318,7 +319,7 @@ func TestChanges_ReadsWhatIsNotShared(t *testing.T) {
 // Cold files that two versions share are not read either, however much they hold.
 func TestChanges_ReadsTheColdFilesThatAreNotShared(t *testing.T) {
 	o := tiny()
-	o.KeepVersions, o.indexPace = 10, indexPace{uncovered: shareTestCut, shareLength: 32 << 10}
+	o.KeepVersions, o.indexPace = 10, shares.Pace{Uncovered: shareTestCut, ShareLength: 32 << 10}
 	s := demoted(t, t.TempDir(), o)
 	for i := range 20_000 {
 		must(t, s.Set(key8(i), make([]byte, 100)))

@@ -278,7 +278,7 @@ func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	err := s.log.FlushTo(p.Cut)
 	unchanged := s.compactor.onlyMoved(s.log, p)
 	if err == nil {
-		err = s.writeRunsUpTo(covered)
+		err = s.disk.WriteRunsUpTo(covered)
 		if err != nil {
 			err = errors.Join(s.log.SyncTo(p.Cut), err) // what is wrong with the log comes first: no later version makes it good
 		}
@@ -301,9 +301,9 @@ func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 // mayReplay returns how much log a version may leave to be replayed when it is opened. The last version leaves little.
 func (s *Store) mayReplay() uint64 {
 	if s.life.Phase().Ends() {
-		return s.disk.cut / 16
+		return s.disk.Uncovered / 16
 	}
-	return s.disk.cut
+	return s.disk.Uncovered
 }
 
 // Versions lists the versions that can be restored, oldest first, each with its cookie and where it lies (Info.Place): in

@@ -5,6 +5,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 )
 
 // Close commits a last version if anything has changed since the newest one, and releases everything. Operations that
@@ -63,7 +64,7 @@ func (s *Store) close(commit bool) error {
 	s.closeViews()
 	s.moveTo(life.Closed)
 	s.tableMu.Lock() // who uses the index outside the epoch has seen that the store closes, or is waited for here
-	openedIndex{Index: s.index(), files: s.indexFiles}.Close()
+	shares.Opened{Index: s.index(), Files: s.indexFiles}.Close()
 	s.tableMu.Unlock()
 	s.background.jobs.End()
 	s.epochs.Close()
@@ -71,7 +72,7 @@ func (s *Store) close(commit bool) error {
 	s.cold.close()
 	err = errors.Join(err, s.closeCompactor(), s.stagings.close(), s.prefetcher.close())
 	s.log.CloseQueues()
-	s.disk.patient.queue.Close()
+	s.disk.Close()
 	all := err == nil
 	err = errors.Join(err, s.log.Free(), s.segments.Close())
 	s.trimLog(all)

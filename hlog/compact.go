@@ -183,7 +183,7 @@ func (s *Store) compactIfDue(ctx context.Context) error {
 	if target <= max(begin, s.ledger.EmptyBelow()) {
 		return nil // done, and the next version will say so
 	}
-	budget := (1 + spaceBudget) * s.liveBytes(m)
+	budget := (1 + spaceBudget) * s.disk.LiveBytes(m)
 	if logBytes <= budget {
 		return nil
 	}

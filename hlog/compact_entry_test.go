@@ -36,7 +36,7 @@ func withClearedEntry(t *testing.T) *clearedEntry {
 	}
 	eventually(t, "the index to grow", func() bool { return c.index().Bits() >= 10 })
 	commit(t, c.Store)
-	must(t, c.writeRunsUpTo(c.current().Cut))
+	must(t, c.disk.WriteRunsUpTo(c.current().Cut))
 	c.then = commit(t, c.Store)
 	must(t, c.Compact(context.Background()))
 	return c

@@ -10,6 +10,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
@@ -289,18 +290,18 @@ func (d *demotion) write(ctx context.Context, end uint64) (switched bool, err er
 		from = d.tier.Begin()
 	}
 	cold.SortRecords(d.records)
-	w := s.newShareWriter(ledger.Demotion, nil)
+	w := s.disk.NewWriter(ledger.Demotion, nil)
 	refs, err := cold.Write(ctx, s.cold.config(w, d.pace), from, word.Address(end), d.records)
 	if err == nil {
-		err = w.durable()
+		err = w.Durable()
 	}
 	if err != nil {
-		return false, errors.Join(s.cold.fault(err), w.drop())
+		return false, errors.Join(s.cold.fault(err), w.Drop())
 	}
 	d.records = nil
 	t, err := s.cold.openTier(d.tier.with(refs), d.tier.generation()+1)
 	if err != nil {
-		return false, errors.Join(err, w.drop())
+		return false, errors.Join(err, w.Drop())
 	}
 	old, switched, err := d.switchTo(t, w, refs)
 	if !switched {
@@ -321,7 +322,7 @@ func (t *tier) with(refs []index.ShareRef) index.Shares {
 }
 
 // switchTo makes t the tier that stands, but for merges that have come in between (T26). If it does not, it lets go of t.
-func (d *demotion) switchTo(t *tier, w *shareWriter, refs []index.ShareRef) (old *tier, switched bool, err error) {
+func (d *demotion) switchTo(t *tier, w *shares.Writer, refs []index.ShareRef) (old *tier, switched bool, err error) {
 	s := d.s
 	defer func() {
 		if !switched {
@@ -329,25 +330,25 @@ func (d *demotion) switchTo(t *tier, w *shareWriter, refs []index.ShareRef) (old
 		}
 	}()
 	if !s.lockBetweenCuts() {
-		return nil, false, w.drop()
+		return nil, false, w.Drop()
 	}
 	defer s.cutMu.Unlock()
 	c := &s.cold
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	if err := s.check(); err != nil {
-		return nil, false, errors.Join(err, w.drop())
+		return nil, false, errors.Join(err, w.Drop())
 	}
 	if now := c.standing.Load(); now != d.tier { // merges came in between
 		merged, err := c.openTier(now.with(refs), t.Generation())
 		if err != nil {
-			return nil, false, errors.Join(err, w.drop())
+			return nil, false, errors.Join(err, w.Drop())
 		}
 		t.release()
 		t = merged
 	}
 	end := uint64(t.Begin())
-	published, err := w.claim.Publish(func() bool {
+	published, err := w.Claim.Publish(func() bool {
 		var ok bool
 		old, ok = c.install(t, true)
 		return ok
@@ -385,8 +386,8 @@ func (c *compactState) clears(begin uint64) {
 }
 
 // config says how cold files are written.
-func (c *coldTier) config(w *shareWriter, p *pace) cold.MergeConfig {
-	return cold.MergeConfig{Order: c.order, MaxBytes: maxShare, Create: w.create, Wait: p.turn}
+func (c *coldTier) config(w *shares.Writer, p *pace) cold.MergeConfig {
+	return cold.MergeConfig{Order: c.order, MaxBytes: shares.MaxBytes, Create: w.Create, Wait: p.turn}
 }
 
 // mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part. The caller holds no lock:
@@ -417,19 +418,19 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 			}
 		}
 	}
-	w := s.newShareWriter(ledger.Merge, reads)
+	w := s.disk.NewWriter(ledger.Merge, reads)
 	cfg := c.config(w, s.newPace(c.crowded))
 	cfg.DropTombstones = m.From == word.FirstAddress // T24
 	refs, err := cold.Merge(s.life.Context(), cfg, m, inputs)
 	if err == nil {
-		err = w.durable()
+		err = w.Durable()
 	}
 	if err != nil {
 		var e *cold.CorruptError
 		if errors.As(err, &e) && !damaged[e.Share] {
 			damaged[e.Share], more = true, true // whoever needs it will tell
 		}
-		return more, errors.Join(c.fault(err), w.drop())
+		return more, errors.Join(c.fault(err), w.Drop())
 	}
 	return c.merge(w, m.Inputs, refs)
 }
@@ -447,18 +448,18 @@ func (c *coldTier) mergeLength(t *tier) int64 {
 }
 
 // merge puts what was merged in the place of what it was merged from, in the tier that stands by now.
-func (c *coldTier) merge(w *shareWriter, inputs, refs []index.ShareRef) (more bool, err error) {
+func (c *coldTier) merge(w *shares.Writer, inputs, refs []index.ShareRef) (more bool, err error) {
 	c.changing.Lock()
 	defer c.changing.Unlock()
 	now := c.standing.Load()
 	if now == nil || slices.ContainsFunc(inputs, func(r index.ShareRef) bool { return !slices.Contains(now.Refs(), r) }) {
-		return now != nil, w.drop() // the store was restored, to another tier
+		return now != nil, w.Drop() // the store was restored, to another tier
 	}
 	t, err := c.openTier(now.with(refs), now.Generation())
 	if err != nil {
-		return false, errors.Join(err, w.drop())
+		return false, errors.Join(err, w.Drop())
 	}
-	published, err := w.claim.Publish(func() bool {
+	published, err := w.Claim.Publish(func() bool {
 		c.install(t, false)
 		return true
 	})

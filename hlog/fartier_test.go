@@ -13,6 +13,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
@@ -24,7 +25,7 @@ func farTier(t *testing.T, keys int) (r *remotetest.Faulty, files int) {
 	must(t, err)
 	r = remotetest.NewFaulty(inner)
 	o := tiny()
-	o.Remote, o.ColdAfter, o.indexPace = r, 1, indexPace{uncovered: shareTestCut, shareLength: 8 << 10}
+	o.Remote, o.ColdAfter, o.indexPace = r, 1, shares.Pace{Uncovered: shareTestCut, ShareLength: 8 << 10}
 	s := demoted(t, "store", o)
 	for i := range keys {
 		must(t, s.Set(key8(i), fmt.Appendf(nil, "value %d", i)))
@@ -133,7 +134,7 @@ func (r creatingRoot) Open(name string, flag fsx.Flag) (fsx.File, error) {
 // each read of a version on a remote would ask all of them.
 func TestMergeShares_ColdFilesDoNotKeepTheIndexWaiting(t *testing.T) {
 	o := tiny()
-	o.indexPace = indexPace{uncovered: shareTestCut, shareLength: 8 << 10}
+	o.indexPace = shares.Pace{Uncovered: shareTestCut, ShareLength: 8 << 10}
 	c := &creating{FS: o.FS}
 	o.FS = c
 	s := demoted(t, "/store", o)
@@ -148,12 +149,12 @@ func TestMergeShares_ColdFilesDoNotKeepTheIndexWaiting(t *testing.T) {
 		write(1_000)
 		demoteAll(t, s)
 	}
-	s.mergeIndex()
+	s.disk.Merge()
 	due := false
 	then := func() {
 		for range 12 {
 			write(2_000)
-			must(t, s.writeRunsUpTo(s.log.Durability().Written()))
+			must(t, s.disk.WriteRunsUpTo(s.log.Durability().Written()))
 		}
 		due = mergeDue(s)
 	}

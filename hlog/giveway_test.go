@@ -16,7 +16,7 @@ import (
 func stoppedCommit(t *testing.T) (s *Store, p *PendingCheckpoint, made *atomic.Int64, goOn func()) {
 	t.Helper()
 	o := tiny()
-	o.indexPace.uncovered, o.giveWay = 64*reclog.BlockBytes, time.Hour
+	o.indexPace.Uncovered, o.giveWay = 64*reclog.BlockBytes, time.Hour
 	files := &openHookFS{FS: o.FS}
 	o.FS = files
 	s = mustOpen(t, "/store", o)

@@ -47,3 +47,21 @@ func (s *Store) collect() error {
 	}
 	return err
 }
+
+// mergeShares does the merges that are worth while. Those of the index go before each one of cold files: a load that demotes has
+// cold files to merge without end, and an opening reads a block of all the index shares that are left.
+func (s *Store) mergeShares() {
+	damaged := map[uint64]bool{} // cold files that take no part
+	merged := false
+	for more := true; more && s.check() == nil; {
+		s.disk.Merge()
+		var err error
+		if more, err = s.mergeColdOnce(damaged); err != nil && s.check() == nil {
+			s.logger.Warn("cold files not merged", "err", err)
+		}
+		merged = merged || more && err == nil
+	}
+	if merged {
+		s.kickMaintenance() // for the files that nothing needs any more
+	}
+}

@@ -152,7 +152,9 @@ func (s *Store) Metrics() Metrics {
 		return m
 	}
 	if current := s.current(); current != nil {
-		m.Segments = s.segmentsOf(current)
+		for _, g := range s.disk.SegmentsOf(current) {
+			m.Segments = append(m.Segments, SegmentMetrics{Segment: g.Number, LogBytes: g.LogBytes, DeadBytes: g.DeadBytes})
+		}
 	}
 	for _, g := range m.Segments {
 		m.DeadBytes += g.DeadBytes

@@ -25,7 +25,7 @@ func TestMetrics_DeadBytesBySegment(t *testing.T) {
 			must(t, x.Set(key8(i), make([]byte, 100)))
 		}
 		commit(t, s)
-		must(t, s.writeRunsUpTo(s.current().Cut))
+		must(t, s.disk.WriteRunsUpTo(s.current().Cut))
 	}
 	check := func(stale int64) {
 		t.Helper()
@@ -36,7 +36,7 @@ func TestMetrics_DeadBytesBySegment(t *testing.T) {
 				unmerged += r.Live
 			}
 		}
-		if unmerged > keys*size/4+int64(2*s.disk.cut) {
+		if unmerged > keys*size/4+int64(2*s.disk.Uncovered) {
 			t.Errorf("%d bytes of records are not merged", unmerged)
 		}
 		m := s.Metrics()

@@ -19,6 +19,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
 )
@@ -172,7 +173,7 @@ func missing(fsys fsx.FS, path string) (dirs []string) {
 func (s *Store) abandon() error {
 	s.moveTo(life.Failed)
 	if x := s.index(); x != nil {
-		openedIndex{Index: x, files: s.indexFiles}.Close()
+		shares.Opened{Index: x, Files: s.indexFiles}.Close()
 	}
 	s.background.jobs.End()
 	s.cold.close()
@@ -260,14 +261,14 @@ func (s *Store) recoverDir(d *checkpoint.Dir) error {
 	for _, damage := range d.Damaged() {
 		s.logger.Warn("a version that is not the current one cannot be read; nothing is collected until it is purged", "err", damage)
 	}
-	s.disk = newDiskIndex(s.opts, &s.cold, func() uint64 { return control(s.control.Load()).logVersion() })
-	s.disk.patient.queue = s.queues.New(1)
+	id := d.Identity()
+	s.disk = s.newDisk(id.SegmentBytes)
 	var err error
 	s.ledger, err = ledger.New(d, ledger.Options{FS: s.root, Amend: s.copies.mirror == nil, Standing: s.disk})
 	if err != nil {
 		return err
 	}
-	id := d.Identity()
+	s.disk.Ledger = s.ledger
 	s.segments = reclog.NewSegments(reclog.SegmentsConfig{
 		FS: s.root, Dir: s.ledger.LogPath(), Path: s.ledger.SegmentPath, Bytes: id.SegmentBytes,
 		Writable: s.writable, Created: s.events.segmentCreated, Life: s.life,
@@ -294,6 +295,29 @@ func (s *Store) recoverDir(d *checkpoint.Dir) error {
 		return nil
 	}
 	return s.takeOver(m)
+}
+
+// newDisk returns the index on disk of the store, whose ledger is not there yet.
+func (s *Store) newDisk(segmentBytes int64) *shares.Index {
+	b := &s.background
+	wake := func(j *step.Job) func() { // read-only stores have neither runs nor merges
+		if j == nil {
+			return func() {}
+		}
+		return j.Wake
+	}
+	return shares.New(shares.Config{
+		MemoryBytes: s.opts.MemoryBytes, Pace: s.opts.indexPace, Logger: s.logger,
+		Version:  func() uint64 { return control(s.control.Load()).logVersion() },
+		ColdRefs: s.cold.refs, ColdIDs: s.cold.ids,
+		GiveWay: s.giveWay, RunDue: wake(b.runs), RunMade: wake(b.merges), Merged: wake(b.housekeeping),
+	}, &shares.Files{
+		Root: s.root, Queues: s.queues, Life: s.life, SegmentShift: uint(bits.TrailingZeros64(uint64(segmentBytes))),
+		Made: func(bytes int64, took time.Duration) {
+			s.counters.imageBytes.Add(bytes)
+			s.events.imageWritten(bytes, took)
+		},
+	})
 }
 
 // wayBack adds to the error of an open that damage has stopped which other versions there are.

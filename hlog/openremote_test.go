@@ -18,6 +18,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -286,7 +287,7 @@ func TestOpenRemote_PurgedUnderIt(t *testing.T) {
 // Damage of any object is ErrCorrupt, or is nothing that was needed, and never a wrong value.
 func TestOpenRemote_Damage(t *testing.T) {
 	o := tiny()
-	o.indexPace = indexPace{uncovered: shareTestCut} // opening replays little log, so that reads get parts of pieces
+	o.indexPace = shares.Pace{Uncovered: shareTestCut} // opening replays little log, so that reads get parts of pieces
 	r := onRemoteWith(t, o, 2, 600)
 	must(t, r.store.Close())
 	want := r.versions[r.newest]

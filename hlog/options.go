@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -157,7 +158,7 @@ type Options struct {
 
 	pageChosen bool          // PageBytes was 0
 	viewsOnly  bool          // the store is there for its views: it opens at no version
-	indexPace  indexPace     // of the index on disk; 0 but in tests of this package
+	indexPace  shares.Pace   // of the index on disk; 0 but in tests of this package
 	giveWay    time.Duration // replaces maxRest where background work lets a commit go first; 0 but in tests of this package
 	scanBytes  int64         // that a scan of a view may take; 0: it follows from MemoryBytes
 }

@@ -33,7 +33,7 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 				if _, err := s.Checkpoint(ctx); err != nil {
 					t.Fatal(err)
 				}
-				must(t, s.writeRunsUpTo(s.current().Cut))
+				must(t, s.disk.WriteRunsUpTo(s.current().Cut))
 				eventually(t, "the merges", func() bool { return !mergeDue(s) })
 			}
 		}
@@ -48,7 +48,7 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 				t.Fatal(err)
 			}
 			logBytes = info.LogBytes
-			s.writeRuns()
+			s.disk.WriteRuns()
 			eventually(t, "the merges", func() bool { return !mergeDue(s) }) // which find out what is dead
 			if manual {
 				err = s.Compact(ctx)

@@ -9,9 +9,8 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
-	"github.com/hybridlog/hybridlog/hlog/internal/view"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
-	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -37,7 +36,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		return err
 	}
 	s.table.Store(x.Index)
-	s.indexFiles = x.files
+	s.indexFiles = x.Files
 	if !s.opts.NoReadCache {
 		s.cache = coldcache.NewEmpty(s.opts.MemoryBytes) // it gets memory when the log spills
 		s.cache.Pressed = s.background.sizing.Wake
@@ -49,7 +48,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	}
 	var sink reclog.Sink
 	if s.writable {
-		sink = &flushSink{s: s}
+		sink = s.disk.NewSink()
 	}
 	s.log, err = reclog.New(reclog.Config{
 		PageBytes: s.opts.PageBytes, RingBytes: s.opts.MemoryBytes, MutableFraction: s.opts.MutableFraction,
@@ -65,7 +64,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.log.AddLarge(largeRecords(m, tail))
 	}
 	s.cold.size()
-	s.opened.Store(&x.from)
+	s.opened.Store(&x.From)
 	s.compactor.reset(begin, true)
 	return nil
 }
@@ -96,62 +95,29 @@ func (s *Store) reserveIndex(delta int64) bool {
 // An index must never tell fewer keys apart than the one that the log was written under: two keys that had a chain
 // each there would meet in one entry here, and replay would keep only the newer chain (R1). So it is made to have at
 // least as many buckets from the start, and replay never merges hashes (index.Replay).
-func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config, tell func(from, to uint64, records []index.Logged)) (x openedIndex, err error) {
+func (s *Store) openIndex(ctx context.Context, m *checkpoint.Manifest, c index.Config, tell func(from, to uint64, records []index.Logged)) (x shares.Opened, err error) {
 	if m == nil {
 		x.Index, err = index.New(c)
 		return x, err
 	}
-	if err := s.checkShares(m); err != nil {
-		return x, err
-	}
 	c.InitialBits = auxBits(m.Aux)
-	x.from = m.Index
-	source := index.Source{
-		Shares: view.Shares(m.Shares), Drop: logBegin(m), Open: func(r index.ShareRef) (index.ShareFile, error) { return s.openShare(r) },
-		Distant: s.opts.viewsOnly,
-	}
-	if m.Image != nil {
-		if x.files, err = s.openOld(m, &source); err != nil {
-			return openedIndex{}, err
-		}
-	}
-	if x.Index, err = index.Open(c, source); err != nil {
-		closeAll(x.files)
-		return openedIndex{}, s.indexError(m.Index, err)
+	if x, err = s.disk.OpenIndex(m, c, s.opts.viewsOnly); err != nil {
+		return x, err
 	}
 	if err := s.replay(ctx, x.Index, m, m.Index.Replay(), tell); err != nil {
 		x.Close()
-		return openedIndex{}, err
+		return shares.Opened{}, err
 	}
 	return x, nil
 }
 
 // tellDisk returns what a replay of version m, from which the store goes on, tells the index on disk.
 func (s *Store) tellDisk(m *checkpoint.Manifest) func(from, to uint64, records []index.Logged) {
-	if !s.writable || m == nil || !s.disk.tells(m) {
+	if !s.writable || m == nil || !s.disk.Tells(m) {
 		return nil
 	}
 	return func(from, to uint64, records []index.Logged) {
 		s.disk.Log(word.Address(from), word.Address(to), records)
-	}
-}
-
-// openedIndex is an index with the files that it may still have to read from.
-type openedIndex struct {
-	*index.Index
-	files []fsx.File // of old
-	from  checkpoint.Index
-}
-
-// Close gives all up.
-func (x openedIndex) Close() {
-	x.Index.Close()
-	closeAll(x.files)
-}
-
-func closeAll(files []fsx.File) {
-	for _, f := range files {
-		f.Close()
 	}
 }
 

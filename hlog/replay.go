@@ -113,19 +113,19 @@ func (s *Store) readLogged(ctx context.Context, m *checkpoint.Manifest, from uin
 // image and runs than can be told in one piece. No operation runs. If it cannot be done, all that log is replayed by the
 // next opening, too.
 func (s *Store) catchUp(m *checkpoint.Manifest) {
-	if m == nil || !s.writable || s.disk.tells(m) {
+	if m == nil || !s.writable || s.disk.Tells(m) {
 		return
 	}
 	err := s.readLogged(s.life.Context(), m, max(m.Index.Replay(), ledger.LogBegin(m)), func(from, to uint64, records []index.Logged) error {
 		s.disk.Log(word.Address(from), word.Address(to), records)
-		if to-uint64(s.disk.Written()) < s.disk.cut {
+		if to-uint64(s.disk.Written()) < s.disk.Uncovered {
 			return nil
 		}
-		return s.writeRunsUpTo(to)
+		return s.disk.WriteRunsUpTo(to)
 	})
 	if err != nil {
 		s.logger.Warn("log behind the index of an earlier release has no runs yet; opening is slow until it has", "err", err)
 		return
 	}
-	s.disk.caughtUp()
+	s.disk.CaughtUp()
 }

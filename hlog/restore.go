@@ -8,6 +8,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/step"
@@ -107,7 +108,7 @@ func (s *Store) restoreLocked(ctx context.Context, v checkpoint.Version, lost in
 	if rebuild {
 		apply, discard, err = s.planRebuild(ctx, m, &logged)
 	} else {
-		if apply, err = s.planRewind(ctx, m, tail); err == nil && s.disk.tells(m) {
+		if apply, err = s.planRewind(ctx, m, tail); err == nil && s.disk.Tells(m) {
 			logged, err = s.loggedBehindRuns(ctx, m)
 		}
 		discard = func() {} // it is all on the heap
@@ -150,7 +151,7 @@ func (s *Store) goOnFrom(m *checkpoint.Manifest, tail uint64, rebuilt bool, logg
 	s.log.AddLarge(largeRecords(m, tail))
 	s.control.Add(1) // an update that read before the restore does not write after it
 	s.ledger.GoOn(m, tail, s.counters.compactedBytes.Load())
-	if s.disk.tells(m) {
+	if s.disk.Tells(m) {
 		s.disk.Log(word.Address(m.Index.Replay()), word.Address(m.Cut), logged)
 	}
 	s.catchUp(m)
@@ -219,7 +220,7 @@ func (s *Store) checkTold(ctx context.Context, m *checkpoint.Manifest, from, to 
 // made the index forget, the way Open would. Until then there are two: one of apply and discard has to be called.
 func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest, logged *[]index.Logged) (apply, discard func(), err error) {
 	var tell func(from, to uint64, records []index.Logged)
-	if s.disk.tells(m) {
+	if s.disk.Tells(m) {
 		tell = func(_, _ uint64, records []index.Logged) { *logged = append(*logged, records...) }
 	}
 	t, err := s.cold.openTier(coldFilesOf(m), s.cold.newest()+1)
@@ -235,8 +236,8 @@ func (s *Store) planRebuild(ctx context.Context, m *checkpoint.Manifest, logged 
 		s.cold.replace(t)
 		s.interruptIndexWork()
 		s.tableMu.Lock()
-		old := openedIndex{Index: s.table.Swap(x.Index), files: s.indexFiles}
-		s.indexFiles = x.files
+		old := shares.Opened{Index: s.table.Swap(x.Index), Files: s.indexFiles}
+		s.indexFiles = x.Files
 		s.tableMu.Unlock()
 		old.Close()
 		s.background.jobs.Once("warm", step.Other, s.loadRest)

@@ -18,6 +18,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/invariant"
@@ -143,7 +144,7 @@ func TestRemote_LeftOutForAWhile(t *testing.T) {
 	remote, err := checkpoint.NewDirRemote(t.TempDir())
 	must(t, err)
 	with, without := tiny(), tiny()
-	with.indexPace.uncovered, without.indexPace.uncovered = shareTestCut, shareTestCut
+	with.indexPace.Uncovered, without.indexPace.Uncovered = shareTestCut, shareTestCut
 	without.FS = with.FS
 	with.Remote = remote
 	s := mustOpen(t, "/store", with)
@@ -151,7 +152,7 @@ func TestRemote_LeftOutForAWhile(t *testing.T) {
 	commit(t, s)
 	must(t, s.Close())
 	s = mustOpen(t, "/store", without)
-	must(t, s.writeRunsUpTo(s.current().Cut))
+	must(t, s.disk.WriteRunsUpTo(s.current().Cut))
 	must(t, s.Close())
 	s = mustOpen(t, "/store", with)
 	check(s.Get)
@@ -206,7 +207,7 @@ func TestShares_Faults(t *testing.T) {
 // A run is due before the versions to come need it: commits go on while it is being written.
 func TestCheckpoint_WaitsForNoRunThatHasJustBegun(t *testing.T) {
 	o := tiny()
-	o.indexPace.uncovered = 16 * reclog.BlockBytes
+	o.indexPace.Uncovered = 16 * reclog.BlockBytes
 	files := &openHookFS{FS: o.FS}
 	o.FS = files
 	s := mustOpen(t, "/store", o)
@@ -271,7 +272,7 @@ func TestRestore_ReadsNoLogThatNoRunStandsFor(t *testing.T) {
 	}
 	must(t, s.Set(key8(2000), []byte("after")))
 	commit(t, s)
-	must(t, s.writeRunsUpTo(s.current().Cut))
+	must(t, s.disk.WriteRunsUpTo(s.current().Cut))
 	must(t, s.Set(key8(2001), []byte("last")))
 	commit(t, s)
 	if m := s.current(); len(m.Shares) == 0 || m.Index.Replay() <= uint64(word.FirstAddress) {
@@ -312,7 +313,7 @@ func TestRestore_BelowWhereTheLogBegan(t *testing.T) {
 		}
 	}
 	must(t, s.Set(key8(2000), []byte("after")))
-	must(t, s.writeRunsUpTo(s.current().Cut))
+	must(t, s.disk.WriteRunsUpTo(s.current().Cut))
 	commit(t, s)
 	if m := s.current(); len(m.Shares) == 0 {
 		t.Fatalf("version %d names %+v", m.Version, m.Index)
@@ -327,7 +328,7 @@ func TestShares_DamagedOneIsNotMerged(t *testing.T) {
 	o := tiny()
 	r := withShares(t, o, 9)
 	r.settle() // a merge that is under way has read its shares
-	bad := r.disk.Name(r.disk.version(), r.log.Durability().Written()).Shares[0]
+	bad := r.disk.Name(control(r.control.Load()).logVersion(), r.log.Durability().Written()).Shares[0]
 	flip(t, o.FS, r.ledger.ImagePath(bad.ID), bad.Bytes-1)
 	for range 16 {
 		r.churn(500)
@@ -387,7 +388,7 @@ func TestClose_NamesWhatWasMergedSince(t *testing.T) {
 	if !ok {
 		t.Fatal("nothing is to be merged")
 	}
-	must(t, r.mergeOnce(m))
+	must(t, r.disk.MergeOnce(m))
 	want := r.disk.IDs()
 	must(t, r.Close())
 	r.open(o)
@@ -407,7 +408,7 @@ func TestMerge_NobodyWaits(t *testing.T) {
 	hold := func() (chan struct{}, chan struct{}, *atomic.Int64) {
 		merging, goOn, reads := make(chan struct{}), make(chan struct{}), new(atomic.Int64)
 		fs.set(func(name string) {
-			if filepath.Ext(name) == ".img" && testkit.Stands(").mergeOnce(", ").ReadAt(") && reads.Add(1) == 1 {
+			if filepath.Ext(name) == ".img" && testkit.Stands(").MergeOnce(", ").ReadAt(") && reads.Add(1) == 1 {
 				close(merging)
 				<-goOn
 			}
@@ -532,7 +533,7 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 			chains++
 		}
 	}
-	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true, indexPace: indexPace{uncovered: shareTestCut}}
+	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true, indexPace: shares.Pace{Uncovered: shareTestCut}}
 	s := mustOpen(t, "/store", o)
 	if m := s.current(); m.Version != 5 || m.Image == nil || len(m.Runs) == 0 || len(m.Shares) > 0 {
 		t.Fatalf("version %d names %+v", m.Version, m.Index)
@@ -597,16 +598,16 @@ func TestOpen_DirectoryFromBeforeShares(t *testing.T) {
 // opened, and is not replayed any more by the next opening.
 func TestOpen_MuchLogWithoutRuns(t *testing.T) {
 	o := &Options{FS: unpack(t, "testdata/before-shares.tar.gz"), MemoryBytes: MinMemoryBytes, PageBytes: MinPageBytes, KeepVersions: 20, NoCompaction: true}
-	o.indexPace.uncovered = 4096 // the fixture leaves some 20 KiB
+	o.indexPace.Uncovered = 4096 // the fixture leaves some 20 KiB
 	s := mustOpen(t, "/store", o)
 	m := s.current()
-	if s.disk.tells(m) {
+	if s.disk.Tells(m) {
 		t.Fatalf("version %d is replayed from %d to %d: that is told at once", m.Version, m.Index.Replay(), m.Cut)
 	}
 	for range 2 {
 		must(t, s.Set(key8(1), key8(2)))
 		commit(t, s)
-		if now := s.current(); len(now.Shares) == 0 || now.Cut-now.ReplayFrom > s.disk.cut || now.Image == nil {
+		if now := s.current(); len(now.Shares) == 0 || now.Cut-now.ReplayFrom > s.disk.Uncovered || now.Image == nil {
 			t.Fatalf("version %d, which ends at %d, names %+v", now.Version, now.Cut, now.Index)
 		}
 		_, err := s.Restore(context.Background(), m.Version)

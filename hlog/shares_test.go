@@ -17,14 +17,14 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
-	"github.com/hybridlog/hybridlog/hlog/internal/view"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
-// shareTestCut replaces maxUncovered in the tests of the index on disk.
+// shareTestCut replaces shares.MaxUncovered in the tests of the index on disk.
 const shareTestCut = 4 * reclog.BlockBytes
 
 // sharer is a store that writes runs every few pages, with shares so short that there are many, and what is in its
@@ -42,7 +42,7 @@ type sharer struct {
 // withShares opens a store whose current version has an image of some shares.
 func withShares(t *testing.T, o *Options, seed uint64) *sharer {
 	t.Helper()
-	o.indexPace = indexPace{uncovered: shareTestCut, shareLength: 4 * reclog.BlockBytes}
+	o.indexPace = shares.Pace{Uncovered: shareTestCut, ShareLength: 4 * reclog.BlockBytes}
 	r := &sharer{t: t, rng: rand.New(rand.NewPCG(seed, 1)), keys: 4000, now: map[int]uint64{}, models: map[checkpoint.Version]map[int]uint64{}}
 	r.open(o)
 	r.change(0, r.keys)
@@ -104,14 +104,14 @@ func (r *sharer) little(m *checkpoint.Manifest) {
 		r.t.Fatalf("%d bytes of version %d are replayed: %+v", left, m.Version, m.Index)
 	}
 	if len(m.Shares) > 0 && m.Image == nil {
-		must(r.t, view.Shares(m.Shares).Check(0, word.Address(m.ReplayFrom)))
+		must(r.t, shares.Of(m.Shares).Check(0, word.Address(m.ReplayFrom)))
 	}
 }
 
 // settle returns when all that has been flushed is in runs, and no merge is due.
 func (r *sharer) settle() {
 	r.t.Helper()
-	must(r.t, r.writeRunsUpTo(r.log.Durability().Written()))
+	must(r.t, r.disk.WriteRunsUpTo(r.log.Durability().Written()))
 	eventually(r.t, "the merges", func() bool { return !mergeDue(r.Store) })
 }
 
@@ -457,7 +457,7 @@ func TestShares_RestoreDuringAMerge(t *testing.T) {
 		before := imageFiles(t, r.Store)
 		at := 0
 		for _, in := range m.Inputs {
-			f, err := r.openShare(in)
+			f, err := r.disk.Open(in)
 			must(t, err)
 			f.Close()
 			at++
@@ -466,7 +466,7 @@ func TestShares_RestoreDuringAMerge(t *testing.T) {
 			t.Fatal("a merge of nothing")
 		}
 		r.restore(base)
-		must(t, r.mergeOnce(m)) // it ends late
+		must(t, r.disk.MergeOnce(m)) // it ends late
 		if n := imageFiles(t, r.Store); n > before {
 			t.Errorf("%d files, %d were", n, before)
 		}

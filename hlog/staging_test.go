@@ -295,7 +295,7 @@ func TestMulti_SpilledAllocatesNothing(t *testing.T) {
 	o.PageBytes, o.SegmentBytes = 16*o.PageBytes, DefaultSegmentBytes // each of which costs the pager an allocation or two
 	s := mustOpen(t, dir, o)
 	withoutRuns(s)
-	s.disk.cut = 1 << 40 // neither does the flusher write any
+	s.disk.Uncovered = 1 << 40 // neither does the flusher write any
 	x := s.NewSession()
 	defer x.Close()
 	table, err := NewTable[uint64, [100]byte](x)

@@ -16,6 +16,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/life"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
@@ -44,7 +45,7 @@ type Store struct {
 
 	// Versions, and what is done for them.
 	ledger     *ledger.Ledger
-	disk       *diskIndex
+	disk       *shares.Index
 	compactor  compactState
 	copies     copier
 	views      *xsync.MapOf[*View, struct{}] // the open ones
@@ -176,7 +177,7 @@ func (s *Store) imageFault(err error) error {
 	if err == nil {
 		return nil
 	}
-	return s.indexError(*s.opened.Load(), err)
+	return s.disk.Fault(*s.opened.Load(), err)
 }
 
 // counters are changed off the hot path only.

@@ -9,7 +9,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/cold"
-	"github.com/hybridlog/hybridlog/hlog/internal/view"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
@@ -454,5 +454,5 @@ func coldFilesOf(m *checkpoint.Manifest) index.Shares {
 	if m == nil {
 		return nil
 	}
-	return view.Shares(m.Cold)
+	return shares.Of(m.Cold)
 }

@@ -192,7 +192,7 @@ func TestMulti_TierAllocatesNothing(t *testing.T) {
 	demoteAll(t, s)
 	s.mergeCold()
 	withoutRuns(s)
-	s.disk.cut = 1 << 40 // the flusher writes no runs
+	s.disk.Uncovered = 1 << 40 // the flusher writes no runs
 	if g := s.stagings.take(s); !queuedByKernel(t, s, g) || !s.log.AsyncReads() {
 		t.Skip("no asynchronous direct I/O here: goroutines read, and are allocated")
 	}

@@ -9,6 +9,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/cold"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/hlog/internal/view"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/lock"
@@ -22,7 +23,7 @@ type View struct {
 	s       *Store
 	m       *checkpoint.Manifest
 	version view.Version // what reads
-	index   openedIndex
+	index   shares.Opened
 	tier    *tier // nil: there is nothing below its log
 	epochs  *epoch.Manager
 	remote  *checkpoint.RemoteDirectory // where the version lies; nil: in the store's directory. The store is the view's own.
@@ -120,8 +121,8 @@ func (s *Store) openView(ctx context.Context, m *checkpoint.Manifest) (_ *View, 
 func (s *Store) forViews(m *checkpoint.Manifest) view.Store {
 	return view.Store{
 		Log: s.log, Segments: s.segments, Queues: s.queues, Cache: s.cache, Reads: s.counters.coldReads,
-		Hash: s.hash, OpenShare: s.openShare, ColdFault: s.cold.fault,
-		IndexFault: func(err error) error { return s.indexError(m.Index, err) },
+		Hash: s.hash, OpenShare: s.disk.Open, ColdFault: s.cold.fault,
+		IndexFault: func(err error) error { return s.disk.Fault(m.Index, err) },
 		ScanBytes:  int(cmp.Or(s.opts.scanBytes, scanBytesOf(s.opts.MemoryBytes))), ProbeBytes: s.scanProbes(),
 	}
 }
@@ -135,7 +136,7 @@ const (
 // scanBytesOf returns how many bytes a scan of a view may take beside so much memory.
 func scanBytesOf(memory int64) int64 { return max(memory/scanShare, leastScan) }
 
-const _ = uint(view.MaxUntold - 2*maxUncovered) // versions of this release can be scanned by their shares (R4)
+const _ = uint(view.MaxUntold - 2*shares.MaxUncovered) // versions of this release can be scanned by their shares (R4)
 
 // belowView is the tier of a view.
 type belowView struct {

@@ -94,7 +94,7 @@ func TestStore_HasFewFields(t *testing.T) {
 
 // The locks of a store have ranks. Those of the cache of cold records, which are taken alone, have none.
 func TestLocks_HaveRanks(t *testing.T) {
-	ranked := []string{"hlog", "hlog/internal/reclog", "hlog/internal/ledger", "checkpoint"}
+	ranked := []string{"hlog", "hlog/internal/reclog", "hlog/internal/ledger", "hlog/internal/shares", "hlog/internal/view", "checkpoint"}
 	for _, s := range sources(t) {
 		if s.isTest() || !slices.Contains(ranked, path.Dir(s.name)) {
 			continue

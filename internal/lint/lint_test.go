@@ -54,7 +54,8 @@ var rooms = map[string][]string{
 	"units":     {"epoch"},
 	"reclog":    {"epoch", "hlog/internal/life", "hlog/internal/record"},
 	"ledger":    {"checkpoint"},
-	"view":      {"checkpoint", "epoch", "index", "hlog/internal/cold", "hlog/internal/coldcache", "hlog/internal/ledger", "hlog/internal/reclog", "hlog/internal/record"},
+	"view":      {"checkpoint", "epoch", "index", "hlog/internal/cold", "hlog/internal/coldcache", "hlog/internal/ledger", "hlog/internal/reclog", "hlog/internal/record", "hlog/internal/shares"},
+	"shares":    {"checkpoint", "index", "hlog/internal/ledger", "hlog/internal/life", "hlog/internal/reclog"},
 }
 
 // removers are the only files of the library that may remove a file: those that know what keeps one, and those that

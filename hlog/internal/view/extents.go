@@ -7,7 +7,6 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
-	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -86,15 +85,4 @@ func unshared(old, new *Version) *checkpoint.ExtentSet {
 		}
 	}
 	return &both
-}
-
-// Shares returns files of a version, of its index or of its cold tier, as package index has them.
-func Shares(refs []checkpoint.ShareRef) (shares index.Shares) {
-	for _, s := range refs {
-		shares = append(shares, index.ShareRef{
-			ID: s.ID, Bytes: s.Bytes, First: s.First, Last: s.Last, From: word.Address(s.From), To: word.Address(s.To),
-			Level: s.Level, Triples: s.Triples, Live: s.Live,
-		})
-	}
-	return shares
 }

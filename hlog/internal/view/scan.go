@@ -12,6 +12,7 @@ import (
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -60,7 +61,7 @@ const MaxUntold = 16 << 20
 // NewScan returns a scan of a version whose shares, and a little log behind them, tell of all its records.
 func (v *Version) NewScan(fn func(key, value []byte) bool) *Scan {
 	return &Scan{
-		Listing: index.NewListing(index.Source{Shares: Shares(v.Manifest.Shares), Drop: v.begin, Open: v.OpenShare}, v.Untold.newest()),
+		Listing: index.NewListing(index.Source{Shares: shares.Of(v.Manifest.Shares), Drop: v.begin, Open: v.OpenShare}, v.Untold.newest()),
 		Bytes:   v.ScanBytes,
 		v:       v, fn: fn, seed: rand.Uint64(), orphans: map[uint64]orphan{},
 	}

@@ -1,4 +1,4 @@
-package hlog
+package shares
 
 import (
 	"time"
@@ -7,8 +7,8 @@ import (
 	"github.com/hybridlog/hybridlog/internal/lock"
 )
 
-// patientSync syncs files that nobody waits for.
-type patientSync struct {
+// asideSync syncs files that nobody waits for.
+type asideSync struct {
 	mu    lock.Mutex[lock.SyncAside] // one at a time
 	queue *fsx.Queue
 	done  []*fsx.Request // of mu
@@ -16,14 +16,14 @@ type patientSync struct {
 
 // syncAside syncs an image or a run. A sync of the file itself would keep a processor from operations as long as the disk
 // takes.
-func (s *Store) syncAside(f fsx.File) error {
-	if s.life.Phase().Ends() {
-		return f.Sync() // there are no operations
+func (f *Files) syncAside(file fsx.File) error {
+	if f.Life.Phase().Ends() {
+		return file.Sync() // there are no operations
 	}
-	p := &s.disk.patient
+	p := &f.aside
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	r := &fsx.Request{File: f, Sync: true}
+	r := &fsx.Request{File: file, Sync: true}
 	p.queue.Submit([]*fsx.Request{r})
 	p.done = p.queue.Wait(p.done[:0], 0)
 	for pause := minSyncPause; len(p.done) == 0; pause = min(2*pause, maxSyncPause) {

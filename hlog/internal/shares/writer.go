@@ -1,0 +1,101 @@
+package shares
+
+import (
+	"errors"
+	"io"
+	"runtime"
+	"time"
+
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/index"
+	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/word"
+)
+
+// Writer makes files for shares.
+type Writer struct {
+	Claim *ledger.Claim
+
+	f     *Files
+	began time.Time
+	drops word.Address // where the log began
+	files []fsx.File   // open
+}
+
+// NewWriter returns a Writer that reads some standing files and has none yet. It ends with Publish of its Claim, or with Drop.
+func (f *Files) NewWriter(kind ledger.Kind, reads []uint64) *Writer {
+	w := &Writer{f: f, began: time.Now()}
+	w.Claim = f.Ledger.Claim(kind, func(now ledger.Now) (ledger.Want, bool) {
+		w.drops = word.Address(now.Lineage.Begin())
+		return ledger.Want{From: now.Lineage.Start, Reads: reads}, true
+	})
+	return w
+}
+
+func (w *Writer) config() index.MergeConfig {
+	return index.MergeConfig{
+		Drop: w.drops, MaxBytes: MaxBytes, SegmentShift: w.f.SegmentShift, Create: w.Create,
+	}
+}
+
+// Create makes a file.
+func (w *Writer) Create() (io.WriterAt, uint64, error) {
+	id, name := w.Claim.NewFile()
+	f, err := w.f.Root.Open(name, fsx.Write|fsx.Create|fsx.Exclusive)
+	if err != nil {
+		return nil, 0, err
+	}
+	w.files = append(w.files, f)
+	return politeFile{f}, id, nil
+}
+
+// publish makes what was written durable, and has take make it a part of the index.
+func (w *Writer) publish(take func() bool) error {
+	if err := w.Durable(); err != nil {
+		return errors.Join(err, w.Drop())
+	}
+	_, err := w.Claim.Publish(take)
+	return err
+}
+
+// Durable makes what was written durable.
+func (w *Writer) Durable() (err error) {
+	var n int64
+	for _, f := range w.files {
+		err = errors.Join(err, w.f.syncAside(f))
+		if size, e := f.Size(); e == nil {
+			n += size
+		}
+	}
+	if err == nil {
+		err = w.close()
+	}
+	if err == nil {
+		err = w.f.Root.SyncDir(w.f.Ledger.ImagesPath())
+	}
+	if err != nil {
+		return err
+	}
+	w.f.Made(n, time.Since(w.began))
+	return nil
+}
+
+func (w *Writer) close() (err error) {
+	for _, f := range w.files {
+		err = errors.Join(err, f.Close())
+	}
+	w.files = nil
+	return err
+}
+
+// Drop gives up what was written.
+func (w *Writer) Drop() error { return errors.Join(w.close(), w.Claim.Drop()) }
+
+// politeFile is a file that is written in the background. Others have the processor between two writes: whoever comes back
+// from the disk would wait for the end of a time slice else, and a commit comes back several times.
+type politeFile struct{ fsx.File }
+
+func (f politeFile) WriteAt(p []byte, off int64) (int, error) {
+	runtime.Gosched()
+	return f.File.WriteAt(p, off)
+}
