@@ -159,6 +159,11 @@ func (m *Mirror) identify(ctx context.Context) (err error) {
 			err = read()
 		}
 	}
+	if errors.Is(err, ErrUnfinished) && !m.dir.readOnly {
+		if err = m.complete(ctx, err); err == nil {
+			err = read()
+		}
+	}
 	if err == nil && id != m.dir.id {
 		err = fmt.Errorf("%w: it holds %x, this is %x", ErrStoreMismatch, id.StoreID, m.dir.id.StoreID)
 	}

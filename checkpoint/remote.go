@@ -47,6 +47,10 @@ var (
 	// the remote is not where this directory has put it, because two machines went on from one version. Nothing was
 	// touched; one of them has to be given up. A Mirror that has found it changes the remote no more.
 	ErrDiverged = errors.New("checkpoint: local and remote have diverged")
+	// ErrUnfinished: the remote's STORE, which says whose it is, was put in part. The directory of the store that has been
+	// writing there puts the rest when it is opened with the remote; where nothing else lies there, any store does that. Is
+	// there other data, and no such directory, the remote has to be emptied. Such an error is ErrCorrupt, too.
+	ErrUnfinished = errors.New("checkpoint: STORE of the remote was put in part: open the directory of the store that writes there with it, or empty it")
 	// ErrFenced: a newer epoch (MirrorOptions.Epoch) has claimed the remote. This Mirror changes it no more.
 	ErrFenced = errors.New("checkpoint: a newer epoch has claimed the remote")
 )
@@ -88,10 +92,10 @@ func getAll(ctx context.Context, r Remote, name string, limit int64) (data []byt
 }
 
 // RemoteIdentity returns the identity of the store that a remote holds; fs.ErrNotExist when it holds none. A new local
-// directory is made with it (OpenDir) before anything can be fetched.
+// directory is made with it (OpenDir) before anything can be fetched. ErrUnfinished when it cannot be told.
 func RemoteIdentity(ctx context.Context, r Remote) (Identity, error) {
 	id, _, err := remoteIdentity(ctx, r)
-	return id, err
+	return id, isUnclaimed(ctx, r, err)
 }
 
 // remoteIdentity returns the format of STORE as well.
@@ -100,7 +104,11 @@ func remoteIdentity(ctx context.Context, r Remote) (Identity, uint32, error) {
 	if err != nil {
 		return Identity{}, 0, fmt.Errorf("checkpoint: identity of the remote: %w", err)
 	}
-	return decodeIdentityIn(storeName, sequenceFormat, data)
+	id, format, err := decodeIdentityIn(storeName, sequenceFormat, data)
+	if errors.Is(err, ErrCorrupt) {
+		err = unfinished(data, err)
+	}
+	return id, format, err
 }
 
 // RemoteHasVersions reports whether a remote has any version of a store.

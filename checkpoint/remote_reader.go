@@ -47,7 +47,7 @@ type RemoteReader struct {
 }
 
 // NewRemoteReader finds out what versions a remote has. ErrStoreMismatch never: it takes whatever store is there;
-// fs.ErrNotExist when there is none; ErrCorrupt, ErrFormat, and the errors of the remote.
+// fs.ErrNotExist when there is none; ErrCorrupt, ErrUnfinished, ErrFormat, and the errors of the remote.
 func NewRemoteReader(ctx context.Context, remote Remote, o RemoteReaderOptions) (*RemoteReader, error) {
 	opts, err := MirrorOptions{Attempts: o.Attempts, Backoff: o.Backoff}.withDefaults()
 	if err != nil {

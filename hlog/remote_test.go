@@ -332,3 +332,33 @@ func TestVersions_SayWhereTheyLie(t *testing.T) {
 		}
 	}
 }
+
+// A remote on which a first writer has put a part of its identity, and nothing else, is free; one with a store is named.
+func TestOpen_RemoteWasPutInPart(t *testing.T) {
+	r := onRemote(t, 1, 10)
+	must(t, r.store.Close())
+	store := filepath.Join(r.dir, "STORE")
+	whole, err := os.ReadFile(store)
+	must(t, err)
+	must(t, os.WriteFile(store, whole[:40], 0o600))
+	o := tiny()
+	o.Remote = r.remote
+	if _, err := Open("other", o); !errors.Is(err, checkpoint.ErrUnfinished) || !errors.Is(err, ErrCorrupt) {
+		t.Errorf("a store whose identity is there in part: %v", err)
+	}
+	dir := t.TempDir()
+	must(t, os.WriteFile(filepath.Join(dir, "STORE"), whole[:40], 0o600))
+	free, err := checkpoint.NewDirRemote(dir)
+	must(t, err)
+	o.Remote = free
+	s := mustOpen(t, "other", o)
+	must(t, s.Set([]byte("k"), []byte("v")))
+	commit(t, s)
+	must(t, s.Close())
+	v, err := OpenRemote(t.Context(), free, 0, nil)
+	must(t, err)
+	if got, err := v.Get(nil, []byte("k")); err != nil || string(got) != "v" {
+		t.Errorf("%q, %v", got, err)
+	}
+	must(t, v.Close())
+}
