@@ -11,12 +11,19 @@ import (
 // Readers of one remote know that. Of two readers one has to list the versions of the other, by the checksums of their manifests:
 // no two commits make equal manifests, so that a copy of the remote that another store has gone on with since is told from it.
 //
-// ErrNotFound when a version does not stand any more; ErrStoreMismatch when they are not related; the errors of the remote.
+// ErrNotFound when a version does not stand any more; ErrStoreMismatch when they are not related; the errors of the remote, and
+// that of an Interrupt.
 func (d *RemoteDirectory) Related(ctx context.Context, o *RemoteDirectory) error {
 	if d.r.Identity() != o.r.Identity() {
 		return fmt.Errorf("%w: %x and %x", ErrStoreMismatch, d.r.Identity().StoreID, o.r.Identity().StoreID)
 	}
-	if err := d.Stand(ctx); err != nil {
+	forBoth, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(o.ctx, cancel)()
+	if err := d.Stand(forBoth); err != nil {
+		if o.ctx.Err() != nil {
+			return context.Cause(o.ctx)
+		}
 		return err
 	}
 	if d.r == o.r {
@@ -32,9 +39,15 @@ func (d *RemoteDirectory) Related(ctx context.Context, o *RemoteDirectory) error
 }
 
 // Stand returns nil if all versions of the directory stand on the remote now. ErrNotFound when one was purged; the errors of the
-// remote.
+// remote, and that of an Interrupt.
 func (d *RemoteDirectory) Stand(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	defer context.AfterFunc(d.ctx, cancel)()
 	if err := d.r.CatchUp(ctx); err != nil {
+		if d.ctx.Err() != nil {
+			return context.Cause(d.ctx)
+		}
 		return err
 	}
 	return d.stand()

@@ -60,12 +60,18 @@ func (w *View) changesOnRemote(ctx context.Context, from *View, fn func(Change) 
 
 // relatedOnRemote returns nil if both versions are of one store and stand on their remote still.
 func (w *View) relatedOnRemote(ctx context.Context, from *View) error {
-	switch {
-	case w.isClosed() || from != nil && from.isClosed():
-		return ErrClosed
-	case from == nil:
+	if err := w.start(); err != nil { // Close interrupts what the remote is asked, and waits
+		return err
+	}
+	defer w.end()
+	if from == nil {
 		return w.remote.Stand(ctx)
-	case from.remote == nil:
+	}
+	if err := from.start(); err != nil {
+		return err
+	}
+	defer from.end()
+	if from.remote == nil {
 		return fmt.Errorf("%w: one of them is not on a remote", ErrOtherStore)
 	}
 	return w.remote.Related(ctx, from.remote)

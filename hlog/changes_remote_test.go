@@ -345,3 +345,35 @@ func TestView_ChangesOnARemoteThatHangs(t *testing.T) {
 		must(t, w.Close())
 	})
 }
+
+// Closing one of the views ends a call of Changes that waits for the remote to say whether they are related.
+func TestView_ChangesOnARemoteThatHangsEndWithTheViews(t *testing.T) {
+	r := versionsOnRemote(t, false, 2)
+	for _, what := range []string{"the later view", "the earlier view", "the only view"} {
+		remote := &silent{Remote: r.remote}
+		open := func(v checkpoint.Version) *View {
+			w, err := OpenRemote(context.Background(), remote, v, &Options{OpenTimeout: -1})
+			must(t, err)
+			t.Cleanup(func() { w.Close() })
+			return w
+		}
+		from, to := open(r.newest-1), open(r.newest)
+		closes := to
+		switch what {
+		case "the earlier view":
+			closes = from
+		case "the only view":
+			from = nil
+		}
+		remote.now.Store(true)
+		ended := make(chan error, 1)
+		go func() { ended <- to.Changes(context.Background(), from, func(Change) bool { return true }) }()
+		eventually(t, "the remote to be asked", func() bool { return remote.asked.Load() > 0 })
+		within(t, "close of "+what, func() { must(t, closes.Close()) })
+		within(t, "changes after "+what+" was closed", func() {
+			if err := <-ended; !errors.Is(err, ErrClosed) {
+				t.Errorf("changes after %s was closed: %v", what, err)
+			}
+		})
+	}
+}
