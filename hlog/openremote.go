@@ -20,7 +20,7 @@ func (e remoteReadError) Unwrap() []error { return []error{ErrRemote, e.err} }
 // OpenRemote opens version v of a remote for reading, where it lies; 0 is the one that machines open at. There is no directory,
 // and nothing is changed on the remote: any version that it keeps can be read so, by as many as like to, while a store goes
 // on writing to it. What is read is verified, and kept in memory as far as Options.MemoryBytes allows. The first read comes
-// after seven or eight answers of the remote, whatever the size of the state. The caller closes the view.
+// after some eight answers of the remote, whatever the size of the state. The caller closes the view.
 //
 // Of the options only MemoryBytes, OpenTimeout and Logger count; nil is the defaults. A read that the remote fails, or does
 // not answer for OpenTimeout, is ErrRemote, and may be repeated. When the version is purged from the remote, reads of what is

@@ -61,7 +61,7 @@ func (f farFile) ReadAt(p []byte, off int64) (int, error) {
 // What a block of buckets takes of distant shares that are not open yet comes after one answer: of short ones all, by one
 // request, and of long ones the directory and what it will probably say. No share is read whole that is long.
 func TestShareSet_DistantSharesAnswerAtOnce(t *testing.T) {
-	for name, c := range map[string]struct{ triples, requests int }{"short": {5_000, 1}, "long": {60_000, 2}} {
+	for name, c := range map[string]struct{ triples, requests int }{"short": {5_000, 1}, "middling": {30_000, 1}, "long": {120_000, 2}} {
 		t.Run(name, func(t *testing.T) {
 			const shares = 12
 			var files shareFiles
@@ -102,7 +102,7 @@ func TestShareSet_DistantSharesAnswerAtOnce(t *testing.T) {
 					}
 				}
 			})
-			if long := refs[0].Bytes > 4*farUnit; long != (name == "long") {
+			if bytes := refs[0].Bytes; bytes > wholeShare != (name != "short") || bytes > nearEnd != (name == "long") {
 				t.Errorf("%d bytes are not %s", refs[0].Bytes, name)
 			}
 		})

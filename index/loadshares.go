@@ -185,7 +185,12 @@ func (s *shareSet) fetch(over Shares, first, last uint64) {
 			case ref.Bytes <= wholeShare:
 				s.readFar(ref, 0, ref.Bytes)
 			default:
-				all.Go(func() { s.guess(ref, first, last) })
+				from, to := guess(ref, first, last)
+				if from < to && ref.Bytes-from <= nearEnd {
+					s.readFar(ref, from, ref.Bytes)
+					break
+				}
+				all.Go(func() { s.readFar(ref, from, to) })
 			}
 			share, err := s.get(ref)
 			if err != nil {
@@ -211,24 +216,28 @@ func (s *shareSet) isOpen(ref ShareRef) bool {
 	return o.share != nil
 }
 
-// wholeShare is how long a distant share may be that is read whole, by one request.
-const wholeShare = 128 << 10
+const (
+	// wholeShare is how long a distant share may be that is read whole, by one request.
+	wholeShare = 128 << 10
+	// nearEnd is how far from its end the blocks may be that are read together with the directory, which is there: a request
+	// costs more than the bytes between them.
+	nearEnd = 512 << 10
+)
 
-// guess reads, of a share whose directory has not come yet, the blocks that probably hold the orders between first and last:
+// guess returns, of a share whose directory has not come yet, the blocks that probably hold the orders between first and last:
 // hashes are uniform, so that the place of a block follows from that of its orders in the range of the share. Where a version
 // names a part of what a file holds, nothing is known of the rest.
-func (s *shareSet) guess(ref ShareRef, first, last uint64) {
+func guess(ref ShareRef, first, last uint64) (from, to int64) {
 	blocks := (ref.Bytes - shareHead - shareTrailer) / (shareBlock + 8) // and their entries of the directory
 	if 2*tripleBytes*ref.Triples < ref.Bytes {
-		return
+		return 0, 0
 	}
 	place := func(order uint64) float64 {
 		return span{ref.First, order}.size() / ref.span().size() * float64(blocks)
 	}
 	stray := 1 + math.Sqrt(float64(blocks))/8 // of blocks of some hundred triples
-	from := blockAt(int(max(place(first)-stray, 0)))
-	to := min(blockAt(int(place(last)+stray+1)), blockAt(int(blocks)))
-	s.readFar(ref, from, to)
+	from = blockAt(int(max(place(first)-stray, 0)))
+	return from, min(blockAt(int(place(last)+stray+1)), blockAt(int(blocks)))
 }
 
 // readFar reads a part of a share that may not be open, and keeps nothing of it.
