@@ -28,6 +28,10 @@ type MirrorOptions struct {
 	// Epoch is the fencing token of the caller: a number that whoever takes the store over has a higher one of. Once a
 	// mirror with a higher one has claimed the remote, this one fails with ErrFenced. 0: no token; it is fenced by any.
 	Epoch uint64
+	// Over lets a mirror of a directory that is another's (OpenOptions.Aside) move the head of a remote that is at a version
+	// which that directory does not know: because it was rolled back from there and has purged it, or because somebody else has
+	// gone on there. All versions of the remote stay. A store that has been writing there finds ErrDiverged.
+	Over bool
 	// Progress, unless nil, is told of each object that went up or came down, with its size in bytes.
 	Progress func(name string, bytes int64)
 }

@@ -61,8 +61,13 @@ func (m *Mirror) mayWrite(ctx context.Context) error {
 		if err != nil {
 			return err
 		}
-		if !ours {
+		switch {
+		case ours:
+		case m.dir.aside == nil:
 			return m.stop(fmt.Errorf("%w: the remote's head is version %d, which this directory does not descend from", ErrDiverged, m.state.head))
+		case !m.opts.Over:
+			return m.stop(fmt.Errorf("%w: the remote's head is version %d, which is not here: it was purged here after a rollback, or somebody else has gone on there",
+				ErrDiverged, m.state.head))
 		}
 		m.inSync = true
 	}

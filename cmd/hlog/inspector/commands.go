@@ -487,6 +487,9 @@ func (x *call) copy() error {
 	if to, ok, err := x.opener(x.args[1]); ok || err != nil {
 		return errors.Join(err, x.copyToRemote(to))
 	}
+	if x.over {
+		return fmt.Errorf("copy to %s: -over is for remotes; %w", x.args[1], errUsage)
+	}
 	return x.view(func(v *hlog.View) error {
 		from, to := io.Pipe()
 		passed := &progress{x: x, what: "copied", told: time.Now()}

@@ -14,6 +14,9 @@ import (
 // the remote opens at the current one then, after a rollback, too, unless it has gone on from there. What is interrupted leaves
 // versions that stand whole, and the next time goes on with the piece that was under way. It claims the remote, so that a store
 // that has been writing to it stops.
+//
+// A remote at a version that the directory does not have is refused without -over: whether the directory has purged it after a
+// rollback, or somebody else has gone on there, is for the caller to know.
 func (x *call) copyToRemote(to Opener) error {
 	if x.since != 0 {
 		return fmt.Errorf("copy to %s: a remote gets what it lacks without -since; %w", x.args[1], errUsage)
@@ -34,7 +37,7 @@ func (x *call) copyToRemote(to Opener) error {
 		return err
 	}
 	passed := &progress{x: x, what: "copied", told: time.Now()}
-	m, err := checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Progress: func(_ string, n int64) { passed.add(n) }})
+	m, err := checkpoint.NewMirror(d, remote, checkpoint.MirrorOptions{Over: x.over, Progress: func(_ string, n int64) { passed.add(n) }})
 	if err != nil {
 		return err
 	}
@@ -47,16 +50,24 @@ func (x *call) copyToRemote(to Opener) error {
 			err = x.say(moved{uint64(v), 0, n}, "version %d: %d bytes\n", v, n)
 		}
 		if err != nil {
-			return err
+			return x.diverged(err)
 		}
 	}
 	if x.version == 0 {
 		if err := m.Follow(x.ctx); err != nil {
-			return err
+			return x.diverged(err)
 		}
 	}
 	_ = m.PutHint(x.ctx) // whoever reads finds the versions without it
 	return nil
+}
+
+// diverged adds to an error of a remote that is elsewhere what can be done about it.
+func (x *call) diverged(err error) error {
+	if errors.Is(err, checkpoint.ErrDiverged) && !x.over {
+		err = fmt.Errorf("%w; with -over %s opens where %s does all the same, and keeps what it has", err, x.args[1], x.args[0])
+	}
+	return err
 }
 
 // openAside opens what is read from as the directory of somebody else.

@@ -227,3 +227,42 @@ func TestCopy_OfWhatIsPurgedMeanwhile(t *testing.T) {
 		}
 	}
 }
+
+// A store that was rolled back, and has purged what it was rolled back from, does not take its copy along by itself: what the
+// copy is at could be another's. With -over it does, and nothing is lost there.
+func TestCopy_OfARollbackThatWasPurged(t *testing.T) {
+	dir, bucket := t.TempDir(), t.TempDir()
+	s := filled(t, dir)
+	remote, err := checkpoint.NewDirRemote(bucket)
+	must(t, err)
+	dirs := map[string]string{"STORE": dir, "dir:REMOTE": "dir:" + bucket, "DIR": filepath.Join(t.TempDir(), "copy")}
+	says(t, dirs, "copy STORE dir:REMOTE", exitFine)
+	_, err = s.Restore(context.Background(), 1)
+	must(t, err)
+	must(t, s.Set([]byte("version"), []byte("3")))
+	_, err = s.Checkpoint(context.Background())
+	must(t, err)
+	must(t, s.Purge(context.Background(), 2))
+	before := tree(t, bucket)
+	_, errOut, code := hlogCommand(nil, dirs, "copy", "STORE", "dir:REMOTE")
+	for _, want := range []string{"version 2", "rollback", "-over"} {
+		if code != exitFailed || !strings.Contains(errOut, want) {
+			t.Errorf("exit code %d, does not say %q: %s", code, want, errOut)
+		}
+	}
+	if !maps.Equal(before, tree(t, bucket)) {
+		t.Error("the remote was changed")
+	}
+	says(t, dirs, "copy -over STORE DIR", exitUsage)
+	for range 2 {
+		says(t, dirs, "copy -over STORE dir:REMOTE", exitFine, "version 3: N bytes")
+		if got := state(t, remote, 0); got["version"] != "3" || got["key 2"] != "" {
+			t.Errorf("the remote opens at %v", got)
+		}
+	}
+	if got := state(t, remote, 2); got["version"] != "2" {
+		t.Errorf("version 2 on the remote is %v", got)
+	}
+	says(t, dirs, "copy STORE dir:REMOTE", exitFine, "version 3: N bytes")
+	says(t, dirs, "verify -deep dir:REMOTE", exitFine, "version 1: whole", "version 2: whole", "version 3: whole")
+}

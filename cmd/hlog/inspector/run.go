@@ -9,6 +9,7 @@ import (
 	"flag"
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"github.com/hybridlog/hybridlog/hlog"
@@ -41,7 +42,7 @@ var commands = []command{
 	{"diff", "PLACE FROM TO", "what keys version TO has changed against version FROM", 3, 3, []string{"hex"}, (*call).diff},
 	{"export", "PLACE [FILE]", "a version as a stream, to standard output without FILE", 1, 2, []string{"version", "since"}, (*call).export},
 	{"copy", "PLACE DIR", "a version of it becomes that of a directory, as export and import do it", 2, 2, []string{"version", "since"}, (*call).copy},
-	{"copy", "PLACE REMOTE", "all versions, or one, come to a remote: what it lacks of them. It opens where PLACE does then. No store may be writing to it", 2, 2, []string{"version"}, (*call).copy},
+	{"copy", "PLACE REMOTE", "all versions, or one, come to a remote: what it lacks of them. It opens where PLACE does then. No store may be writing to it", 2, 2, []string{"version", "over"}, (*call).copy},
 	{"import", "DIR [FILE]", "a directory out of a stream, or a later version for one", 1, 2, nil, (*call).import_},
 }
 
@@ -59,6 +60,7 @@ type call struct {
 	since       uint64
 	beside      string // a remote
 	deep, hex   bool
+	over        bool
 	damaged     bool              // something is, and was named
 	before      map[string]string // the manifests, before the directory was opened
 }
@@ -85,7 +87,7 @@ func do(c command, x *call, args []string) int {
 	f := flag.NewFlagSet(c.name, flag.ContinueOnError)
 	f.SetOutput(io.Discard)
 	f.BoolVar(&x.json, "json", false, "")
-	for _, name := range c.flags {
+	for _, name := range flagsOf(c.name) {
 		switch name {
 		case "version":
 			f.Uint64Var(&x.version, name, 0, "")
@@ -95,6 +97,8 @@ func do(c command, x *call, args []string) int {
 			f.StringVar(&x.beside, name, "", "")
 		case "deep":
 			f.BoolVar(&x.deep, name, false, "")
+		case "over":
+			f.BoolVar(&x.over, name, false, "")
 		case "hex":
 			f.BoolVar(&x.hex, name, false, "")
 		}
@@ -132,13 +136,24 @@ func do(c command, x *call, args []string) int {
 	return exitFine
 }
 
+// flagsOf returns the flags of a command in all its forms.
+func flagsOf(name string) (flags []string) {
+	for _, c := range commands {
+		if c.name == name {
+			flags = append(flags, c.flags...)
+		}
+	}
+	slices.Sort(flags)
+	return slices.Compact(flags)
+}
+
 func help(out io.Writer) {
 	var b strings.Builder
 	b.WriteString("hlog looks into a store, in use or not, and changes nothing in it. PLACE is its directory, or a remote.\n\n")
 	for _, c := range commands {
 		flags := ""
 		for _, f := range c.flags {
-			flags += map[string]string{"version": "[-version V] ", "since": "[-since V] ", "remote": "[-remote REMOTE] ", "deep": "[-deep] ", "hex": "[-hex] "}[f]
+			flags += map[string]string{"version": "[-version V] ", "since": "[-since V] ", "remote": "[-remote REMOTE] ", "deep": "[-deep] ", "hex": "[-hex] ", "over": "[-over] "}[f]
 		}
 		fmt.Fprintf(&b, "  hlog %s [-json] %s%s\n        %s\n", c.name, flags, c.args, c.what)
 	}
@@ -148,6 +163,7 @@ func help(out io.Writer) {
   -since V     write only what a directory at version V lacks
   -remote R    the versions of a directory and those of a remote, and which lies where: here, remote, both
   -deep        read every byte of the versions, the dead ones too, and name what is damaged and what that costs
+  -over        the remote moves even from a version that PLACE does not have: purged there after a rollback, or another's
   -hex         keys and values are hexadecimal, those of arguments, too; without it they are quoted like in Go
   -json        one JSON object per line; keys and values in base64
 
