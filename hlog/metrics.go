@@ -76,7 +76,7 @@ type Metrics struct {
 	// where files are buffered.
 	AsyncReads bool
 	// DirectFiles and BufferedFiles are how many segment files are open with direct I/O, and through the page cache,
-	// which is what a file system without direct I/O (tmpfs, ext4 with data=journal) leaves.
+	// which is what a file system without direct I/O (ext4 with data=journal; tmpfs before Linux 6.6, which takes the flag since, and has nothing but memory) leaves.
 	DirectFiles, BufferedFiles int
 
 	PerVersion []VersionMetrics // the versions that can be restored, oldest first
