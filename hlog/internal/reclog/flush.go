@@ -16,11 +16,14 @@ import (
 // does not.
 const FlushPieces = 4
 
-// A piece is written in parts, each as soon as its records have their checksums: an eighth of the piece, within these
-// bounds. So the disk has something to do while the first page of a checkpoint, often the only one, is being checksummed.
+// A piece is written in parts, each as soon as its records have their checksums: about an eighth of the piece, but not less
+// than leastPart. So the disk has something to do while the first page of a checkpoint, often the only one, is being
+// checksummed. The kernel has the parts of two pieces at a time. With fewer the disk would have nothing to do before the flusher
+// has checksummed the next piece and looks what has ended; with more the reads of operations would wait behind them.
 const (
-	leastPart = 64 << 10
-	mostPart  = 1 << 20
+	leastPart  = 64 << 10
+	pieceParts = 8
+	flushDepth = 2 * pieceParts
 )
 
 // flusher writes pieces of the log (D4). It belongs to flushMu.
@@ -92,8 +95,8 @@ func (l *Log) beginPiece(from, to, target uint64) error {
 		return err
 	}
 	p.from, p.to, p.parts, p.given, p.under, p.err = from, to, p.parts[:0], 0, 0, nil
-	part := min(max(len(buf)/8, f.leastPart), mostPart)
-	p.parts = slices.Grow(p.parts, len(buf)/part+1) // the queue refers to them
+	part := partBytes(len(buf), f.leastPart)
+	p.parts = slices.Grow(p.parts, pieceParts) // the queue refers to them
 	f.under++
 	err = l.sumPiece(buf, from, part, func(n int) (next int) {
 		l.givePart(p, n/BlockBytes*BlockBytes)
@@ -105,6 +108,11 @@ func (l *Log) beginPiece(from, to, target uint64) error {
 	return err // what was given to the queue is waited for all the same
 }
 
+// partBytes returns how long the parts of a piece of n bytes are, in whole blocks: all but the last, and least or more.
+func partBytes(n, least int) int {
+	return max((n/BlockBytes+pieceParts-1)/pieceParts*BlockBytes, least)
+}
+
 // givePart gives the bytes of p up to n, which do not change any more, to the queue.
 func (l *Log) givePart(p *piece, n int) {
 	f := &l.flusher
@@ -113,6 +121,9 @@ func (l *Log) givePart(p *piece, n int) {
 	})
 	p.given = n
 	p.under++
+	if invariant.Enabled {
+		invariant.Check(len(p.parts) <= pieceParts, "%d parts of a piece, where there is room for %d", len(p.parts), pieceParts)
+	}
 	f.one = append(f.one[:0], &p.parts[len(p.parts)-1])
 	f.queue.Submit(f.one)
 }

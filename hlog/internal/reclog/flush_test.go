@@ -81,6 +81,18 @@ func TestFlush_PiecesInParts(t *testing.T) {
 	all(k, fsys, dir, target)
 }
 
+// The parts of a piece are whole blocks, about equally many, of any length of it: there is room for pieceParts of them.
+func TestFlush_PartsOfAPiece(t *testing.T) {
+	for n := BlockBytes; n <= 8<<20; n += BlockBytes {
+		for _, least := range []int{BlockBytes, leastPart} {
+			part := partBytes(n, least)
+			if parts := (n + part - 1) / part; part%BlockBytes != 0 || part < least || parts > pieceParts || parts < min(n/least, pieceParts/2) {
+				t.Fatalf("%d bytes in parts of %d, at least %d", n, part, least)
+			}
+		}
+	}
+}
+
 // count returns how many records the segments have in [from, to).
 func count(t *testing.T, s *Segments, from, to uint64) (n uint64) {
 	t.Helper()

@@ -135,7 +135,7 @@ func New(c Config) (*Log, error) {
 		life:            c.Segments.life,
 		queues:          c.Queues,
 		singles:         newGather(c.Segments.life, c.Queues),
-		flusher:         flusher{queue: c.Queues.New(2 * FlushPieces), leastPart: leastPart, teller: newTeller(c)},
+		flusher:         flusher{queue: c.Queues.New(flushDepth), leastPart: leastPart, teller: newTeller(c)},
 		hooks:           c.Hooks,
 		steps:           c.Steps,
 		mutableFraction: c.MutableFraction,
