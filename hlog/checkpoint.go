@@ -8,6 +8,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/step"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
@@ -298,10 +299,13 @@ func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	return info, err
 }
 
-// mayReplay returns how much log a version may leave to be replayed when it is opened. The last version leaves little.
+// mayReplay returns how much log a version may leave to be replayed when it is opened (R4). The last version leaves little.
 func (s *Store) mayReplay() uint64 {
 	if s.life.Phase().Ends() {
 		return s.disk.Uncovered / 16
+	}
+	if t := s.log.Totals(); t.Records > 0 && t.Bytes >= shares.LongRecord*t.Records {
+		return 2 * s.disk.Uncovered
 	}
 	return s.disk.Uncovered
 }

@@ -15,6 +15,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
@@ -202,6 +203,51 @@ func TestShares_Faults(t *testing.T) {
 			}
 		})
 	}
+}
+
+// A version leaves no more log to be replayed than R4 allows, which is twice as much when records are long; it has a run
+// written of what is more.
+func TestCheckpoint_LeavesLittleToReplay(t *testing.T) {
+	for _, value := range []int{8, 100} {
+		o := tiny()
+		o.indexPace.Uncovered = 16 * reclog.BlockBytes
+		s := mustOpen(t, "/store", o)
+		most := s.disk.Uncovered
+		if value == 100 {
+			most *= 2
+		}
+		for k, versions := 0, 0; versions < 4; versions++ {
+			for end := s.log.Tail() + 5*most/2; s.log.Tail() < end; k++ {
+				must(t, s.Set(key8(k), make([]byte, value)))
+			}
+			commit(t, s)
+			m := s.current()
+			if left := m.Cut - m.ReplayFrom; left > most {
+				t.Errorf("values of %d bytes: version %d leaves %d bytes to be replayed, at most %d", value, m.Version, left, most)
+			}
+		}
+		must(t, s.Close())
+	}
+}
+
+// Long records may leave twice as much log to be replayed, for which a commit does not wait for a run (R4).
+func TestCheckpoint_LongRecordsNeedNoRun(t *testing.T) {
+	o := tiny()
+	o.indexPace.Uncovered, o.giveWay = 32*reclog.BlockBytes, time.Hour
+	s := mustOpen(t, "/store", o)
+	must(t, s.Set(key8(0), make([]byte, 100)))
+	commit(t, s) // from then on it is known how long records are
+	for k := 1; s.log.Tail() < 50*reclog.BlockBytes; k++ {
+		must(t, s.Set(key8(k), make([]byte, 100)))
+	}
+	p, err := s.BeginCheckpoint()
+	must(t, err)
+	_, err = p.Wait(t.Context())
+	must(t, err)
+	if m := s.current(); len(m.Shares) > 0 || m.Cut-m.ReplayFrom <= s.disk.Uncovered {
+		t.Errorf("the version ends at %#x and names %+v: a run was awaited", m.Cut, m.Index)
+	}
+	must(t, s.Close())
 }
 
 // A run is due before the versions to come need it: commits go on while it is being written.

@@ -202,9 +202,14 @@ func (d *Disk) due() int64 {
 	return min(d.cfg.CutBytes, max(d.cfg.LeastBytes, int64(d.from-min(d.begin, d.from))/32))
 }
 
-// isDue reports whether a run may be taken of what was logged since the last one.
+// isDue reports whether a run may be taken of what was logged since the last one. One that is wanted up to an address that is
+// near is not taken before that has been logged: what it does not stand for would take another, which whoever wants it would
+// have to wait for after this one.
 func (d *Disk) isDue() bool {
-	return int64(d.to-d.from) >= d.due() || d.from < d.wanted && d.to >= d.wanted
+	if d.from < d.wanted && d.wanted <= d.from+2*word.Address(d.cfg.CutBytes) {
+		return d.to >= d.wanted
+	}
+	return int64(d.to-d.from) >= d.due()
 }
 
 // Want says that shares are about to be needed for the log up to a: a run is due when it has been logged.

@@ -237,6 +237,33 @@ func TestDisk_Want(t *testing.T) {
 	take(false)
 }
 
+// A run that is wanted up to an address a little further than what makes a run due stands for all of that: nobody waits for
+// one run after another. While the address is far, runs are taken on the way there.
+func TestDisk_WantIsOneRun(t *testing.T) {
+	d := newTestDisk(t, 1)
+	d.cfg.CutBytes = 8192
+	wanted := word.Address(4096 + 5*8192/2)
+	d.Want(wanted)
+	due := func(from, to word.Address) bool { return d.Log(from, to, []Logged{logged(uint64(from), from, 1)}) }
+	if !due(4096, 12288) {
+		t.Error("no run is due on the way to an address that is far")
+	}
+	d.run()
+	if due(12288, 21000) {
+		t.Error("a run is due before the log up to the wanted address is there")
+	}
+	if !due(21000, wanted) {
+		t.Error("the run that is wanted is not due")
+	}
+	d.run()
+	if d.Wanted() {
+		t.Errorf("a run is wanted up to %#x, and shares stand for the log up to %#x", wanted, d.Written())
+	}
+	if !due(wanted, wanted+8192) {
+		t.Error("no run is due when none is wanted")
+	}
+}
+
 // What records hide of each other counts as dead once they are merged, segment by segment; what a flush has written twice
 // is no less alive for it; tombstones count by themselves.
 func TestDisk_CountsWhatIsLive(t *testing.T) {

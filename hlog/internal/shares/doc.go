@@ -14,10 +14,11 @@
 //	    log up to the cut, and of a stretch with records of two versions there is a share for each. Descendants go on from
 //	    the shares of their parent; a restore goes back to those of its version, and nothing that was handed out before it,
 //	    be it a run or a merge, is of any use after it (I20, B9).
-//	R4  When a version is committed, no more than [MaxUncovered] of its log is left to be replayed: the commit waits for a run
-//	    if need be, or writes it. What an opening or a restore replays is told like what the flusher writes, and so is in
-//	    the next run; a restore to an ancestor finds in memory what no run was begun for, above where the log begins: what
-//	    lies below may not have been told. The flusher waits for a run when there are too many triples in memory.
+//	R4  When a version is committed, no more than [MaxUncovered] of its log is left to be replayed, or twice that if records
+//	    are long: the commit waits for a run if need be, or writes it. What an opening or a restore replays is told like what
+//	    the flusher writes, and so is in the next run; a restore to an ancestor finds in memory what no run was begun for,
+//	    above where the log begins: what lies below may not have been told. The flusher waits for a run when there are too
+//	    many triples in memory.
 //	R5  Nobody waits for a merge. It replaces shares by others that stand for the same (I17); versions to come name those,
 //	    and so does the current one when the store is closed. A merge ends with the context of the store.
 //	R6  Background work that a commit does not wait for begins a piece only while no commit is under way, or after it has

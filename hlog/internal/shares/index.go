@@ -14,10 +14,12 @@ import (
 
 const (
 	// MaxUncovered is how much log no run may stand for when a version is committed: the first read after an opening waits
-	// until so much has been read and replayed. With little memory, a 16th of it replaces that: what was flushed since the
-	// last run is in memory. Three quarters of it make a run due, so that commits go on while the run is being written. With
-	// little log, less of it makes a run due, down to leastLog: what is dead is known only of what runs stand for.
+	// until so much has been read and replayed. It may be twice as much if records take LongRecord bytes or more on the
+	// average, since a replay takes its time for records. With little memory, a 16th of it replaces that: what was flushed
+	// since the last run is in memory. Three quarters of it make a run due, so that commits go on while the run is being
+	// written. With little log, less of it makes a run due, down to leastLog: what is dead is known only of what runs stand for.
 	MaxUncovered = 4 << 20
+	LongRecord   = 96
 	leastLog     = 512 << 10
 	// maxBehind is how much log may be flushed beyond what runs stand for, in units of MaxUncovered, before the flusher waits.
 	maxBehind = 4
