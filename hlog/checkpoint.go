@@ -264,6 +264,7 @@ func (s *Store) commitNext(p *ledger.Pending) {
 	} else {
 		s.ledger.Finish(p, nil)
 	}
+	runtime.Gosched()          // whoever waits for the version has the processor before what follows
 	s.background.merges.Wake() // they may write more, and there may be runs that only this version had
 	s.kickMaintenance()
 }

@@ -7,16 +7,18 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
+	"github.com/hybridlog/hybridlog/hlog/internal/shares"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
 // stoppedCommit returns a store without a run of its index, and has a commit wait before its manifest is written, until goOn is
-// called. Files of the index that are made meanwhile are counted.
-func stoppedCommit(t *testing.T) (s *Store, p *PendingCheckpoint, made *atomic.Int64, goOn func()) {
+// called. Who lets it go first rests for as long as rest says. Files of the index that are made meanwhile are counted.
+func stoppedCommit(t *testing.T, rest time.Duration) (s *Store, p *PendingCheckpoint, made *atomic.Int64, goOn func()) {
 	t.Helper()
 	o := tiny()
-	o.indexPace.Uncovered, o.giveWay = 64*reclog.BlockBytes, time.Hour
+	o.indexPace.Uncovered, o.giveWay = 64*reclog.BlockBytes, rest
 	files := &openHookFS{FS: o.FS}
 	o.FS = files
 	s = mustOpen(t, "/store", o)
@@ -48,7 +50,7 @@ func stoppedCommit(t *testing.T) (s *Store, p *PendingCheckpoint, made *atomic.I
 
 // A run that is due, and that the commit does not want, is written after the commit (R6).
 func TestGiveWay_RunsAfterTheCommit(t *testing.T) {
-	s, p, made, goOn := stoppedCommit(t)
+	s, p, made, goOn := stoppedCommit(t, time.Hour)
 	eventually(t, "the run gives way", func() bool { return s.background.givingWay.Load() > 0 })
 	if n := made.Load(); n > 0 {
 		t.Errorf("%d files of the index were made while the commit was under way", n)
@@ -59,9 +61,49 @@ func TestGiveWay_RunsAfterTheCommit(t *testing.T) {
 	must(t, s.Close())
 }
 
+// A merge that is under way lets a commit go first between two writes (R6).
+func TestGiveWay_MergesBetweenWrites(t *testing.T) {
+	s, p, _, goOn := stoppedCommit(t, time.Millisecond)
+	gaveWay := 0
+	files := &shares.Files{
+		Root: s.root, Queues: s.queues, Ledger: s.ledger, Life: s.life, SegmentShift: 18, Made: s.disk.Made,
+		Rest: func(worked time.Duration) bool {
+			gave := s.giveWayAfter(worked)
+			if gave {
+				gaveWay++
+			}
+			return gave
+		},
+	}
+	write := func(kind ledger.Kind, want int) {
+		t.Helper()
+		w := files.NewWriter(kind, nil)
+		f, _, err := w.Create()
+		must(t, err)
+		gaveWay = 0
+		for i := range int64(2) {
+			_, err := f.WriteAt(make([]byte, reclog.BlockBytes), i*reclog.BlockBytes)
+			must(t, err)
+		}
+		if gaveWay != want {
+			t.Errorf("%v has let the commit that is under way go first %d times, want %d", kind, gaveWay, want)
+		}
+		must(t, w.Drop())
+	}
+	write(ledger.Merge, 2)
+	write(ledger.Demotion, 2)
+	write(ledger.Run, 0) // a commit may wait for it
+	end := s.compactor.haste.begin()
+	write(ledger.Merge, 0) // so does somebody for this
+	end()
+	goOn()
+	within(t, "the commit", func() { _, err := p.Wait(t.Context()); must(t, err) })
+	must(t, s.Close())
+}
+
 // Nobody gives way when there is no commit, nor while somebody waits for what he does, nor in a store that is closing (R6).
 func TestGiveWay_OnlyToCommits(t *testing.T) {
-	s, p, _, goOn := stoppedCommit(t)
+	s, p, _, goOn := stoppedCommit(t, time.Hour)
 	end := s.compactor.haste.begin()
 	within(t, "somebody in haste", s.giveWay)
 	end()
@@ -70,7 +112,7 @@ func TestGiveWay_OnlyToCommits(t *testing.T) {
 	within(t, "somebody without a commit", s.giveWay)
 	must(t, s.Close())
 
-	s, _, _, goOn = stoppedCommit(t)
+	s, _, _, goOn = stoppedCommit(t, time.Hour)
 	eventually(t, "the run gives way", func() bool { return s.background.givingWay.Load() > 0 })
 	closed := make(chan error, 1)
 	go func() { closed <- s.Close() }()

@@ -218,7 +218,13 @@ func TestPending_FailureAndOrder(t *testing.T) {
 	d.Next()
 	d.Fail(p, broken)
 	d.Finish(p, nil)
+	select {
+	case <-p.Dealing():
+		t.Error("dealt with before Dealt")
+	default:
+	}
 	d.Dealt()
+	<-p.Dealing()
 	<-p.Answering()
 	if _, err := p.Answer(); err != broken || p.Failure() != broken {
 		t.Errorf("%v, %v", err, p.Failure())

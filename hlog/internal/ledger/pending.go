@@ -60,6 +60,7 @@ type Pending struct {
 	cut      chan struct{}
 	decided  chan struct{}
 	answered chan struct{}
+	dealt    chan struct{}
 	keeping  int             // of Ledger.mu: how many want the version to be pinned from when it is committed
 	handle   bool            // of Ledger.mu: one of these is whoever has begun it
 	pinned   bool            // of Ledger.mu
@@ -92,6 +93,9 @@ func (p *Pending) Answering() <-chan struct{} { return p.answered }
 
 // Decided returns a channel that is closed when p is a version, or will never be one: Failure tells.
 func (p *Pending) Decided() <-chan struct{} { return p.decided }
+
+// Dealing returns a channel that is closed when p has been dealt with (Ledger.Dealt).
+func (p *Pending) Dealing() <-chan struct{} { return p.dealt }
 
 // Answer returns the version, and nil or why it is not all that it should be.
 func (p *Pending) Answer() (checkpoint.Info, error) { return p.info, p.answer }
@@ -141,7 +145,7 @@ func (l *Ledger) Begin(r Request) (*Pending, error) {
 	p := &Pending{
 		Version: r.Version, Cookie: r.Cookie, Inherits: r.Inherits, Began: time.Now(), Emptied: l.emptied, moved: r.Moved,
 		cold:   l.opts.Standing.Cold(),
-		ledger: l, cut: make(chan struct{}), decided: make(chan struct{}), answered: make(chan struct{}),
+		ledger: l, cut: make(chan struct{}), decided: make(chan struct{}), answered: make(chan struct{}), dealt: make(chan struct{}),
 	}
 	if r.Keep {
 		p.keeping, p.handle = 1, true
@@ -192,6 +196,7 @@ func (l *Ledger) Next() *Pending {
 func (l *Ledger) Dealt() {
 	l.mu.Lock()
 	defer l.mu.Unlock()
+	close(l.pending[0].dealt)
 	l.pending = l.pending[1:]
 	l.dealt.Broadcast()
 }

@@ -23,7 +23,9 @@
 //	    and so does the current one when the store is closed. A merge ends with the context of the store.
 //	R6  Background work that a commit does not wait for begins a piece only while no commit is under way, or after it has
 //	    waited for one for maxRest. It holds nothing meanwhile: neither a lock nor a run that was handed out. A run that a
-//	    commit wants (index.Disk.Wanted) is begun at once, and so is what operations wait for.
+//	    commit wants (index.Disk.Wanted) is begun at once, and so is what operations wait for. A merge or a demotion that is
+//	    under way lets a commit go first, too, between two writes, for as long as it has worked since it last did so: these
+//	    are rests, for which T36 to T38 hold.
 //
 // R6 is for the sake of commits. With few processors the background would keep a commit waiting several times, whenever it comes
 // back from the disk, for the time slice of a goroutine each.

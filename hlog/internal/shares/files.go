@@ -23,6 +23,9 @@ type Files struct {
 	Life         *life.Life                            // of the store
 	SegmentShift uint                                  // the size of a segment of log as a power of two
 	Made         func(bytes int64, took time.Duration) // is told what a Writer has made durable
+	// Rest lets a commit go first, if one is under way, for about as long as the caller has worked since it last did, and
+	// reports whether one was (R6).
+	Rest func(worked time.Duration) bool
 
 	aside asideSync
 }

@@ -17,6 +17,7 @@ type Writer struct {
 	Claim *ledger.Claim
 
 	f     *Files
+	kind  ledger.Kind
 	began time.Time
 	drops word.Address // where the log began
 	files []fsx.File   // open
@@ -24,7 +25,7 @@ type Writer struct {
 
 // NewWriter returns a Writer that reads some standing files and has none yet. It ends with Publish of its Claim, or with Drop.
 func (f *Files) NewWriter(kind ledger.Kind, reads []uint64) *Writer {
-	w := &Writer{f: f, began: time.Now()}
+	w := &Writer{f: f, kind: kind, began: time.Now()}
 	w.Claim = f.Ledger.Claim(kind, func(now ledger.Now) (ledger.Want, bool) {
 		w.drops = word.Address(now.Lineage.Begin())
 		return ledger.Want{From: now.Lineage.Start, Reads: reads}, true
@@ -46,7 +47,10 @@ func (w *Writer) Create() (io.WriterAt, uint64, error) {
 		return nil, 0, err
 	}
 	w.files = append(w.files, f)
-	return politeFile{f}, id, nil
+	if w.kind == ledger.Run {
+		return politeFile{f}, id, nil // a commit may wait for it
+	}
+	return &mergedFile{File: f, rest: w.f.Rest, worked: w.began}, id, nil
 }
 
 // publish makes what was written durable, and has take make it a part of the index.
@@ -97,5 +101,23 @@ type politeFile struct{ fsx.File }
 
 func (f politeFile) WriteAt(p []byte, off int64) (int, error) {
 	runtime.Gosched()
+	return f.File.WriteAt(p, off)
+}
+
+// mergedFile is a file that is written by a merge or a demotion, which lets a commit go first between two writes (R6). To yield
+// is not enough: the goroutine that yields is the one that the runtime takes up again, while what the commit has begun waits in
+// the queue of another processor.
+type mergedFile struct {
+	fsx.File
+	rest   func(worked time.Duration) bool
+	worked time.Time // since when
+}
+
+func (f *mergedFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.rest(time.Since(f.worked)) {
+		f.worked = time.Now()
+	} else {
+		runtime.Gosched()
+	}
 	return f.File.WriteAt(p, off)
 }

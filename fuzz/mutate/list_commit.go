@@ -1,0 +1,19 @@
+package main
+
+// ofCommits break what makes a commit quick: it is as safe without, and slow.
+var ofCommits = []mutation{
+	{
+		name: "give-way-between-writes", rule: "R6", file: "hlog/internal/shares/writer.go",
+		what:   "let a commit go between two writes of a merge",
+		old:    "\tif f.rest(time.Since(f.worked)) {\n",
+		new:    "\tif time.Since(f.worked) < 0 {\n",
+		caught: []string{"./hlog", "-run", "TestGiveWay_MergesBetweenWrites"},
+	},
+	{
+		name: "wanted-in-one-run", rule: "R4", file: "index/disk.go",
+		what:   "take a run that is wanted when the log up to there is told",
+		old:    "\t\treturn d.to >= d.wanted\n",
+		new:    "\t\treturn d.to >= d.wanted || int64(d.to-d.from) >= d.due()\n",
+		caught: []string{"./index", "-run", "TestDisk_WantIsOneRun"},
+	},
+}
