@@ -78,6 +78,13 @@ var ofRemotes = []mutation{
 		caught: []string{"./checkpoint", "-run", "TestRemoteReader_HintIsNoTruth"},
 	},
 	{
+		name: "left-before-a-purge", rule: "J6", file: "checkpoint/upload.go",
+		what:   "leave out pieces of an interrupted copy that a purge since may be about to delete",
+		old:    " && g >= m.state.purged && ",
+		new:    " && ",
+		caught: []string{"./checkpoint", "-run", "TestAside_PiecesThatMayGo"},
+	},
+	{
 		name: "listing-believed", rule: "J2", file: "checkpoint/remote_seek.go",
 		what:   "look for entries that a listing does not show",
 		old:    "\t\tmore, useless := s.join(entries)\n",

@@ -52,6 +52,8 @@ func (c *Config) lies(s *State, i int) bool {
 	switch op := c.Script[i][m.op]; op {
 	case Rollback, RollbackOwn:
 		return c.fold(s, m.known).head != op.target(i)
+	case Resume:
+		return c.fold(s, m.known).head != m.current
 	case Commit, CommitWhole:
 		for n := uint8(1); n <= m.known; n++ {
 			if e := s.sequence[n]; e.writer == uint8(i) && e.kind == version && e.subject == m.current {

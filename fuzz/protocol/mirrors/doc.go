@@ -15,8 +15,12 @@
 //	versions  the base, which both have, and those that the scripts commit; each needs a piece of its own and, unless it
 //	          has been compacted, its parent's
 //	pieces    named by their content and by the number of the claim under which they were put, or of the last purge since
+//	copies    mirrors of a directory that is another's: each operation is a process, which may end at any moment; the next one
+//	          finds by a listing what pieces it has left, and names those that J6 lets it
+//	sweeps    which delete, after a purge entry, the pieces that no version names and that have a lower number
 //	trimming  of entries that nobody needs any more, oldest first
 //
+// A mirror of the model claims anew when it has read a purge of another, one of the code when it has read anything of another.
 // Ids of versions never collide in the model; the code refuses another version of the same id. What an entry says about
 // the state before it (snapshots) is left out: the model's mirrors remember what they have read.
 //

@@ -21,6 +21,9 @@ var scenarios = []Config{
 	{Name: "rollbacks, with epochs", Script: [2][]Op{{Commit, Rollback, Commit}, {Open, Rollback, Commit}}, Epoch: [2]uint8{1, 2}},
 	{Name: "trimming under a paused writer", Script: [2][]Op{{Commit, Commit}, {Open, Commit, Commit, Trim}}},
 	{Name: "trimming under a paused writer, with epochs", Script: [2][]Op{{Commit, Commit}, {Open, Commit, Trim, Commit}}, Epoch: [2]uint8{1, 2}, Lossy: true},
+	{Name: "a copy that is gone on with, beside a sweep", Script: [2][]Op{{CommitWhole, Resume}, {Open, Sweep}}, Copies: [2]bool{true}},
+	{Name: "a copy that needs its parent's piece, beside retention", Script: [2][]Op{{Commit, Resume}, {Open, Retain}}, Copies: [2]bool{true}, Lossy: true},
+	{Name: "a copy that follows a rollback, beside retention", Script: [2][]Op{{CommitWhole, CommitWhole, RollbackOwn, Resume}, {Open, Retain}}, Copies: [2]bool{true}, Lossy: true},
 }
 
 const limit = 1_500_000

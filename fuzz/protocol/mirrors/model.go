@@ -42,6 +42,8 @@ const (
 	Retain                // purges what retention would
 	Open                  // anew: reads the remote and goes to its head, if that is ahead
 	Trim                  // deletes entries that nobody needs
+	Resume                // brings the remote to where the directory is, as an upload or a rollback that was given up should have
+	Sweep                 // deletes pieces that no version names, after a purge entry of no version
 )
 
 // target returns where a rollback of mirror i goes, nobody for another operation.
@@ -62,6 +64,9 @@ type Config struct {
 	Epoch  [2]uint8
 	Lossy  bool // answers of put-if-absent may be lost, and deletions come late
 	Alone  bool // nobody may meet an error
+	// Copies tells which mirrors copy a directory that is another's: each operation is a process of its own, which may end at any
+	// moment and leave pieces that no version names. The next one names them, as far as J6 lets it.
+	Copies [2]bool
 	Plant  Plant
 }
 
@@ -115,6 +120,7 @@ const (
 	pcEntry        // put-if-absent of put
 	pcAnchor       // looks whether that was at the end
 	pcRead         // gets the next entry
+	pcList         // lists the pieces, for a sweep
 	pcDelete       // deletes pieces
 )
 
@@ -177,6 +183,20 @@ func (s *State) named(v view, set uint8, content uint8) (claims uint16) {
 		}
 	}
 	return claims
+}
+
+// left returns the claims of pieces of a content that are there and may be named although no version does, by a mirror that copies.
+func (c *Config) left(s *State, m *mirror, content uint8) uint16 {
+	from := uint8(0)
+	for n, e := range s.sequence[1 : m.known+1] {
+		if e.kind == purge {
+			from = uint8(n + 1)
+		}
+	}
+	if c.Plant == LeftBeforePurge {
+		from = 0
+	}
+	return s.pieces[content] & (1<<m.claim - 1) &^ (1<<from - 1)
 }
 
 // oneOf returns the lowest claim of a set.

@@ -29,6 +29,12 @@ func (c *Config) next(s State, i int) (after []State, bad string) {
 		return []State{c.stands(s, i)}, ""
 	case pcRead:
 		return c.read(s, i)
+	case pcList:
+		v := c.fold(&s, m.known)
+		for content := range s.pieces {
+			m.doomed[content] = s.pieces[content] & (1<<m.purged - 1) &^ s.named(v, v.live, uint8(content))
+		}
+		m.pc = pcDelete
 	case pcDelete:
 		if c.Lossy && c.Script[i][m.op] == Retain && m.doomed != ([versions]uint16{}) {
 			late := s
@@ -49,7 +55,16 @@ func (c *Config) next(s State, i int) (after []State, bad string) {
 		g.op, g.pc, g.put, g.missing = g.op+1, pcBegin, entry{}, 0
 		after = append(after, given)
 	}
+	if m.pc != pcBegin && c.Copies[i] {
+		after = append(after, c.killed(s, i))
+	}
 	return after, ""
+}
+
+// killed ends the process of mirror i, which has acknowledged nothing.
+func (c *Config) killed(s State, i int) State {
+	c.failed(&s, i)
+	return s
 }
 
 // arrive has the deletions that are on their way take effect.
@@ -77,6 +92,9 @@ func (c *Config) generation(m *mirror) uint8 {
 func (c *Config) begin(s *State, i int) {
 	m := &s.m[i]
 	m.pc = pcRead
+	if c.Copies[i] {
+		m.trouble, m.claim, m.purged = fine, 0, 0
+	}
 	switch op := c.Script[i][m.op]; op {
 	case Commit, CommitWhole:
 		v := uint8(1 + 3*i + int(m.made))
@@ -131,8 +149,12 @@ func (c *Config) plan(s *State, i int) {
 		m.pc = pcClaim
 		return
 	}
-	if op == Retain {
+	switch op {
+	case Retain:
 		c.planRetain(s, i, v)
+		return
+	case Sweep:
+		c.prepare(m, entry{kind: purge})
 		return
 	}
 	c.planCurrent(s, i, v)
@@ -155,7 +177,7 @@ func (c *Config) planCurrent(s *State, i int, v view) {
 		c.prepare(m, entry{kind: head, subject: near})
 		return
 	}
-	e := entry{kind: version, subject: missing, own: c.generation(m)}
+	e := entry{kind: version, subject: missing}
 	if p := s.parent[missing]; s.whole&(1<<missing) == 0 && p != nobody {
 		from := v.live
 		if c.Plant == ReusePurged {
@@ -164,13 +186,24 @@ func (c *Config) planCurrent(s *State, i int, v view) {
 		if claims := s.named(v, from, p); claims != 0 {
 			e.parents = oneOf(claims)
 		} else {
-			m.missing |= 1 << p
-			e.parents = c.generation(m)
+			e.parents = c.piece(s, i, p)
 		}
 	}
-	m.missing |= 1 << missing
+	e.own = c.piece(s, i, missing)
 	c.prepare(m, e)
-	m.pc = pcPieces
+	if m.missing != 0 {
+		m.pc = pcPieces
+	}
+}
+
+// piece returns the claim of the piece of a content that no version names: one that is there, or else one to be put.
+func (c *Config) piece(s *State, i int, content uint8) uint8 {
+	m := &s.m[i]
+	if claims := c.left(s, m, content); c.Copies[i] && claims != 0 {
+		return oneOf(claims)
+	}
+	m.missing |= 1 << content
+	return c.generation(m)
 }
 
 func (c *Config) prepare(m *mirror, e entry) {
@@ -258,7 +291,9 @@ func (c *Config) stands(s State, i int) State {
 	case claim:
 		m.claim, m.pc = m.known, pcPlan
 	case purge:
-		m.purged, m.pc = m.known, pcDelete
+		if m.purged, m.pc = m.known, pcDelete; c.Script[i][m.op] == Sweep {
+			m.pc = pcList
+		}
 	default:
 		m.pc, m.synced = pcPlan, m.known
 		if e.subject == m.current {
@@ -310,6 +345,9 @@ func (c *Config) meet(s *State, i int, e entry) {
 		return
 	}
 	opening := c.Script[i][m.op] == Open
+	if e.kind == purge && c.Plant != NoClaimAnew { // J6; the code claims anew after any entry of another
+		m.claim, m.purged = 0, 0
+	}
 	switch {
 	case e.kind == claim && c.Epoch[e.writer] > c.Epoch[i] && c.Plant != NoEpoch:
 		m.trouble = fenced
