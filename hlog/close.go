@@ -17,8 +17,9 @@ import (
 // that another machine would open at.
 //
 // When the directory is still being filled from the remote, and nothing was written, Close ends the fetch, and the next Open goes
-// on with it. If something was written, Close waits until the directory is whole and commits it; when the remote fails, the
-// error is ErrRemote and says that this is lost.
+// on with it. If something was written, Close waits until the directory is whole and commits it, which may take long: a version
+// holds the state that is being fetched, too, and there is no other form in which writes are durable. When the remote fails, the
+// error is ErrRemote and says that this is lost. Abort does not wait, and loses it.
 //
 // Units that are under way (see Session.Unit) get a second to end. When one does not, no last version is committed, since
 // it would hold a part of the unit, and the error is ErrUnitBusy. No unit may therefore close the store.

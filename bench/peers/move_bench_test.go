@@ -3,6 +3,7 @@ package main
 import (
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"os"
@@ -21,9 +22,12 @@ import (
 // what the device allows, by copies of the stream. Every file is synced, as its name is. out and in are MiB/s of what each moves,
 // open the time until the first read is served after that; medians of the rounds, of which a first one does not count.
 //
-//	go -C bench/peers test -run '^$' -bench Travel -benchtime 5x .
+//	go -C bench/peers test -run '^$' -bench Travel/size=100MB -benchtime 5x .
+//	go -C bench/peers test -run '^$' -bench Travel/size=2000MB -benchtime 1x .
 func BenchmarkTravel(b *testing.B) {
-	b.Run("size=100MB", func(b *testing.B) { newTraveller(b, 100_000_000/136).run(b) }) // log and index of a key
+	for _, mb := range []int{100, 2_000} { // the large size takes 8 GB of disk, and some minutes
+		b.Run(fmt.Sprintf("size=%dMB", mb), func(b *testing.B) { newTraveller(b, mb*1_000_000/136).run(b) }) // log and index of a key
+	}
 }
 
 // traveller has a state in both stores.
