@@ -76,7 +76,8 @@ type Metrics struct {
 	// where files are buffered.
 	AsyncReads bool
 	// DirectFiles and BufferedFiles are how many segment files are open with direct I/O, and through the page cache,
-	// which is what a file system without direct I/O (ext4 with data=journal; tmpfs before Linux 6.6, which takes the flag since, and has nothing but memory) leaves.
+	// which is what a file system without direct I/O leaves (ext4 with data=journal, and tmpfs before Linux 6.6: since
+	// then it takes the flag, and has nothing but memory all the same).
 	DirectFiles, BufferedFiles int
 
 	PerVersion []VersionMetrics // the versions that can be restored, oldest first
