@@ -50,7 +50,8 @@
 //	    record there that is unsealed and unchanged is the newest of its key.
 //	H6  Nobody waits inside the epoch: for a page, for disk, for a restore, for a callback.
 //	H10 A user's callback runs outside the epoch and holds nothing. Its result is written only if the record is in the
-//	    state, and the store in the version, that its input was read in.
+//	    state, and the store in the version, that its input was read in. An update that checkpoints have kept from that
+//	    many times is written in a later version, unless the store was restored meanwhile (fairness.go).
 //
 // One write, in order: find the entry; find the key's newest record down to safeReadOnly. Is it mutable, of the
 // operation's version and large enough: lock it, write, unlock with the next sequence. Otherwise seal it, allocate at

@@ -138,6 +138,9 @@ func (s *Session) readForUpdate(m *modification, key []byte, h uint64) ([]byte, 
 	if s.scratch == nil {
 		s.scratch = make([]byte, 0, initialScratch) // never nil: nil means absent
 	}
+	if s.insisting {
+		s.restores = s.store.counters.restores.Load() // before the value
+	}
 	for tries := 0; ; tries++ {
 		c, err := s.enter()
 		if err != nil {
@@ -248,13 +251,17 @@ func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byt
 	return false, s.provide(o, h, tries)
 }
 
-// attempt enters the epoch for one attempt, which fails if a checkpoint has begun since readForUpdate.
+// attempt enters the epoch for one attempt, which fails if a checkpoint has begun since readForUpdate, but for an update that
+// takes precedence.
 func (s *Session) attempt(m *modification, key []byte, h uint64, value []byte, remove bool) (outcome, error) {
 	c, err := s.enterToWrite(h)
 	if err != nil {
 		return again, err
 	}
 	o := again
+	if c != m.c && s.carries(c) {
+		m.c = c
+	}
 	if c == m.c {
 		o = s.tryUpdate(m, key, h, value, remove)
 	}

@@ -28,6 +28,7 @@ type Session struct {
 	coldUse   coldUse        // of the record that findCold has returned
 	staged    *staging       // borrowed by a Multi call that reads from disk
 	insisting bool           // its update takes precedence
+	restores  uint64         // that there had been before the update that takes precedence read the value
 	published word.Address   // what the last attempt has published
 	needed    int            // bytes that the last attempt found no room for
 	scratch   []byte         // the value handed to an RMW callback
