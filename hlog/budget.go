@@ -16,10 +16,8 @@ import (
 // that are not in memory are asked for, the frames keep a quarter, and the cache the rest; where hardly
 // anything is changed they keep next to nothing, and in a load that only writes most.
 type budget struct {
-	total int64 // the most there is
-	fixed int64 // buffers
-	// readers is what the buffers of the calls that read ahead may take, of fixed.
-	readers int64
+	total   int64        // the most there is
+	page    int64        // bytes of a page of log
 	index   atomic.Int64 // held by the index
 	cache   atomic.Int64 // held by the cache of cold records
 	ahead   atomic.Int64 // held by the prefetcher
@@ -27,10 +25,8 @@ type budget struct {
 	cold    atomic.Int64 // held by what is known of cold files, and by a demotion
 
 	shared *Budget      // nil: the store has total for itself
-	kick   func()       // has the pager look at the regions again
-	used   int64        // of shared.mu: bytes that the store uses
-	wanted int64        // of shared.mu: bytes that it would use if there were enough
-	level  atomic.Int64 // what shared has granted last
+	level  atomic.Int64 // the share of shared that it has; total if it shares none
+	member              // of shared
 
 	sharing sharing // of the job that sizes the cache
 	keeper  keeper  // of the pager
@@ -39,6 +35,13 @@ type budget struct {
 const (
 	minReaderBytes = 256 << 10
 	maxReaderBytes = 8 << 20
+
+	// leastIndex is what the index may take however little memory there is, and a piece of log takes one part in pieceShare of
+	// the memory, or there are fewer of them.
+	leastIndex = 64 << 10
+	pieceShare = 16
+	// othersShare of the memory of a store that shares a budget are left to the index on disk and the cold tier.
+	othersShare = 8
 
 	// The cache has minCacheShare to maxCacheShare of cacheShares of what index and buffers leave, but leaves the frames
 	// leastFrames pages.
@@ -51,19 +54,67 @@ const (
 )
 
 func newBudget(o Options) *budget {
-	b := &budget{total: o.MemoryBytes, shared: o.Shared, triples: func() int64 { return 0 }}
+	b := &budget{total: o.MemoryBytes, page: int64(o.PageBytes), shared: o.Shared, triples: func() int64 { return 0 }}
 	b.level.Store(o.MemoryBytes)
-	// A 32nd of a small memory, a 64th of a large one.
-	b.readers = min(o.MemoryBytes/32, max(o.MemoryBytes/64, minReaderBytes), maxReaderBytes)
-	b.fixed = reclog.FlushPieces*int64(o.PageBytes) + b.readers
 	return b
 }
 
-// indexMax returns the most that the index may hold: while it doubles, both tables count.
-func (b *budget) indexMax() int64 { return max(b.limit()-b.fixed, b.fixed) / 4 * 3 }
+// setPage says that pages of log have another size. The log has not been made yet.
+func (b *budget) setPage(bytes int) { b.page = int64(bytes) }
+
+// readers returns what the buffers of the calls that read ahead may take: a 32nd of a small memory, a 64th of a large one.
+func (b *budget) readers() int64 { return max(readersOf(b.limit()), readersOf(MinMemoryBytes)) }
+
+func readersOf(memory int64) int64 {
+	return min(memory/32, max(memory/64, minReaderBytes), maxReaderBytes)
+}
+
+// pieces returns how many pieces of log may be on their way to the disk, each in a buffer of a page. A store that has its memory
+// for itself has chosen its pages by that.
+func (b *budget) pieces() int {
+	if b.shared == nil {
+		return reclog.FlushPieces
+	}
+	return int(min(max(b.limit()/(pieceShare*b.page), 1), reclog.FlushPieces))
+}
+
+// fixed returns what is set aside for buffers.
+func (b *budget) fixed() int64 { return int64(b.pieces())*b.page + b.readers() }
+
+// leastMemory returns what a store with such pages cannot do without when it is busy: the frames that are always open, one piece of log
+// on its way to the disk, the least for readers, and some index.
+func leastMemory(page int64) int64 {
+	return (reclog.LeastFrames+1)*page + readersOf(MinMemoryBytes) + leastIndex
+}
+
+// indexMax returns the most that the index may hold: while it doubles, both tables count. Where the budget is shared, it leaves
+// what the store cannot do without, and what the index on disk and the cold tier hold, or are going to.
+func (b *budget) indexMax() int64 {
+	fixed := b.fixed()
+	if b.shared == nil {
+		return max(b.limit()-fixed, fixed) / 4 * 3
+	}
+	left := b.limit() - fixed - reclog.LeastFrames*b.page - max(b.triples()+b.cold.Load(), b.limit()/othersShare)
+	return max(left/4*3, leastIndex)
+}
+
+// entriesMax returns what the entries of the index may take before demotion begins: nearly half of the memory, and never so much
+// that the index could not grow to hold them.
+func (b *budget) entriesMax() int64 {
+	n := b.limit() / 20 * indexShare
+	if b.shared != nil {
+		n = min(n, b.indexMax()/10*9)
+	}
+	return n
+}
 
 // limit returns the most that the store may use now.
-func (b *budget) limit() int64 { return b.level.Load() }
+func (b *budget) limit() int64 {
+	if b.shared == nil {
+		return b.total
+	}
+	return min(b.level.Load(), b.shared.level.Load()) // what it was granted may be long ago
+}
 
 // reserve is the index's index.Config.Reserve: it counts memory that is taken or given back. It never refuses: what
 // may be refused the index does not take beyond indexMax, and the rest it cannot do without.
@@ -105,7 +156,7 @@ func (s *Store) readsDisk(room int64) bool {
 
 // room returns how many bytes frames and cache may take together.
 func (b *budget) room() int64 {
-	return max(b.limit()-b.fixed-b.index.Load()-b.ahead.Load()-b.triples()-b.cold.Load(), 0)
+	return max(b.limit()-b.fixed()-b.index.Load()-b.ahead.Load()-b.triples()-b.cold.Load(), 0)
 }
 
 // slotRecord is the largest size that records are taken to have for the number that a cache can hold: where sizes differ
@@ -136,34 +187,40 @@ func (s *Store) decideShare(room int64) {
 
 // frames returns how many bytes of frames may be resident, of a log that has so many and would have as many as wanted.
 func (b *budget) frames(used, wanted int64) int64 {
-	others := b.fixed + b.index.Load() + b.cache.Load() + b.ahead.Load() + b.triples() + b.cold.Load()
+	fixed := b.fixed()
+	others := fixed + b.index.Load() + b.cache.Load() + b.ahead.Load() + b.triples() + b.cold.Load()
 	if b.shared == nil {
 		return b.total - others
 	}
-	// Buffers are counted once pages are written: an idle store has none.
-	held := others - b.fixed + used
-	if wanted > used {
-		held += b.fixed
-	}
-	bytes, givers := b.shared.grant(b, held, others+wanted)
-	b.level.Store(bytes)
-	for _, g := range givers {
-		g.kick()
+	// Buffers are counted as the frames are that pages are written from: an idle store has next to none.
+	with := func(frames int64) int64 { return others - fixed + frames + min(fixed, frames) }
+	bytes, share, givers := b.shared.grant(&b.member, with(used), with(wanted))
+	b.level.Store(share)
+	for _, kick := range givers {
+		kick()
 	}
 	return bytes - others
 }
 
-// join begins to share the budget, if that is shared; kick has the pager look at the regions again.
-func (b *budget) join(kick func()) {
-	b.kick = kick
+// join begins to share the budget, if that is shared: ErrBudgetFull when it is too small for one more store.
+func (b *budget) join() error {
+	if b.shared == nil {
+		return nil
+	}
+	b.member.most, b.member.least = b.total, leastMemory(b.page)
+	return b.shared.join(&b.member)
+}
+
+// start says that memory is taken from now on; kick has the pager look at the regions again.
+func (b *budget) start(kick func()) {
 	if b.shared != nil {
-		b.shared.join(b)
+		b.shared.start(&b.member, kick)
 	}
 }
 
 // leave gives everything back to those who share the budget.
 func (b *budget) leave() {
 	if b.shared != nil {
-		b.shared.leave(b)
+		b.shared.leave(&b.member)
 	}
 }

@@ -192,7 +192,7 @@ func (s *Store) newDemotion() *demotion {
 	if s.relief.hurried.Load() || s.cold.crowded() {
 		share = hurriedShare
 	}
-	d.limit = min(max(s.opts.MemoryBytes/share, minDemotion), maxDemotion)
+	d.limit = min(max(s.memory.limit()/share, minDemotion), maxDemotion)
 	d.probes.Limit = int(d.limit / 2) // the more that are answered together, the fewer reads it takes
 	d.records = make([]cold.Record, 0, d.limit/(recordOverhead+word.Align))
 	d.hashes = make([]uint64, 0, cap(d.records))

@@ -59,6 +59,10 @@ var (
 	// directory. What is there can be read; to go on, copy it to a new directory.
 	ErrLogFull = reclog.ErrLogFull
 
+	// ErrBudgetFull reports that the Budget of Options.Shared is too small for one more store beside those that are busy.
+	// Nothing was opened or made; when one of them is closed, there may be room.
+	ErrBudgetFull = errors.New("hlog: the shared budget has no room for one more store")
+
 	// ErrOptions reports an option out of its range; the message names the field, its value and the bound.
 	ErrOptions = errors.New("hlog: invalid options")
 )

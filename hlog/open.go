@@ -70,6 +70,15 @@ func Open(dir string, opts *Options) (*Store, error) {
 }
 
 func open(path string, o Options) (_ *Store, err error) {
+	memory := newBudget(o)
+	if err := memory.join(); err != nil {
+		return nil, err
+	}
+	defer func() {
+		if err != nil {
+			memory.leave()
+		}
+	}()
 	if !o.ReadOnly {
 		if err := makeDir(o.FS, path); err != nil {
 			return nil, err
@@ -104,7 +113,7 @@ func open(path string, o Options) (_ *Store, err error) {
 	} else {
 		s.epochs = epoch.NewOn(func(f func()) { work.Go(step.Drain, f) })
 	}
-	s.memory = newBudget(o)
+	s.memory = memory
 	s.cold.init(s)
 	if err := s.recover(); err != nil {
 		return nil, errors.Join(err, s.closeFilling(), s.abandon())
@@ -177,7 +186,6 @@ func (s *Store) abandon() error {
 	}
 	s.background.jobs.End()
 	s.cold.close()
-	s.memory.leave()
 	var err error
 	if s.log != nil {
 		s.log.CloseQueues()
@@ -245,7 +253,7 @@ func (s *Store) fitSegments(id checkpoint.Identity) error {
 	s.seed = id.HashSeed
 	if s.opts.pageChosen && int64(s.opts.PageBytes) > id.SegmentBytes {
 		s.opts.PageBytes = 1 << (bits.Len64(uint64(id.SegmentBytes)) - 1)
-		s.memory = newBudget(s.opts)
+		s.memory.setPage(s.opts.PageBytes)
 	}
 	if int64(s.opts.PageBytes) > id.SegmentBytes {
 		return optionError("PageBytes", s.opts.PageBytes, fmt.Sprintf("at most the directory's segment size (%d)", id.SegmentBytes))

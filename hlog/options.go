@@ -55,7 +55,8 @@ type Options struct {
 	MemoryBytes int64
 
 	// Shared is a budget that this store has together with others of the process; MemoryBytes, by default all of it, is
-	// then the most that this one may take of it. nil: the store has MemoryBytes for itself.
+	// then the most that this one may take of it. Open returns ErrBudgetFull when it has no room for one more. nil: the store
+	// has MemoryBytes for itself.
 	Shared *Budget
 
 	// MutableFraction is the share of the log's frames in which records are updated in place, above 0 and at most

@@ -62,7 +62,7 @@ func (s *Store) fitPages(m *checkpoint.Manifest) error {
 		if need > s.opts.PageBytes {
 			s.logger.Debug("pages are larger than MemoryBytes asks for, because of records in the log", "bytes", need)
 			s.opts.PageBytes = need
-			s.memory = newBudget(s.opts)
+			s.memory.setPage(need)
 		}
 		return nil
 	}

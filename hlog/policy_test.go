@@ -90,7 +90,7 @@ func TestPolicy_StoreAgreesWithModel(t *testing.T) {
 	d := s.Metrics().Sub(before)
 	b := s.memory
 	cache := b.cache.Load()
-	p := newStored(keys, 128, MinPageBytes, b.total-b.fixed-b.index.Load()-cache, cache)
+	p := newStored(keys, 128, MinPageBytes, b.total-b.fixed()-b.index.Load()-cache, cache)
 	model := missesOf(p, tr)
 	misses := float64(d.ColdReadCount) / float64(2*n)
 	t.Logf("misses: %.4f of the store, %.4f of the model; cache of %d bytes, index of %d", misses, model, cache, b.index.Load())

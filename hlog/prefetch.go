@@ -166,8 +166,6 @@ const (
 func (p *prefetcher) init(s *Store) {
 	p.store = s
 	p.change.L = &p.mu
-	p.bytes = s.opts.MemoryBytes / prefetchMemoryShare
-	p.depth = int(min(max(p.bytes/4*3/reclog.FetchBytes, minPrefetchDepth), maxPrefetchDepth))
 }
 
 // add queues what is not under way and not at hand, as far as there is room.
@@ -211,6 +209,8 @@ func (p *prefetcher) begin() (ok bool) {
 	if p.closed || p.used.Load() {
 		return !p.closed
 	}
+	p.bytes = s.memory.limit() / prefetchMemoryShare
+	p.depth = int(min(max(p.bytes/4*3/reclog.FetchBytes, minPrefetchDepth), maxPrefetchDepth))
 	p.flights, p.under = map[word.Address]struct{}{}, map[int]aheadWant{}
 	p.fetch = s.log.NewFetcher(p.depth)
 	s.memory.ahead.Store(p.bytes)

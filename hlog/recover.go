@@ -42,7 +42,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.cache.Pressed = s.background.sizing.Wake
 	}
 	s.memory.triples = s.disk.Memory
-	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown}
+	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Pieces: s.memory.pieces, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown}
 	if s.cache != nil {
 		hooks.Leaving = s.leaving
 	}
@@ -58,7 +58,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	if err != nil {
 		return err
 	}
-	s.memory.join(s.log.Kick)
+	s.memory.start(s.log.Kick)
 	if m != nil {
 		s.log.SetTotals(auxTotals(m.Aux))
 		s.log.AddLarge(largeRecords(m, tail))

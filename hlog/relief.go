@@ -113,7 +113,7 @@ func (s *Store) crowd() (load float64, growing, ok bool) {
 		return 0, false, false
 	}
 	entries, growing := s.index().Crowd()
-	return float64(entries*entryBytes) / float64(s.memory.limit()/20*indexShare), growing, true
+	return float64(entries*entryBytes) / float64(s.memory.entriesMax()), growing, true
 }
 
 // demotable reports whether the log of version m, which may be nil, can be demoted: there must be no image of old.

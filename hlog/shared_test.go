@@ -1,8 +1,11 @@
 package hlog
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io/fs"
+	"os"
 	"path/filepath"
 	"slices"
 	"testing"
@@ -45,7 +48,7 @@ func usedOf(s *Store) int64 {
 	b := s.opts.Shared
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return s.memory.used
+	return s.memory.member.used
 }
 
 func TestBudget_SharedByUse(t *testing.T) {
@@ -120,13 +123,13 @@ func TestBudget_LevelIsFair(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, w := range c.wanted {
-			m := &budget{total: 1 << 40}
-			b.join(m)
+			m := &member{most: 1 << 40}
+			must(t, b.join(m))
 			b.grant(m, 0, w)
 		}
 		b.mu.Lock()
 		b.findLevel()
-		got := b.level
+		got := b.level.Load()
 		b.mu.Unlock()
 		if got != c.level {
 			t.Errorf("%d for %v: level %d, want %d", c.bytes, c.wanted, got, c.level)
@@ -138,4 +141,82 @@ func TestNewBudget_TooSmall(t *testing.T) {
 	if _, err := NewBudget(MinMemoryBytes - 1); !errors.Is(err, ErrOptions) {
 		t.Fatal(err)
 	}
+}
+
+// Many stores that are all busy stay together within the budget that they share: what each cannot do without follows from its
+// part of the budget, and not from all of it.
+func TestBudget_ManyBusyStores(t *testing.T) {
+	for _, size := range []int{8, 1000} {
+		t.Run(fmt.Sprint(size), func(t *testing.T) {
+			const count, total = 6, 6 * 2 << 20
+			bytes := int64(3 << 20) // of records, in each
+			if !testing.Short() {
+				bytes *= 2
+			}
+			b, err := NewBudget(total)
+			must(t, err)
+			dir := t.TempDir()
+			var stores []*Store
+			for i := range count {
+				s, err := Open(filepath.Join(dir, fmt.Sprint(i)), &Options{Shared: b})
+				must(t, err)
+				defer s.Close()
+				stores = append(stores, s)
+			}
+			value, most := make([]byte, size), int64(0)
+			for i := range bytes / int64(size+24) {
+				for _, s := range stores {
+					must(t, s.Set(binary.BigEndian.AppendUint64(nil, uint64(i)*0x9e3779b97f4a7c15), value))
+				}
+				if i%16 == 0 {
+					most = max(most, b.Used())
+				}
+			}
+			t.Logf("at most %d KiB of %d KiB were used", most>>10, total>>10)
+			if most > total/100*125 {
+				t.Errorf("%d KiB were used of a budget of %d KiB", most>>10, total>>10)
+			}
+			if least := total / 100 * 75; most < int64(least) {
+				t.Errorf("only %d KiB were used of a budget of %d KiB", most>>10, total>>10)
+			}
+		})
+	}
+}
+
+// A budget refuses a store that it has no room for, before anything is made, and takes it when another one has closed. Stores that
+// are idle are in nobody's way.
+func TestBudget_RefusesOneTooMany(t *testing.T) {
+	b, err := NewBudget(MinMemoryBytes)
+	must(t, err)
+	dir := t.TempDir()
+	open := func(name string) (*Store, error) { return Open(filepath.Join(dir, name), &Options{Shared: b}) }
+	for i := range 20 {
+		s, err := open(fmt.Sprint("idle", i))
+		must(t, err)
+		defer s.Close()
+	}
+	var busy []*Store
+	for len(busy) < 10 {
+		s, err := open(fmt.Sprint("busy", len(busy)))
+		if err != nil {
+			break
+		}
+		defer s.Close()
+		loadBytes(t, s, 0, 1<<20)
+		frameBytes(t, s)
+		busy = append(busy, s)
+	}
+	if len(busy) < 5 || len(busy) == 10 {
+		t.Fatalf("%d busy stores fit into %d KiB", len(busy), b.Bytes()>>10)
+	}
+	if _, err := open("another"); !errors.Is(err, ErrBudgetFull) {
+		t.Fatalf("opening one more: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(dir, "another")); !errors.Is(err, fs.ErrNotExist) {
+		t.Fatalf("the directory of a store that was refused: %v", err)
+	}
+	must(t, busy[0].Close())
+	s, err := open("another")
+	must(t, err)
+	must(t, s.Close())
 }

@@ -48,7 +48,8 @@ const (
 type staging struct {
 	store  *Store
 	fetch  *reclog.Fetcher
-	keep   bool // what is read goes into the cache
+	taken  int64 // bytes of its buffers
+	keep   bool  // what is read goes into the cache
 	table  [stageTable]stagedRecord
 	asks   []ask // stageGroup for each group that was collected and not operated; nil before the first tier
 	groups [stageRing]stagedGroup
@@ -434,19 +435,17 @@ func (s *Session) unstage() {
 	s.store.stagings.give(g)
 }
 
-// stagings lends the means to read ahead. There are so few that their buffers fit into the memory set aside for them; a
-// call that finds none goes without, and never waits for another call, whose callback may take its time.
+// stagings lends the means to read ahead. There are so few that their buffers fit into the memory set aside for them (budget.readers),
+// but for the first; a call that finds none goes without, and never waits for another call, whose callback may take its time.
 type stagings struct {
+	memory *budget
+
 	mu    lock.Mutex[lock.Leaf]
 	idle  []*staging
-	left  int // that may still be made
-	depth int
+	bytes int64 // of mu: of the buffers of those that there are
 }
 
-func (p *stagings) init(b *budget) {
-	p.depth = int(min(max(b.readers/maxStagings/reclog.FetchBytes, minFetchDepth), maxFetchDepth))
-	p.left = int(max(b.readers/int64(p.depth*reclog.FetchBytes), 1))
-}
+func (p *stagings) init(b *budget) { p.memory = b }
 
 const (
 	maxStagings   = 4
@@ -463,25 +462,31 @@ func (p *stagings) take(s *Store) *staging {
 		p.idle = p.idle[:n-1]
 		return g
 	}
-	if p.left == 0 || s.life.Phase().Over() {
+	readers := p.memory.readers()
+	depth := int(min(max(readers/maxStagings/reclog.FetchBytes, minFetchDepth), maxFetchDepth))
+	bytes := int64(depth * reclog.FetchBytes)
+	if p.bytes > 0 && p.bytes+bytes > readers || s.life.Phase().Over() {
 		return nil
 	}
-	g := &staging{store: s, fetch: s.log.NewFetcher(p.depth), at: 2 * stageRing, ahead: 2 * stageRing}
+	g := &staging{store: s, taken: bytes, fetch: s.log.NewFetcher(depth), at: 2 * stageRing, ahead: 2 * stageRing}
 	if g.fetch.Open() != nil {
 		return nil
 	}
-	p.left--
+	p.bytes += bytes
 	return g
 }
 
 func (p *stagings) give(g *staging) {
 	p.mu.Lock()
-	over := g.store.life.Phase().Over()
-	if !over {
+	// What a store may take of a shared budget may have become less since g was made.
+	keep := !g.store.life.Phase().Over() && p.bytes <= max(p.memory.readers(), g.taken)
+	if keep {
 		p.idle = append(p.idle, g)
+	} else {
+		p.bytes -= g.taken
 	}
 	p.mu.Unlock()
-	if over {
+	if !keep {
 		g.fetch.Rest()
 	}
 }

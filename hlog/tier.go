@@ -341,7 +341,7 @@ func (c *coldTier) size() {
 		c.mu.Unlock()
 	}
 	filter = filter*cold.FilterBits/8 + filter/64 + 2*cold.BlockBytes*int64(len(c.refs()))
-	most := c.s.opts.MemoryBytes / filterShare
+	most := c.s.memory.limit() / filterShare
 	c.whole.Store(filter <= most)
 	filter = min(filter, most)
 	c.filters.Resize(filter)

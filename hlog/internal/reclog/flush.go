@@ -30,7 +30,8 @@ const (
 type flusher struct {
 	queue     *fsx.Queue
 	leastPart int                // smaller in tests
-	pieces    [FlushPieces]piece // a ring: the oldest on its way, and those behind it
+	pieces    [FlushPieces]piece // of which the first ring are a ring: the oldest on its way, and those behind it
+	ring      int
 	oldest    int
 	under     int // on their way, or ended and not yet counted
 	done      []*fsx.Request
@@ -58,9 +59,10 @@ func (l *Log) flush(target uint64) error {
 	if f.teller.sink != nil && from < target {
 		f.teller.begin(from)
 	}
+	f.fit(l.hooks.Pieces)
 	var failed error
 	for a := from; a < target && failed == nil; {
-		if f.under == FlushPieces {
+		if f.under == f.ring {
 			failed = l.endPiece()
 			continue
 		}
@@ -83,10 +85,24 @@ func (l *Log) flush(target uint64) error {
 	return nil
 }
 
+// fit makes the ring as large as it may be, and lets go of the buffers of other pieces. None is on its way.
+func (f *flusher) fit(pieces func() int) {
+	n := FlushPieces
+	if pieces != nil {
+		n = min(max(pieces(), 1), FlushPieces)
+	}
+	if n != f.ring {
+		f.ring, f.oldest = n, 0
+	}
+	for i := n; i < FlushPieces; i++ {
+		f.pieces[i].buf = nil
+	}
+}
+
 // beginPiece begins to write [from, to) of one page, of a flush to target. One of the pieces is free.
 func (l *Log) beginPiece(from, to, target uint64) error {
 	f := &l.flusher
-	p := &f.pieces[(f.oldest+f.under)%FlushPieces]
+	p := &f.pieces[(f.oldest+f.under)%f.ring]
 	buf := l.copyPiece(p, from, to)
 	// Room is made for all that is to come: a file that is being written would have to be waited for.
 	size := l.segments.size
@@ -147,7 +163,7 @@ func (l *Log) endPiece() error {
 	p.seg.release()
 	clear(p.parts)
 	p.seg = nil
-	f.oldest = (f.oldest + 1) % FlushPieces
+	f.oldest = (f.oldest + 1) % f.ring
 	f.under--
 	return p.err
 }

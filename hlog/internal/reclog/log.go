@@ -99,6 +99,9 @@ type Hooks struct {
 	// FrameBytes returns how many bytes of frames may be resident now, being told how many are, and how many would be if
 	// all of the log were. It may change from call to call; Kick makes the log look again.
 	FrameBytes func(used, wanted int64) int64
+	// Pieces, if it is not nil, returns how many pieces of log may be on their way to the disk now, each of which has a buffer
+	// of a page: 1 to FlushPieces.
+	Pieces func() int
 	// Leaving, if it is not nil, is told of records that leave memory, before they do. It is called by the pager only.
 	Leaving func(r *Leaving)
 	// Spilled says that pages have left memory.

@@ -23,10 +23,13 @@ import (
 //
 // aheadBytes is about what two cores fill in the 10 ms that a goroutine may wait for a processor when all are busy.
 const (
+	// LeastFrames is how many pages are resident, however little Hooks.FrameBytes allows.
+	LeastFrames = 4
+
 	minAheadPages = 2
 	maxAheadPages = 4
 	aheadBytes    = 16 << 20
-	minWindow     = 4
+	minWindow     = LeastFrames
 
 	// lastLimit is where pages are no longer opened: far enough below the last address for the cuts of versions and for
 	// the log of a restore.
