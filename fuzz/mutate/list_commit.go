@@ -3,6 +3,13 @@ package main
 // ofCommits break what makes a commit quick: it is as safe without, and slow.
 var ofCommits = []mutation{
 	{
+		name: "update-over-a-restore", rule: "H10", file: "hlog/fairness.go",
+		what:   "start an update over that has read what a restore has taken back, also where checkpoints make it start over no more",
+		old:    " && s.restores == s.store.counters.restores.Load()\n",
+		new:    "\n",
+		caught: []string{"./hlog", "-run", "TestUpdate_RestoredAllTheTime"},
+	},
+	{
 		name: "give-way-between-writes", rule: "R6", file: "hlog/internal/shares/writer.go",
 		what:   "let a commit go between two writes of a merge",
 		old:    "\tif f.rest(time.Since(f.worked)) {\n",

@@ -8,6 +8,13 @@ var mutations = slices.Concat(general, ofScans, ofCommits, ofRemotes)
 // ofRemotes break promises about remotes.
 var ofRemotes = []mutation{
 	{
+		name: "closed-but-asking", rule: "G9", file: "checkpoint/remote_related.go",
+		what:   "end what a view asks the remote when the view is closed",
+		old:    "\tdefer context.AfterFunc(d.ctx, cancel)()\n",
+		new:    "",
+		caught: []string{"./hlog", "-timeout", "30s", "-run", "TestView_ChangesOnARemoteThatHangsEndWithTheViews"},
+	},
+	{
 		name: "fetch-of-the-dropped", rule: "M6", file: "checkpoint/fetch.go",
 		what:   "write again what an earlier fetch has left that could not sync it",
 		old:    "\t\tsame = f.localLog()\n",
