@@ -168,5 +168,6 @@
 //
 // Options.MemoryBytes is divided among index, frames, flush buffers, the cache of cold records, and the triples that are in
 // no run yet (budget.go). The index takes what it needs up to its share; frames and cache share by use what the others leave.
-// Which records keep a place in memory, and the rules for that (H12, H13), is in keep.go.
+// Which records keep a place in memory, and the rules for that (H12, H13), is in keep.go; which come in beside those that are
+// read, in guests.go.
 package hlog

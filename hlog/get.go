@@ -226,5 +226,8 @@ func (s *Session) readCold(a word.Address, does access) (record.Bytes, record.Sh
 	if err == nil && does == reading {
 		st.cache.Put(a, rec)
 	}
+	if err == nil && does != passing {
+		st.invite(s.guard, a, s.cold.Companions())
+	}
 	return rec, sh, err
 }

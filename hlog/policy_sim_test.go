@@ -15,6 +15,7 @@ import (
 	"unicode"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -61,6 +62,17 @@ func driftTrace(keys, n, rotate int, seed uint64) trace {
 		t[i] = access32(key, r.IntN(2) == 0)
 	}
 	return t
+}
+
+// scattered gives the keys other numbers, so that the order in which they are loaded says nothing of when they are used.
+func (t trace) scattered(keys int) trace {
+	number := rand.New(rand.NewPCG(11, 3)).Perm(keys)
+	out := make(trace, len(t))
+	for i := range t {
+		key, update := t.at(i)
+		out[i] = access32(number[key], update)
+	}
+	return out
 }
 
 // withScans has every key read once, in order, after every so many operations.
@@ -234,7 +246,7 @@ type stored struct {
 	readOnly         uint64 // pages that are updated in place, from the tail on
 	tail, head, open uint64
 	keys             []simRecord
-	ring             []uint32 // key plus one of each place in the frames
+	log              []uint32 // key of each record that was appended
 	cache            *coldcache.Cache
 	bytes, buf       []byte
 	appended         int
@@ -252,7 +264,6 @@ func newStored(keys, record, page int, frames, cache int64) *stored {
 		keys: make([]simRecord, keys), cache: coldcache.NewEmpty(frames + cache), bytes: make([]byte, record)}
 	p.readOnly = min(uint64(DefaultMutableFraction*float64(p.frames)), p.frames-p.ahead()-1)
 	p.tail, p.head, p.open = p.page, p.page, p.page
-	p.ring = make([]uint32, (p.frames+1)*p.page/p.record)
 	p.cache.Resize(cache, record)
 	for k := range keys {
 		p.append(k, 0)
@@ -271,7 +282,8 @@ func (p *stored) held() (n int) {
 	return n
 }
 
-func (p *stored) place(at uint64) *uint32 { return &p.ring[at/p.record%uint64(len(p.ring))] }
+// keyAt returns the key of the record at an address.
+func (p *stored) keyAt(at uint64) int { return int(p.log[(at-p.page)/p.record]) }
 
 // ahead is how many pages the pager opens ahead of the tail.
 func (p *stored) ahead() uint64 { return min(max(p.frames/16, 2), max((16<<20)/p.page, 4)) }
@@ -284,16 +296,15 @@ func (p *stored) append(key, heat int) {
 		}
 	}
 	p.keys[key] = simRecord{p.tail, heat}
-	*p.place(p.tail) = uint32(key + 1)
+	p.log = append(p.log, uint32(key))
 	p.tail += p.record
 	p.appended++
 }
 
 func (p *stored) dropTo(head uint64) {
 	for ; p.head < head; p.head += p.record {
-		key := int(*p.place(p.head)) - 1
-		k := &p.keys[max(key, 0)]
-		live := key >= 0 && k.at == p.head
+		k := &p.keys[p.keyAt(p.head)]
+		live := k.at == p.head
 		a := word.Address(p.head)
 		switch {
 		case !live:
@@ -323,14 +334,30 @@ func (p *stored) use(key int, update bool) bool {
 	} else if update && p.cache.Missed(a) {
 		heat = 1
 	}
-	switch {
-	case update:
+	if !hit {
+		if !update {
+			p.cache.Put(a, p.bytes)
+		}
+		p.invite(k.at)
+	}
+	if update {
 		p.append(key, heat)
 		if cached {
 			p.cache.Take(a)
 		}
-	case !hit:
-		p.cache.Put(a, p.bytes)
 	}
 	return hit
+}
+
+// invite does what Store.invite does for the record at an address.
+func (p *stored) invite(at uint64) {
+	if !p.cache.Welcome(word.Address(at)) {
+		return
+	}
+	end := min((at/reclog.BlockBytes+1)*reclog.BlockBytes, p.head)
+	for at += p.record; at+p.record <= end; at += p.record {
+		if p.keys[p.keyAt(at)].at == at {
+			p.cache.Invite(word.Address(at), p.bytes)
+		}
+	}
 }

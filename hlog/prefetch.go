@@ -4,6 +4,7 @@ import (
 	"sync"
 	"sync/atomic"
 
+	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/coldcache"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
@@ -120,6 +121,7 @@ type prefetcher struct {
 	used  atomic.Bool      // Prefetch has found something to read: there are read and fetch
 	read  *coldcache.Cache // what was read and not claimed
 	fetch *reclog.Fetcher  // of the job
+	guard *epoch.Guard     // of the job
 
 	mu      lock.Mutex[lock.Leaf]
 	change  sync.Cond                 // of mu: flights has less
@@ -212,7 +214,7 @@ func (p *prefetcher) begin() (ok bool) {
 	p.bytes = s.memory.limit() / prefetchMemoryShare
 	p.depth = int(min(max(p.bytes/4*3/reclog.FetchBytes, minPrefetchDepth), maxPrefetchDepth))
 	p.flights, p.under = map[word.Address]struct{}{}, map[int]aheadWant{}
-	p.fetch = s.log.NewFetcher(p.depth)
+	p.fetch, p.guard = s.log.NewFetcher(p.depth), s.epochs.Register()
 	s.memory.ahead.Store(p.bytes)
 	p.read = coldcache.NewQueue(p.bytes)
 	mean := int64(max(s.log.MeanRecord(), word.Align))
@@ -324,6 +326,7 @@ func (p *prefetcher) Fetched(a word.Address, tag int, rec record.Bytes, sh recor
 		p.store.counters.coldReads.Inc()
 		p.fetched.Add(1)
 		p.read.Keep(a, rec, 0)
+		p.store.invite(p.guard, a, p.fetch.Companions())
 		next := rec.Link().Prev()
 		if string(rec.Key(sh)) != string(w.key) && next < a {
 			p.goOn(w, next)

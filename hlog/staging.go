@@ -3,6 +3,7 @@ package hlog
 import (
 	"errors"
 
+	"github.com/hybridlog/hybridlog/epoch"
 	"github.com/hybridlog/hybridlog/hlog/internal/cold"
 	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
@@ -48,6 +49,7 @@ const (
 type staging struct {
 	store  *Store
 	fetch  *reclog.Fetcher
+	guard  *epoch.Guard
 	taken  int64 // bytes of its buffers
 	keep   bool  // what is read goes into the cache
 	table  [stageTable]stagedRecord
@@ -344,6 +346,7 @@ func (g *staging) Fetched(a word.Address, tag int, rec record.Bytes, sh record.S
 	if g.keep {
 		g.store.cache.Put(a, rec)
 	}
+	g.store.invite(g.guard, a, g.fetch.Companions())
 	pos := uint32(len(n.arena) + 1)
 	n.arena = append(n.arena, rec...)
 	group := g.groupOf(tag)
@@ -468,8 +471,9 @@ func (p *stagings) take(s *Store) *staging {
 	if p.bytes > 0 && p.bytes+bytes > readers || s.life.Phase().Over() {
 		return nil
 	}
-	g := &staging{store: s, taken: bytes, fetch: s.log.NewFetcher(depth), at: 2 * stageRing, ahead: 2 * stageRing}
+	g := &staging{store: s, taken: bytes, fetch: s.log.NewFetcher(depth), guard: s.epochs.Register(), at: 2 * stageRing, ahead: 2 * stageRing}
 	if g.fetch.Open() != nil {
+		g.guard.Release()
 		return nil
 	}
 	p.bytes += bytes
@@ -487,8 +491,14 @@ func (p *stagings) give(g *staging) {
 	}
 	p.mu.Unlock()
 	if !keep {
-		g.fetch.Rest()
+		g.rest()
 	}
+}
+
+// rest gives back what g holds. Nothing is under way.
+func (g *staging) rest() error {
+	g.guard.Release()
+	return g.fetch.Rest()
 }
 
 // close gives back those that are idle, when the life of the store is over; others follow when their calls end.
@@ -498,7 +508,7 @@ func (p *stagings) close() (err error) {
 	p.idle = nil
 	p.mu.Unlock()
 	for _, g := range idle {
-		err = errors.Join(err, g.fetch.Rest())
+		err = errors.Join(err, g.rest())
 	}
 	return err
 }

@@ -79,7 +79,11 @@ func (c *Cache) Get(a word.Address, dst []byte) ([]byte, bool) {
 	}
 	s.hits++
 	pos := s.position(i)
-	if hd := s.header(pos); hd.heat() < MaxHeat {
+	hd := s.header(pos)
+	if hd.guest() {
+		s.guests.hits++
+	}
+	if hd.heat() < MaxHeat {
 		s.setHeader(pos, hd.withHeat(hd.heat()+1))
 	}
 	return s.appendRecord(dst, pos), true
@@ -141,7 +145,7 @@ func (c *Cache) put(a word.Address, rec []byte, heat int, certain bool) (pressed
 		s.refused++
 		return s.refused%pressure == 0
 	}
-	s.insert(a, rec, heat)
+	s.insert(makeHeader(a, words, heat), rec)
 	return false
 }
 
@@ -216,11 +220,11 @@ func (c *Cache) Take(a word.Address) (heat int, ok bool) {
 		return 0, false
 	}
 	pos := s.position(i)
-	heat = s.header(pos).heat()
+	hd := s.header(pos)
 	s.remove(i)
-	s.entries--
-	s.makeGap(pos, 1+s.header(pos).words())
-	return heat, true
+	s.gone(hd)
+	s.makeGap(pos, 1+hd.words())
+	return hd.heat(), true
 }
 
 // Resize sets the most bytes that the cache may take, and how many bytes its records are expected to have, 0 if that is

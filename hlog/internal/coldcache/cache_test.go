@@ -22,7 +22,7 @@ func recordOf(a word.Address, words int) []byte {
 
 func wordsOf(a word.Address) int { return 1 + int(uint64(a)/8*2654435761>>7%60) }
 
-// checkInvariants verifies Q1 to Q5 of a cache that nobody uses meanwhile.
+// checkInvariants verifies Q1 to Q6 of a cache that nobody uses meanwhile.
 func (c *Cache) checkInvariants(t *testing.T) {
 	t.Helper()
 	if _, _, got := c.totals(); got > max(c.limit, 0) {
@@ -34,13 +34,16 @@ func (c *Cache) checkInvariants(t *testing.T) {
 			continue
 		}
 		live, gapWords := map[int]word.Address{}, map[int]int{}
-		total, pos := 0, s.head
+		total, pos, guests := 0, s.head, 0
 		for total < s.used {
 			hd := s.header(pos)
 			if hd.gap() {
 				gapWords[pos] = 1 + hd.words()
 			} else {
 				live[pos] = hd.address()
+			}
+			if hd.guest() {
+				guests++
 			}
 			total += 1 + hd.words()
 			pos = s.wrap(pos + 1 + hd.words())
@@ -78,6 +81,9 @@ func (c *Cache) checkInvariants(t *testing.T) {
 			if s.find(a, hashOf(a).slot()) != i {
 				t.Fatalf("Q3: shard %d: slot %d of address %d cannot be reached", n, i, a)
 			}
+		}
+		if guests != s.guests.here {
+			t.Fatalf("Q6: shard %d: %d guests, %d counted", n, guests, s.guests.here)
 		}
 		if slots != len(live) || slots != s.entries || slots > s.maxSlots {
 			t.Fatalf("Q2: shard %d: %d slots, %d live entries, %d counted, %d allowed", n, slots, len(live), s.entries, s.maxSlots)
@@ -195,6 +201,10 @@ func TestCache_AgreesWithModel(t *testing.T) {
 				model[a] = true
 			case r < 3500:
 				c.Keep(a, recordOf(a, wordsOf(a)), rng.IntN(MaxHeat+1))
+				model[a] = true
+			case r < 3800:
+				c.Welcome(a)
+				c.Invite(a, recordOf(a, wordsOf(a)))
 				model[a] = true
 			case r < 4500: // superseded: the key's next record is at another address
 				if _, ok := c.Take(a); ok && !model[a] {

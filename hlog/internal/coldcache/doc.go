@@ -18,7 +18,8 @@
 // a record of the same size. Slots is an open-addressing hash table of positions in the ring. Ghost remembers the addresses
 // of what was refused or has left: when the ring is full, a record that was read from disk comes in only if it is
 // remembered twice, so that neither a scan over many keys nor what is read seldom flushes what is in use. Each shard watches
-// whether the keys in use change; while they do, once is enough, and heat is good for one round (drift.go).
+// whether the keys in use change; while they do, once is enough, and heat is good for one round (drift.go). What was read along
+// with a record comes in as a guest, where guests are read (guests.go).
 //
 // Under the lock of a shard:
 //
@@ -28,4 +29,5 @@
 //	Q4  The regions of all shards, and shardOverhead for each, are together no larger than the limit. While Resize moves
 //	    a shard, that shard counts twice.
 //	Q5  Every gap is in the list of its size, and the lists have nothing else.
+//	Q6  The entries that are marked as guests are counted.
 package coldcache

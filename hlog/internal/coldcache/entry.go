@@ -13,17 +13,19 @@ const Beyond = word.MaxAddress
 // header is the word before each record in the ring. One without an address is that of a gap: an entry that has been
 // taken, with the words that it had.
 //
-//	63   61 60         46 45                     0
-//	+------+-------------+------------------------+
-//	| heat |    words    |   address >> 3         |
-//	+------+-------------+------------------------+
+//	63   61  60   59          46 45                     0
+//	+------+-----+--------------+------------------------+
+//	| heat |guest|    words     |   address >> 3         |
+//	+------+-----+--------------+------------------------+
 //
-// heat is how often the record was read, up to [MaxHeat], less the rounds that it has made since.
+// heat is how often the record was read, up to [MaxHeat], less the rounds that it has made since. A guest is one that nobody
+// has asked for before it came (guests.go), in its first round.
 type header uint64
 
 const (
 	headerAddressBits = word.AddressBits + 1 - 3 // an address is a multiple of 8, and may lie beyond the log
-	headerWordsBits   = headerHeatShift - headerAddressBits
+	headerWordsBits   = headerGuestShift - headerAddressBits
+	headerGuestShift  = headerHeatShift - 1
 	headerHeatShift   = 61
 	maxHeaderWords    = 1<<headerWordsBits - 1
 )
@@ -41,6 +43,10 @@ func (h header) address() word.Address {
 func (h header) gap() bool  { return h.address() == word.None }
 func (h header) words() int { return int(h >> headerAddressBits & maxHeaderWords) }
 func (h header) heat() int  { return int(h >> headerHeatShift) }
+
+func (h header) guest() bool     { return h>>headerGuestShift&1 == 1 }
+func (h header) asGuest() header { return h | 1<<headerGuestShift }
+func (h header) settled() header { return h &^ (1 << headerGuestShift) }
 func (h header) withHeat(n int) header {
 	return h&(1<<headerHeatShift-1) | header(n)<<headerHeatShift
 }

@@ -40,6 +40,7 @@ type shard struct {
 	gaps     *gaps // like region
 
 	drift   drift
+	guests  guests
 	hits    uint64   // of Get
 	refused uint64   // by Put
 	left    uint64   // entries, to make room
@@ -176,16 +177,24 @@ func (s *shard) hasRoom(words int) bool {
 }
 
 // insert puts in a record that is not there and not too large: into a gap, or else behind the newest entry.
-func (s *shard) insert(a word.Address, rec []byte, heat int) {
-	words := 1 + len(rec)/word.Align
+func (s *shard) insert(hd header, rec []byte) {
+	words := 1 + hd.words()
 	if s.entries < s.maxSlots && !s.inOrder {
 		if pos, ok := s.takeGap(words); ok {
-			s.place(pos, a, heat, rec, nil)
+			s.place(pos, hd, rec, nil)
 			return
 		}
 	}
 	s.makeRoom(words)
-	s.push(a, heat, rec, nil)
+	s.push(hd, rec, nil)
+}
+
+// gone counts an entry that is not there any more.
+func (s *shard) gone(hd header) {
+	s.entries--
+	if hd.guest() {
+		s.guests.here--
+	}
 }
 
 // makeRoom lets the oldest entries leave until one of so many words fits in. Those that have heat go to the end instead and
@@ -204,7 +213,7 @@ func (s *shard) makeRoom(words int) {
 		default:
 			h := hashOf(hd.address())
 			s.remove(s.mustFind(hd.address()))
-			s.entries--
+			s.gone(hd)
 			s.left++
 			s.remember(h)
 		}
@@ -228,7 +237,10 @@ func (s *shard) mustFind(a word.Address) int {
 // requeue moves the oldest entry to the end of the ring and takes one of its heat.
 func (s *shard) requeue() {
 	hd := s.header(s.head)
-	hd = hd.withHeat(s.heat(hd) - 1)
+	if hd.guest() {
+		s.guests.here--
+	}
+	hd = hd.withHeat(s.heat(hd) - 1).settled()
 	words := 1 + hd.words()
 	slot := s.mustFind(hd.address())
 	s.setHeader(s.head, hd)
@@ -249,23 +261,26 @@ func (s *shard) move(from, to, words int) {
 }
 
 // push appends an entry, whose record may come in two pieces; there is room.
-func (s *shard) push(a word.Address, heat int, first, second []byte) {
-	words := 1 + (len(first)+len(second))/word.Align
+func (s *shard) push(hd header, first, second []byte) {
+	words := 1 + hd.words()
 	if invariant.Enabled && !s.hasRoom(words) {
 		invariant.Check(false, "Q1: %d words do not fit into a ring of %d with %d used", words, s.size, s.used)
 	}
 	pos := s.wrap(s.head + s.used)
 	s.used += words
-	s.place(pos, a, heat, first, second)
+	s.place(pos, hd, first, second)
 }
 
 // place writes an entry to pos, where there is room for it.
-func (s *shard) place(pos int, a word.Address, heat int, first, second []byte) {
-	s.setHeader(pos, makeHeader(a, (len(first)+len(second))/word.Align, heat))
+func (s *shard) place(pos int, hd header, first, second []byte) {
+	s.setHeader(pos, hd)
 	s.write(s.wrap(pos+1), first)
 	s.write(s.wrap(pos+1+len(first)/word.Align), second)
 	s.entries++
-	s.addSlot(hashOf(a).slot(), pos)
+	if hd.guest() {
+		s.guests.here++
+	}
+	s.addSlot(hashOf(hd.address()).slot(), pos)
 }
 
 // write copies whole words into the ring from pos on.
@@ -299,7 +314,7 @@ func (s *shard) resize(bytes, record int) {
 		_ = s.region.Unmap() // a cache that cannot give memory back can do nothing about it
 	}
 	s.region, s.ring, s.slots, s.form, s.ghosts = next.region, next.ring, next.slots, next.form, next.ghosts
-	s.size, s.head, s.used, s.entries = next.size, next.head, next.used, next.entries
+	s.size, s.head, s.used, s.entries, s.guests.here = next.size, next.head, next.used, next.entries, next.guests.here
 	s.maxSlots, s.maxWords, s.gaps = next.maxSlots, next.maxWords, next.gaps
 }
 
@@ -317,7 +332,7 @@ func (s *shard) moveTo(next *shard) {
 		}
 		if words <= next.size && entries <= next.maxSlots && hd.words() <= next.maxWords {
 			first, second := s.span(s.wrap(pos+1), hd.words())
-			next.push(hd.address(), hd.heat(), first, second)
+			next.push(hd, first, second)
 		}
 		words, entries = words-1-hd.words(), entries-1
 	})

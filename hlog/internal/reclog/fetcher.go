@@ -28,6 +28,8 @@ type Fetcher struct {
 	under   int     // reads that the queue has
 	big     int     // bytes of buffers larger than a slot's
 	plain   *Reader // for records that are too large for many at a time
+
+	companions Companions // of the record that Fetched is told about
 }
 
 // wanted is a record to be read, or an extent if that has a file.
@@ -50,6 +52,7 @@ type fetch struct {
 	read fsx.Request
 	seg  *segment
 	need int    // bytes from the start of the block, whole blocks
+	head uint64 // of the log when the read began
 	buf  []byte // FetchBytes of the region
 	wide []byte // for what is larger, on the heap
 }
@@ -165,7 +168,7 @@ func (f *Fetcher) submit() {
 func (f *Fetcher) prepare(s *fetch, need int, t Taker) {
 	segs := f.log.segments
 	start := uint64(s.a) &^ (BlockBytes - 1)
-	s.need = min(need, int(segs.size-start%segs.size))
+	s.need, s.head = min(need, int(segs.size-start%segs.size)), f.log.Head()
 	buf := s.buf
 	if s.need > len(buf) {
 		if buf = f.wideBuffer(s); buf == nil {
@@ -284,9 +287,14 @@ func (f *Fetcher) ended(s *fetch, t Taker) {
 	case sp.Filler:
 		f.finish(s, t, nil, record.Shape{}, f.log.segments.fillerInChain(s.a))
 	default:
+		f.companions = f.log.segments.companionsOf(s.a, sp.Size, s.read.P[:n], s.head)
 		f.finish(s, t, rec, sp.Shape, nil)
+		f.companions = Companions{}
 	}
 }
+
+// Companions returns those of the record that Fetched is told about, during that call.
+func (f *Fetcher) Companions() *Companions { return &f.companions }
 
 // Drain waits for what is under way and drops it (D1).
 func (f *Fetcher) Drain() {

@@ -16,6 +16,8 @@ type Reader struct {
 
 	request fsx.Request   // see gather
 	ended   chan struct{} // a message when request has
+
+	companions Companions // of the record that was read last
 }
 
 // NewReader returns a reader.
@@ -34,9 +36,13 @@ func (r *Reader) Read(a word.Address) (record.Bytes, record.Shape, error) {
 	return rec, sp.Shape, nil
 }
 
+// Companions returns those of the record that Read has returned last.
+func (r *Reader) Companions() *Companions { return &r.companions }
+
 // readSpan returns whatever begins at a.
 func (r *Reader) readSpan(a word.Address) (record.Parsed, record.Bytes, error) {
-	segs := r.log.segments
+	segs, head := r.log.segments, r.log.Head()
+	r.companions = Companions{}
 	start := uint64(a) &^ (BlockBytes - 1)
 	need := BlockBytes
 	for {
@@ -50,6 +56,9 @@ func (r *Reader) readSpan(a word.Address) (record.Parsed, record.Bytes, error) {
 			return record.Parsed{}, nil, r.place(err, uint64(a))
 		}
 		sp, rec, more, err := segs.parseRead(b[:n], a, need)
+		if err == nil && more == 0 {
+			r.companions = segs.companionsOf(a, sp.Size, b[:n], head)
+		}
 		if err != nil || more == 0 {
 			return sp, rec, err
 		}
