@@ -15,9 +15,9 @@ import (
 //	------------  ------------------------------------  ------------------------------------  ---------------------
 //	pager         opens pages of log, makes old ones    a page that was filled; the index     Flush, Page
 //	              read-only, writes them                takes memory
-//	sizing        divides memory between frames and the     pages that have left memory; records  nothing
-//	              cache                                     that the cache had to refuse
-//	prefetch      reads ahead for Prefetch                  Prefetch                              nothing
+//	sizing        divides memory between frames and     pages that have left memory; records  nothing
+//	              the cache                             that the cache had to refuse
+//	prefetch      reads ahead for Prefetch              Prefetch                              nothing
 //	commit        makes checkpoints durable             a checkpoint that has begun           Flush, LedgerWriting
 //	runs          writes index runs                     the flusher                           nothing
 //	merges        merges index shares, and cold files   a run; the log has grown by a page;   Merging; Tier for a

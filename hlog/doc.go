@@ -20,8 +20,9 @@
 // A store that is running is copied by [View.WriteTo]: it writes a version, which stays whole for as long as the view is open,
 // as one stream, out of which [Import] makes a directory elsewhere; [View.WriteDelta] then brings it to a later version. Or
 // give the store a remote (Options.Remote) and open an empty directory with that, or none at all: [OpenRemote] reads a version
-// where it lies, and a [Follower] goes where the remote goes. Package checkpoint has the format of streams. A copy made file by file (cp, tar, rsync) beside a running store may lack files: Open refuses it with ErrCorrupt,
-// or opens it at a version that it has got, and never takes it for a new store.
+// where it lies, and a [Follower] goes where the remote goes. Package checkpoint has the format of streams. A copy made file by
+// file (cp, tar, rsync) beside a running store may lack files: Open refuses it with ErrCorrupt, or opens it at a version that it
+// has got, and never takes it for a new store.
 //
 // Errors are matched with [errors.Is] against the variables of this package; those of the file system and of a context
 // come through as they are. Damage is never returned as a value or as ErrNotFound: it is ErrCorrupt, for the keys it

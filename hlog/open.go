@@ -397,8 +397,9 @@ const maxSkipped = 1 << 30
 
 // logStart returns where new log begins: behind all log that lies in the directory, whether a version refers to it or
 // not (V12). What lies beyond the committed end is of a process that has crashed, was undone by a rollback after which nothing
-// was committed, or is of versions whose manifests a copy has not got. It stays until the first commit, and new log begins in a segment of its own: the names of segments that
-// no version refers to may not be durable, and no sync makes them so after one that has failed (G8).
+// was committed, or is of versions whose manifests a copy has not got. It stays until the first commit, and new log begins in
+// a segment of its own: the names of segments that no version refers to may not be durable, and no sync makes them so after
+// one that has failed (G8).
 func (s *Store) logStart() uint64 {
 	committed := reclog.AlignBlock(s.ledger.MaxEnd())
 	there := reclog.AlignBlock(s.ledger.LogEnd())

@@ -42,7 +42,10 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 		s.cache.Pressed = s.background.sizing.Wake
 	}
 	s.memory.triples = s.disk.Memory
-	hooks := reclog.Hooks{FrameBytes: s.memory.frames, Pieces: s.memory.pieces, Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown}
+	hooks := reclog.Hooks{
+		FrameBytes: s.memory.frames, Pieces: s.memory.pieces,
+		Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown,
+	}
 	if s.cache != nil {
 		hooks.Leaving = s.leaving
 	}
