@@ -131,7 +131,8 @@ func or(own, def int) int {
 var pageCacheText = func() string {
 	if dropsPages {
 		return "The system's page cache is no engine's memory: the clean pages of every file are dropped every 5 ms during the rounds. " +
-			"The hybrid log reads past it anyway; the others read through it."
+			"The hybrid log reads and writes past it anyway. The engines of package compare read past it, too, and write through it, as other engines " +
+			"do both: nothing is synced between snapshots, so that a write of theirs waits for the disk only when the system does."
 	}
 	return "Engines that read through the system's page cache have that memory besides; this system offers no way to take it from them."
 }()
