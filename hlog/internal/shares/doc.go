@@ -25,7 +25,7 @@
 //	    waited for one for maxRest. It holds nothing meanwhile: neither a lock nor a run that was handed out. A run that a
 //	    commit wants (index.Disk.Wanted) is begun at once, and so is what operations wait for. A merge or a demotion that is
 //	    under way lets a commit go first, too, between two writes, for as long as it has worked since it last did so: these
-//	    are rests, for which T36 to T38 hold.
+//	    are rests, for which T36 to T38 hold. Whoever writes a run yields between two writes, unless somebody waits for it.
 //
 // R6 is for the sake of commits. With few processors the background would keep a commit waiting several times, whenever it comes
 // back from the disk, for the time slice of a goroutine each.

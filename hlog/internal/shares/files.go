@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"path/filepath"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -27,7 +28,8 @@ type Files struct {
 	// reports whether one was (R6).
 	Rest func(worked time.Duration) bool
 
-	aside asideSync
+	aside   asideSync
+	awaited atomic.Int32 // how many wait for runs, or write them because they need them
 }
 
 // Close gives back what is used for syncs. No file is written any more.

@@ -44,6 +44,8 @@ func (k *Sink) Rewind(from uint64) {
 // WriteRunsUpTo returns when runs stand for the log up to address to, as far as there is any, all of which has been flushed.
 // It writes them, unless somebody else does.
 func (d *Index) WriteRunsUpTo(to uint64) error {
+	d.Files.awaited.Add(1)
+	defer d.Files.awaited.Add(-1)
 	for tries := 0; ; {
 		more, err := d.Await(context.Background(), word.Address(to))
 		if !more || err != nil {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io"
 	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/ledger"
@@ -48,7 +49,7 @@ func (w *Writer) Create() (io.WriterAt, uint64, error) {
 	}
 	w.files = append(w.files, f)
 	if w.kind == ledger.Run {
-		return politeFile{f}, id, nil // a commit may wait for it
+		return &runFile{File: f, awaited: &w.f.awaited, yield: runtime.Gosched}, id, nil
 	}
 	return &mergedFile{File: f, rest: w.f.Rest, worked: w.began}, id, nil
 }
@@ -95,12 +96,19 @@ func (w *Writer) close() (err error) {
 // Drop gives up what was written.
 func (w *Writer) Drop() error { return errors.Join(w.close(), w.Claim.Drop()) }
 
-// politeFile is a file that is written in the background. Others have the processor between two writes: whoever comes back
-// from the disk would wait for the end of a time slice else, and a commit comes back several times.
-type politeFile struct{ fsx.File }
+// runFile is a file of a run that is being written. Others have the processor between two writes: whoever comes back from the
+// disk would wait for the end of a time slice else, and a commit comes back several times. But while somebody waits for the run
+// nobody is to have it: where goroutines never yield, each write would wait for a time slice of each of them.
+type runFile struct {
+	fsx.File
+	awaited *atomic.Int32
+	yield   func()
+}
 
-func (f politeFile) WriteAt(p []byte, off int64) (int, error) {
-	runtime.Gosched()
+func (f *runFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.awaited.Load() == 0 {
+		f.yield()
+	}
 	return f.File.WriteAt(p, off)
 }
 
