@@ -120,6 +120,18 @@ func (b *budget) limit() int64 {
 // may be refused the index does not take beyond indexMax, and the rest it cannot do without.
 func (b *budget) reserve(delta int64) { b.index.Add(delta) }
 
+// compactProbes returns what the probes of a compaction that is hurried may take: the more are answered together, the less is
+// read for each.
+func (b *budget) compactProbes() int {
+	return int(min(max(b.limit()/compactShare, minCompactProbes), maxCompactProbes))
+}
+
+const (
+	compactShare     = 8
+	minCompactProbes = 256 << 10
+	maxCompactProbes = 16 << 20
+)
+
 // sharing is how frames and cache share memory, and what has been asked of the store since that was decided.
 type sharing struct {
 	share   int64  // of cacheShares; 0 as long as the log fits into memory

@@ -28,7 +28,8 @@ import (
 type compactState struct {
 	running lock.Mutex[lock.Compacting] // one compaction, restore or clearing of entries at a time
 
-	haste     haste       // of those who wait for a compaction, or for running
+	haste     haste // of those who wait for a compaction, or for running
+	space     space
 	stuckTold atomic.Bool // the log has it that a record is larger than the pages
 
 	copies copies // how many records were copied in each version
@@ -136,13 +137,6 @@ func (s *Store) clearBelow(begin uint64, hashes []uint64) {
 // clearGroup is how many entries are freed in one stay in the epoch.
 const clearGroup = 64
 
-const (
-	// spaceBudget is how many bytes of log, beyond the live ones, the store tolerates per live byte before it compacts.
-	spaceBudget = 2
-	// minCompactSegments is the least log that is worth compacting, in segments.
-	minCompactSegments = 2
-)
-
 // Compact empties the log of the current version: what is live in it is copied to the tail, while operations go on. The
 // next version is the first without the old log, whose files go when no version that is kept needs them. The store
 // compacts by itself, unless Options.NoCompaction is set; a call is for a moment that suits better. Before the first
@@ -164,38 +158,13 @@ func (s *Store) Compact(ctx context.Context) error {
 		return nil // nothing is committed: there is no old log
 	}
 	defer s.compactor.haste.begin()() // the caller waits
-	return s.compactTo(ctx, m.Cut)
-}
-
-// compactIfDue compacts the oldest part of the log when the log is larger than the space budget allows.
-func (s *Store) compactIfDue(ctx context.Context) error {
-	m := s.current()
-	if m == nil || len(m.Extents) == 0 {
-		return nil
-	}
-	logBytes := m.LogBytes()
-	if logBytes < minCompactSegments*int64(s.segments.Bytes()) {
-		return nil
-	}
-	// An eighth of the log at a time, whole segments: the pace follows the writes, a round per version.
-	begin, size := m.Extents[0].Start, s.segments.Bytes()
-	target := min(begin+max(uint64(logBytes)/8, size), m.Cut) / size * size
-	if target <= max(begin, s.ledger.EmptyBelow()) {
-		return nil // done, and the next version will say so
-	}
-	budget := (1 + spaceBudget) * s.disk.LiveBytes(m)
-	if logBytes <= budget {
-		return nil
-	}
-	if logBytes > budget+budget/2 {
-		defer s.compactor.haste.begin()()
-	}
-	return s.compactTo(ctx, target)
+	return s.compactTo(ctx, m.Cut, true)
 }
 
 // compactTo empties the log below target, which lies at or below the cut of the current version. It stops short of a
-// record that no page could take, of which only a directory of an older store may have one (K5); that is ErrOptions.
-func (s *Store) compactTo(ctx context.Context, target uint64) error {
+// record that no page could take, of which only a directory of an older store may have one (K5); that is ErrOptions. If it is
+// hurried, it takes more memory.
+func (s *Store) compactTo(ctx context.Context, target uint64, hurried bool) error {
 	if s.cold.standing.Load() != nil {
 		return s.demoteTo(ctx, target)
 	}
@@ -217,6 +186,12 @@ func (s *Store) compactTo(ctx context.Context, target uint64) error {
 	target = min(target, m.Cut)
 	c := &compaction{picker: s.newPicker()}
 	c.take = c.move
+	if hurried {
+		c.probes.Limit = s.memory.compactProbes()
+		s.memory.cold.Add(int64(c.probes.Limit))
+		defer s.memory.cold.Add(-int64(c.probes.Limit))
+		s.log.Kick()
+	}
 	defer c.close()
 	w := c.walker()
 	defer w.Close()

@@ -22,12 +22,19 @@ func keepStore(t *testing.T) (*Store, *Session) {
 	for s.memory.cache.Load() == 0 {
 		spill(t, x, MinPageBytes)
 	}
-	for i := range 4000 { // the cache is full of what has no heat
-		s.cache.Keep(word.MaxAddress/2+word.Address(i)*4096, make([]byte, 256), 0)
-	}
+	s.background.sizing.Stop() // else the cache may be given more, and have room for everything
+	fillCache(s)
 	_, err := x.Get(nil, []byte("cold"))
 	must(t, err)
 	return s, x
+}
+
+// fillCache fills the cache with what has no heat, and so small that what is left has no room for a record.
+func fillCache(s *Store) {
+	rec := make([]byte, 16)
+	for i := range 2 * int(s.memory.cache.Load()) / len(rec) {
+		s.cache.Keep(word.MaxAddress/2+word.Address(i)*4096, rec, 0)
+	}
 }
 
 // age writes until the record of key is so old that uses of it count.
@@ -162,7 +169,7 @@ func TestKeep_WalksAddNoHeat(t *testing.T) {
 	_, err = s.Checkpoint(context.Background())
 	must(t, err)
 	old := chainHead(x, hot)
-	must(t, s.compactTo(context.Background(), uint64(max(old, chainHead(x, cool)))+64)) // both are the last that are moved
+	must(t, s.compactTo(context.Background(), uint64(max(old, chainHead(x, cool)))+64, false)) // both are the last that are moved
 	if chainHead(x, hot) == old || heatOf(x, hot) != 1 {
 		t.Errorf("heat %d after compaction, which moved it: %v", heatOf(x, hot), chainHead(x, hot) != old)
 	}

@@ -18,8 +18,12 @@ func (s *Store) maintain() {
 		s.logger.Error("demotion", "err", err)
 	}
 	if !s.opts.NoCompaction {
-		if err := s.compactIfDue(s.life.Context()); err != nil && s.check() == nil && s.compactor.tells(err) {
+		more, err := s.compactIfDue(s.life.Context())
+		if err != nil && s.check() == nil && s.compactor.tells(err) {
 			s.logger.Error("compaction", "err", err)
+		}
+		if more {
+			s.kickMaintenance()
 		}
 	}
 	s.collectOrLog()

@@ -100,6 +100,7 @@ func (p *pace) walk(ctx context.Context, w *reclog.Walker, from, to uint64, fn r
 	return w.Walk(ctx, from, to, func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
 		if uint64(a) >= turn {
 			turn = uint64(a) + pieceBytes
+			p.s.wentOver(pieceBytes)
 			if err := p.turn(ctx); err != nil {
 				return false, err
 			}

@@ -44,7 +44,7 @@ func (s *Store) recoverAt(m *checkpoint.Manifest) error {
 	s.memory.triples = s.disk.Memory
 	hooks := reclog.Hooks{
 		FrameBytes: s.memory.frames, Pieces: s.memory.pieces,
-		Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown,
+		Spilled: s.background.sizing.Wake, Stalled: s.events.stalled, Grown: s.logGrown, Opens: s.mayOpen,
 	}
 	if s.cache != nil {
 		hooks.Leaving = s.leaving

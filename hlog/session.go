@@ -159,6 +159,9 @@ const (
 func (s *Session) provide(o outcome, h uint64, tries int) error {
 	switch o {
 	case needSpace:
+		if s.unpaced {
+			defer s.store.compactor.space.urgently()()
+		}
 		return s.log.WaitForSpace(s.needed)
 	case needLoad:
 		s.awaitRelief()

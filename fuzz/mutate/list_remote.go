@@ -3,7 +3,7 @@ package main
 import "slices"
 
 // mutations are all of them.
-var mutations = slices.Concat(general, ofScans, ofCommits, ofRemotes)
+var mutations = slices.Concat(general, ofScans, ofCommits, ofSpace, ofRemotes)
 
 // ofRemotes break promises about remotes.
 var ofRemotes = []mutation{

@@ -110,6 +110,9 @@ type Hooks struct {
 	Stalled func(time.Duration)
 	// Grown says that the log has grown by a page or so. It is called without a lock, by the pager.
 	Grown func()
+	// Opens, if it is not nil, is asked before n bytes of pages are opened, and returns how many of them may be now: Kick makes
+	// the log ask for the others. It is called by the pager only.
+	Opens func(n int64) int64
 }
 
 // BlockBytes is the unit of disk writes. A committed version ends on a multiple of it, so that no block that a

@@ -107,6 +107,11 @@ func (l *Log) openPages(wantLimit, wantHead, window uint64) (opened bool, err er
 	if limit <= old || l.tail.Load() < l.quiet {
 		return false, nil // as long as the log is in its first page, what place has opened will do
 	}
+	if l.hooks.Opens != nil {
+		if limit = l.pageStart(old + uint64(l.hooks.Opens(int64(limit-old)))); limit <= old {
+			return false, nil
+		}
+	}
 	l.wantHuge()
 	for a := old; a < limit; a += l.pageBytes {
 		l.region.Prefault(int(a&l.ring.Mask), int(l.pageBytes))

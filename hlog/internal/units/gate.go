@@ -100,6 +100,9 @@ func (g *Gate) Release(u *epoch.Guard) {
 	u.Release()
 }
 
+// IsShut reports whether units are waited for, by a cut for one.
+func (g *Gate) IsShut() bool { return phase(g.phase.Load()) == shut }
+
 // tell wakes whoever waits in Shut if he waits for this unit, which has ended, and for no other any more.
 func (g *Gate) tell(u *epoch.Guard) {
 	if !u.TakeMark() || g.awaited.Add(-1) != 0 {
