@@ -60,7 +60,12 @@ func newBudget(o Options) *budget {
 }
 
 // setPage says that pages of log have another size. The log has not been made yet.
-func (b *budget) setPage(bytes int) { b.page = int64(bytes) }
+func (b *budget) setPage(bytes int) {
+	b.page = int64(bytes)
+	if b.shared != nil {
+		b.shared.needs(&b.member, leastMemory(b.page))
+	}
+}
 
 // readers returns what the buffers of the calls that read ahead may take: a 32nd of a small memory, a 64th of a large one.
 func (b *budget) readers() int64 { return max(readersOf(b.limit()), readersOf(MinMemoryBytes)) }

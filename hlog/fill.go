@@ -398,6 +398,7 @@ func (s *Store) closeUnfilled(commit bool) (closed bool, err error) {
 	}
 	err = errors.Join(err, s.closeFilling(), s.abandon())
 	f.early.drop()
+	s.memory.leave()
 	s.background.events.Finish()
 	return true, err
 }

@@ -74,6 +74,13 @@ func (b *Budget) join(m *member) error {
 	return nil
 }
 
+// needs says that m cannot do without so much, which is not what it had joined with.
+func (b *Budget) needs(m *member, least int64) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	m.least = least
+}
+
 // start says how m is asked to give memory up.
 func (b *Budget) start(m *member, kick func()) {
 	b.mu.Lock()

@@ -224,3 +224,36 @@ func TestBudget_RefusesOneTooMany(t *testing.T) {
 	must(t, err)
 	must(t, s.Close())
 }
+
+// A store that was closed while its directory was being filled is in the budget no more.
+func TestBudget_ClosedWhileFilled(t *testing.T) {
+	r := onRemote(t, 1, 100)
+	must(t, r.store.Close())
+	b, err := NewBudget(16 << 20)
+	must(t, err)
+	o := filledFrom(newGated(r.remote))
+	o.MemoryBytes, o.Shared = 0, b
+	s := mustOpen(t, "elsewhere", o)
+	if s.fill == nil {
+		t.Fatal("it is not being filled")
+	}
+	must(t, s.Close())
+	if n := len(b.members); n != 0 {
+		t.Errorf("%d stores are in the budget, and all are closed", n)
+	}
+}
+
+// The least that a store needs follows its pages, which are larger than the budget asks for where there are large records.
+func TestBudget_LeastFollowsPages(t *testing.T) {
+	o := tiny()
+	o.MemoryBytes, o.PageBytes, o.SegmentBytes = 8<<20, 512<<10, 1<<20
+	s := mustOpen(t, "/store", o)
+	must(t, s.Set([]byte("large"), make([]byte, 400<<10)))
+	must(t, s.Close())
+	b, err := NewBudget(8 << 20)
+	must(t, err)
+	s = mustOpen(t, "/store", &Options{Shared: b, FS: o.FS})
+	if got, want := s.memory.member.least, leastMemory(int64(s.log.PageBytes())); got != want || s.log.PageBytes() != 512<<10 {
+		t.Errorf("with pages of %d KiB it has joined with %d KiB, want %d", s.log.PageBytes()>>10, got>>10, want>>10)
+	}
+}
