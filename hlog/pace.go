@@ -96,11 +96,12 @@ func (s *Store) rest(ctx context.Context, d time.Duration) {
 
 // walk is w.Walk with a rest now and then.
 func (p *pace) walk(ctx context.Context, w *reclog.Walker, from, to uint64, fn reclog.Visit) error {
-	turn := from + pieceBytes
+	at, told := from, from
+	defer func() { p.s.wentOver(int64(at - told)) }()
 	return w.Walk(ctx, from, to, func(a word.Address, rec record.Bytes, sh record.Shape, memory bool) (bool, error) {
-		if uint64(a) >= turn {
-			turn = uint64(a) + pieceBytes
-			p.s.wentOver(pieceBytes)
+		if at = uint64(a); at-told >= pieceBytes {
+			p.s.wentOver(int64(at - told))
+			told = at
 			if err := p.turn(ctx); err != nil {
 				return false, err
 			}

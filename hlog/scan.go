@@ -29,10 +29,10 @@ func (s *Store) Scan(ctx context.Context, fn func(key, value []byte) bool) error
 	if err != nil {
 		return err
 	}
+	defer s.kickMaintenance() // for the files that nothing else needs, and for demotions that it has kept from their work
 	t := s.cold.beginScan()
 	defer s.cold.endScan(t)
 	hold, to := s.hold("a scan")
-	defer s.kickMaintenance() // for the files that nothing else needs
 	defer hold.Release()
 	sc := &scanner{x: x, top: to, fn: fn, value: make([]byte, 0, initialScratch)}
 	sc.probes = s.log.NewProber(to)

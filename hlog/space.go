@@ -50,7 +50,7 @@ type space struct {
 // should follow at once.
 func (s *Store) compactIfDue(ctx context.Context) (more bool, err error) {
 	target, size := s.compactTarget()
-	s.compactor.space.hold(target > 0 && s.log.Tail()-s.log.Begin() > uint64(s.memory.limit()), size)
+	s.holdPages(target > 0 && s.log.Tail()-s.log.Begin() > uint64(s.memory.limit()), size)
 	if target == 0 {
 		return false, nil
 	}
@@ -58,11 +58,23 @@ func (s *Store) compactIfDue(ctx context.Context) (more bool, err error) {
 	if hasty {
 		defer s.compactor.haste.begin()()
 	}
-	if err := s.compactTo(ctx, target, hasty); err != nil {
-		s.compactor.space.hold(false, 0)
+	before := s.ledger.EmptyBelow()
+	err = s.compactTo(ctx, target, hasty)
+	if err != nil || s.ledger.EmptyBelow() == before { // a scan keeps it from demoting
+		s.holdPages(false, 0)
 		return false, err
 	}
 	return hasty, nil
+}
+
+// holdPages is hold, and has the log open at once what is held up no more.
+func (s *Store) holdPages(may bool, size float64) {
+	p := &s.compactor.space
+	before := p.held.Load()
+	p.hold(may, size)
+	if before > 0 && p.held.Load() == 0 {
+		s.log.Kick()
+	}
 }
 
 // compactTarget returns up to where the log is to be compacted next, 0 if it is not, and how large it is, where 1 is the space
@@ -145,6 +157,13 @@ func (s *Store) mayOpen(n int64) int64 {
 		p.wake.Reset(left)
 	}
 	return 0
+}
+
+// releasePages has the log ask again for pages that are held up, if any are: units are waited for, and one may wait for a page.
+func (s *Store) releasePages() {
+	if s.compactor.space.held.Load() > 0 {
+		s.log.Kick()
+	}
 }
 
 // urgently is called by who waits for a page on behalf of compaction, and done when he has it.

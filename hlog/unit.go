@@ -72,6 +72,7 @@ func (s *Session) endUnit() {
 // wait, so that calls which queue up behind a unit that does not end all end together. The caller holds cutMu.
 func (s *Store) shutUnits(ctx context.Context, lost int64) error {
 	return s.units.shut(s.patienceWithUnits(lost), func() error {
+		s.releasePages()
 		if s.units.closing.Load() {
 			return ErrClosed
 		}
@@ -81,7 +82,10 @@ func (s *Store) shutUnits(ctx context.Context, lost int64) error {
 
 // shutUnitsToClose is shutUnits for Close.
 func (s *Store) shutUnitsToClose(lost int64) error {
-	return s.units.shut(s.patienceWithUnits(lost), func() error { return nil })
+	return s.units.shut(s.patienceWithUnits(lost), func() error {
+		s.releasePages()
+		return nil
+	})
 }
 
 // patienceWithUnits returns how long a call may wait for units that has waited for its turn since lost was what it is.

@@ -56,6 +56,7 @@ type Log struct {
 	leaving    Leaving                // of pageMu
 	quiet      uint64                 // end of the page that the log began in: until the tail leaves it, no more pages are opened
 	huge       bool                   // of pageMu: huge pages have been asked for
+	heldUp     bool                   // of the pager: Hooks.Opens has let it open none
 
 	waitMu   lock.Mutex[lock.Leaf]
 	waitCond sync.Cond

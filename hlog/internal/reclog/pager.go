@@ -53,10 +53,14 @@ func (l *Log) aheadPages(window uint64) uint64 {
 	return min(max(window/16, minAheadPages), max(uint64(aheadBytes)>>l.pageBits, maxAheadPages))
 }
 
-// Turn is a round of the pager. What it fails with is told to those who wait for pages.
+// Turn is a round of the pager. What it fails with is told to those who wait for pages. They ask again when they are told of
+// anything: while pages are held up they are not, or they and the pager would ask each other without pause.
 func (l *Log) Turn() {
-	if !l.life.Phase().Ends() {
-		l.announce(l.turn())
+	if l.life.Phase().Ends() {
+		return
+	}
+	if err := l.turn(); err != nil || !l.heldUp {
+		l.announce(err)
 	}
 }
 
@@ -104,11 +108,13 @@ func (l *Log) openPages(wantLimit, wantHead, window uint64) (opened bool, err er
 		return false, ErrLogFull
 	}
 	old := l.limit.Load()
+	l.heldUp = false
 	if limit <= old || l.tail.Load() < l.quiet {
 		return false, nil // as long as the log is in its first page, what place has opened will do
 	}
 	if l.hooks.Opens != nil {
 		if limit = l.pageStart(old + uint64(l.hooks.Opens(int64(limit-old)))); limit <= old {
+			l.heldUp = true
 			return false, nil
 		}
 	}
