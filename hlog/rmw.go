@@ -219,6 +219,9 @@ func (s *Session) readColdForUpdate(m *modification, c control, key []byte, h ui
 // is false when something has: the caller starts over with a new read.
 func (s *Session) writeUpdate(m *modification, key []byte, h uint64, value []byte, remove bool, tries int) (ok bool, err error) {
 	if remove && !m.existed {
+		if s.insisting {
+			s.relent(h)
+		}
 		return true, nil
 	}
 	if !s.log.Fits(len(key), len(value)) {

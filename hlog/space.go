@@ -30,7 +30,8 @@ const (
 	hastyAt     = 1.5
 	heldAt      = 2
 	// maxHeld is how long the opening of a page is held up at the most.
-	maxHeld = 200 * time.Millisecond
+	maxHeld   = 200 * time.Millisecond
+	leastPart = 8
 	// minCompactSegments is the least log that is worth compacting, in segments.
 	minCompactSegments = 2
 )
@@ -113,7 +114,7 @@ func bytesAbove(extents []checkpoint.Extent, begin uint64) (n int64) {
 }
 
 // hold has pages held up, or not, now that the log is so large. As many bytes are opened as compaction goes over, and the fewer
-// the larger the log is, so that it becomes shorter.
+// the larger the log is, down to one in leastPart, so that it becomes shorter.
 func (p *space) hold(may bool, size float64) {
 	if !may || size <= heldAt {
 		p.held.Store(0)
@@ -122,7 +123,7 @@ func (p *space) hold(may bool, size float64) {
 	if p.held.Load() == 0 {
 		p.credit.Store(0) // none for what was gone over before
 	}
-	p.held.Store(max(int64(1024*heldAt/size), 1))
+	p.held.Store(max(int64(1024*heldAt/size), 1024/leastPart))
 }
 
 // wentOver says that compaction or demotion has gone over n bytes of log.
@@ -137,11 +138,18 @@ func (s *Store) wentOver(n int64) {
 // mayOpen is the log's hook Opens (K6). Where background work is done step by step nothing is held up.
 func (s *Store) mayOpen(n int64) int64 {
 	p := &s.compactor.space
-	if p.held.Load() == 0 || p.urgent.Load() > 0 || s.units.IsShut() || s.background.work() != nil {
+	if p.held.Load() == 0 || s.units.IsShut() || s.background.work() != nil {
+		return n
+	}
+	if p.urgent.Load() > 0 {
+		// Others take most of what is opened for compaction, and wait the longer afterwards.
+		if left := p.credit.Add(-n); left < -n {
+			p.credit.Add(-n - left)
+		}
 		return n
 	}
 	page := int64(s.log.PageBytes())
-	granted := min(p.credit.Load()/page*page, n)
+	granted := min(max(p.credit.Load(), 0)/page*page, n)
 	p.credit.Add(-granted)
 	left := maxHeld - p.now().Sub(p.opened)
 	if granted == 0 && left <= 0 {

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/hybridlog/hybridlog/hlog/internal/record"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
 
@@ -224,7 +225,7 @@ func TestSpace_ACutDoesNotWaitForHeldUpPages(t *testing.T) {
 	}()
 	<-begun
 	eventually(t, "the unit to wait for a page", func() bool { n, _ := s.log.Stalls(); return n > 0 })
-	time.Sleep(20 * time.Millisecond) // the pager has found by now that it may open none
+	testkit.Pause(20 * time.Millisecond) // the pager has found by now that it may open none
 	commit(t, s)
 	must(t, <-unit)
 }
@@ -252,7 +253,7 @@ func TestSpace_WhoIsHeldUpSleeps(t *testing.T) {
 		written <- nil
 	}()
 	eventually(t, "somebody to wait for a page", func() bool { n, _ := s.log.Stalls(); return n > 0 })
-	time.Sleep(50 * time.Millisecond)
+	testkit.Pause(50 * time.Millisecond)
 	if n := asked.Load(); n > 100 {
 		t.Errorf("the pager was asked %d times", n)
 	}

@@ -5,15 +5,15 @@ var ofSpace = []mutation{
 	{
 		name: "cut-behind-compaction", rule: "K6", file: "hlog/space.go",
 		what:   "open pages at once when a cut waits for units, which may wait for them",
-		old:    " || s.units.IsShut() ||",
-		new:    " ||",
+		old:    "p.held.Load() == 0 || s.units.IsShut() ||",
+		new:    "p.held.Load() == 0 ||",
 		caught: []string{"./hlog", "-run", "TestSpace_PagesAreHeldUpByCompaction"},
 	},
 	{
 		name: "compaction-behind-itself", rule: "K6", file: "hlog/space.go",
 		what:   "open pages at once when compaction waits for them",
-		old:    "p.held.Load() == 0 || p.urgent.Load() > 0 ||",
-		new:    "p.held.Load() == 0 ||",
+		old:    "\tif p.urgent.Load() > 0 {\n",
+		new:    "\tif p.urgent.Load() < 0 {\n",
 		caught: []string{"./hlog", "-run", "TestSpace_PagesAreHeldUpByCompaction"},
 	},
 	{
