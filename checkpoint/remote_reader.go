@@ -182,10 +182,13 @@ func (r *RemoteReader) CatchUp(ctx context.Context) error {
 			err = fmt.Errorf("%w: it holds %x, this was %x", ErrStoreMismatch, id.StoreID, r.m.dir.id.StoreID)
 		}
 		if err == nil {
+			s, err = r.seek(ctx, nil)
+		}
+		if err == nil && s == nil {
 			r.m.state = &remoteState{}
 			err = r.m.resync(ctx)
+			s = r.m.state
 		}
-		s = r.m.state
 	}
 	if err != nil {
 		return fmt.Errorf("checkpoint: read the remote: %w", r.failed(err))

@@ -2,6 +2,7 @@ package checkpoint
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math"
 	"strings"
@@ -16,8 +17,17 @@ import (
 // maxListed bounds the entries that are got because of a listing.
 const maxListed = 8 * snapshotEvery
 
-// seek returns what the sequence comes to; nil when neither the hint, if there is one, nor a listing leads to its end.
+// seek returns what the sequence comes to; nil when neither the hint, if there is one, nor a listing leads to its end. What is
+// damaged where they lead may be of no consequence: who searches finds out.
 func (r *RemoteReader) seek(ctx context.Context, hint *remoteState) (*remoteState, error) {
+	s, err := r.guess(ctx, hint)
+	if errors.Is(err, ErrCorrupt) {
+		return nil, nil
+	}
+	return s, err
+}
+
+func (r *RemoteReader) guess(ctx context.Context, hint *remoteState) (*remoteState, error) {
 	listing := r.listEntries(ctx)
 	defer listing.end()
 	var root *remoteState
@@ -60,7 +70,9 @@ func (r *RemoteReader) seek(ctx context.Context, hint *remoteState) (*remoteStat
 		genuine, err = r.nothingRemoved(ctx, s)
 		return err
 	}, func() error {
-		r.loadEarly(ctx, s)
+		if r.sequence() == nil { // nobody has anything of it yet
+			r.loadEarly(ctx, s)
+		}
 		return nil
 	})
 	if !genuine || err != nil {

@@ -172,3 +172,88 @@ func TestRemoteReader_ListingIsNoTruth(t *testing.T) {
 		}
 	}
 }
+
+// Who has not looked for some time, so that the entries behind the last one that it knows have been removed, finds the end as
+// one that begins does: by a listing.
+func TestRemoteReader_CatchUpAfterALongTime(t *testing.T) {
+	for _, more := range []int{3, 20, 300} {
+		ctx := context.Background()
+		r := &inMemory{objects: map[string][]byte{}}
+		writer := newMachine(t, 1)
+		writer.commit(1, delta{log: 8192})
+		mirror := writer.mirror(r)
+		_, err := mirror.Upload(ctx, 1)
+		writer.ok(err)
+		writer.ok(checkpoint.PutEntries(ctx, mirror, 1_000))
+		synctest.Test(t, func(t *testing.T) {
+			d := &distant{inMemory: r, shows: func(all []checkpoint.Object) ([]checkpoint.Object, error) { return all, nil }}
+			reader, err := checkpoint.NewRemoteReader(t.Context(), d, checkpoint.RemoteReaderOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			last := reader.Last()
+			writer.ok(checkpoint.PutEntries(ctx, mirror, more))
+			before, asked := time.Now(), d.calls.Load()
+			writer.ok(reader.CatchUp(t.Context()))
+			trips, requests := int64(time.Since(before)/time.Second), d.calls.Load()-asked
+			if n := reader.Last(); n < last+uint64(more) {
+				t.Errorf("the sequence ends at %d, %d entries were put after %d", n, more, last)
+			}
+			if trips > 6 || requests > 40 {
+				t.Errorf("after %d entries: %d answers one after the other, %d requests", more, trips, requests)
+			}
+		})
+	}
+}
+
+// A guess that leads to damage that is of no consequence decides nothing (J10).
+func TestRemoteReader_GuessLeadsToDamage(t *testing.T) {
+	ctx := context.Background()
+	for _, listed := range []int{0, 10} { // the newest entries that a listing leaves out
+		for _, behind := range []int{0, 10} { // how old the hint is; 0: there is none
+			r := &inMemory{objects: map[string][]byte{}}
+			m := newMachine(t, 1)
+			m.commit(1, delta{log: 8192})
+			mirror := m.mirror(r)
+			_, err := mirror.Upload(ctx, 1)
+			m.ok(err)
+			m.ok(checkpoint.PutEntries(ctx, mirror, 1_000-behind))
+			if behind > 0 {
+				m.ok(mirror.PutHint(ctx))
+				m.ok(checkpoint.PutEntries(ctx, mirror, behind))
+			}
+			var names []string
+			for name := range r.objects {
+				if strings.Contains(name, "/entries/") {
+					names = append(names, name)
+				}
+			}
+			slices.Sort(names)
+			for _, name := range names {
+				whole := r.objects[name]
+				r.objects[name] = whole[:len(whole)-1]
+				d := &listsLate{r, listed}
+				_, err := checkpoint.NewRemoteReader(ctx, d, checkpoint.RemoteReaderOptions{Attempts: 1})
+				bare := &listsLate{&inMemory{objects: maps.Clone(r.objects)}, len(names)}
+				delete(bare.objects, "HINT")
+				if _, want := checkpoint.NewRemoteReader(ctx, bare, checkpoint.RemoteReaderOptions{Attempts: 1}); want == nil && err != nil {
+					t.Errorf("%d not listed, a hint of %d entries ago: who searches opens, and who guesses does not: %v", listed, behind, err)
+				}
+				r.objects[name] = whole
+			}
+		}
+	}
+}
+
+// listsLate is a remote whose listings lack the newest names.
+type listsLate struct {
+	*inMemory
+	late int
+}
+
+func (l *listsLate) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
+	objects, err := l.inMemory.List(ctx, prefix)
+	slices.SortFunc(objects, func(a, b checkpoint.Object) int { return strings.Compare(a.Name, b.Name) })
+	return objects[:max(len(objects)-l.late, 0)], err
+}
