@@ -48,8 +48,8 @@ var (
 	// touched; one of them has to be given up. A Mirror that has found it changes the remote no more.
 	ErrDiverged = errors.New("checkpoint: local and remote have diverged")
 	// ErrUnfinished: the remote's STORE, which says whose it is, was put in part. The directory of the store that has been
-	// writing there puts the rest when it is opened with the remote; where nothing else lies there, any store does that. Is
-	// there other data, and no such directory, the remote has to be emptied. Such an error is ErrCorrupt, too.
+	// writing there puts the rest when it is opened with the remote. Is there none, the remote has to be emptied. Such an error
+	// is ErrCorrupt, too.
 	ErrUnfinished = errors.New("checkpoint: STORE of the remote was put in part: open the directory of the store that writes there with it, or empty it")
 	// ErrFenced: a newer epoch (MirrorOptions.Epoch) has claimed the remote. This Mirror changes it no more.
 	ErrFenced = errors.New("checkpoint: a newer epoch has claimed the remote")
@@ -95,7 +95,7 @@ func getAll(ctx context.Context, r Remote, name string, limit int64) (data []byt
 // directory is made with it (OpenDir) before anything can be fetched. ErrUnfinished when it cannot be told.
 func RemoteIdentity(ctx context.Context, r Remote) (Identity, error) {
 	id, _, err := remoteIdentity(ctx, r)
-	return id, isUnclaimed(ctx, r, err)
+	return id, err
 }
 
 // remoteIdentity returns the format of STORE as well.
