@@ -17,20 +17,26 @@ func (d *RemoteDirectory) Related(ctx context.Context, o *RemoteDirectory) error
 	if d.r.Identity() != o.r.Identity() {
 		return fmt.Errorf("%w: %x and %x", ErrStoreMismatch, d.r.Identity().StoreID, o.r.Identity().StoreID)
 	}
-	forBoth, cancel := context.WithCancel(ctx)
+	ctx, cancel := context.WithCancel(ctx) // what ends one ends what is asked for the other
 	defer cancel()
+	defer context.AfterFunc(d.ctx, cancel)()
 	defer context.AfterFunc(o.ctx, cancel)()
-	if err := d.Stand(forBoth); err != nil {
-		if o.ctx.Err() != nil {
-			return context.Cause(o.ctx)
+	interrupted := func(err error) error {
+		for _, one := range []*RemoteDirectory{d, o} {
+			if one.ctx.Err() != nil {
+				return context.Cause(one.ctx)
+			}
 		}
 		return err
+	}
+	if err := d.Stand(ctx); err != nil {
+		return interrupted(err)
 	}
 	if d.r == o.r {
 		return o.stand()
 	}
 	if err := o.Stand(ctx); err != nil {
-		return err
+		return interrupted(err)
 	}
 	if d.r.sequence().lacks(o.stands) != 0 && o.r.sequence().lacks(d.stands) != 0 {
 		return fmt.Errorf("%w: two remotes of store %x that have no history in common", ErrStoreMismatch, d.r.Identity().StoreID)

@@ -377,3 +377,23 @@ func TestView_ChangesOnARemoteThatHangsEndWithTheViews(t *testing.T) {
 		})
 	}
 }
+
+// The same where the remote of the earlier view is the silent one, and the later view is closed.
+func TestView_ChangesOnARemoteThatHangsForOneEndWithTheOther(t *testing.T) {
+	r := versionsOnRemote(t, false, 2)
+	remote := &silent{Remote: r.remote}
+	from, err := OpenRemote(context.Background(), remote, r.newest-1, &Options{OpenTimeout: -1})
+	must(t, err)
+	to := openedRemotely(t, r.remote, r.newest)
+	remote.now.Store(true)
+	ended := make(chan error, 1)
+	go func() { ended <- to.Changes(context.Background(), from, func(Change) bool { return true }) }()
+	eventually(t, "the remote to be asked", func() bool { return remote.asked.Load() > 0 })
+	within(t, "close of the later view", func() { must(t, to.Close()) })
+	within(t, "changes after it was closed", func() {
+		if err := <-ended; !errors.Is(err, ErrClosed) {
+			t.Errorf("changes after the later view was closed: %v", err)
+		}
+	})
+	must(t, from.Close())
+}

@@ -81,6 +81,8 @@ func (f *Follower) Poll(ctx context.Context) (moved bool, err error) {
 	case f.turn <- struct{}{}:
 	case <-ctx.Done():
 		return false, ctx.Err()
+	case <-f.life.Done(): // Close has the turn, and waits for calls whose callbacks may be calling this
+		return false, ErrClosed
 	}
 	defer func() { <-f.turn }()
 	if f.isClosed() {

@@ -320,6 +320,33 @@ func TestFollower_ViewOfAPurgedVersion(t *testing.T) {
 	}
 }
 
+// A scan whose callback polls, as a get does when its version has gone, ends with the follower.
+func TestFollower_CloseWhileACallbackPolls(t *testing.T) {
+	r := onRemote(t, 2, 1_000)
+	f := openFollower(t, r.remote, nil)
+	scanning, ended := make(chan struct{}), make(chan error, 1)
+	go func() {
+		var polled error
+		err := f.Scan(context.Background(), func(_, _ []byte) bool {
+			select {
+			case <-scanning:
+			default:
+				close(scanning)
+				eventually(t, "the follower to be closed", f.isClosed)
+				eventually(t, "Close to wait", func() bool { return len(f.turn) > 0 })
+			}
+			_, polled = f.Poll(context.Background())
+			return polled == nil
+		})
+		ended <- errors.Join(err, polled)
+	}()
+	<-scanning
+	within(t, "close", func() { must(t, f.Close()) })
+	if err := <-ended; !errors.Is(err, ErrClosed) {
+		t.Errorf("scan and poll: %v", err)
+	}
+}
+
 func firstKey(m map[string]int) string {
 	for k := range m {
 		return k
