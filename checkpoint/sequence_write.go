@@ -68,6 +68,12 @@ func (m *Mirror) mayWrite(ctx context.Context) error {
 		case !m.opts.Over:
 			return m.stop(fmt.Errorf("%w: the remote's head is version %d, which is not here: it was purged here after a rollback, or somebody else has gone on there",
 				ErrDiverged, m.state.head))
+		default: // nothing moves if not all could follow
+			for v, st := range m.state.versions {
+				if sum := m.dir.sum(v); sum != 0 && sum != st.sum {
+					return m.stop(sameStand(st, sum))
+				}
+			}
 		}
 		m.inSync = true
 	}
@@ -431,13 +437,13 @@ func (m *Mirror) MoveHead(ctx context.Context) (current bool, err error) {
 
 // Follow is MoveHead for a mirror of a directory that is another's (OpenOptions.Aside), which brings the remote to where that
 // directory is, its rollbacks included. A remote that has gone on from there stays as it is; one that has gone on from
-// elsewhere is ErrDiverged.
+// elsewhere is ErrDiverged. With MirrorOptions.Over both move.
 func (m *Mirror) Follow(ctx context.Context) error {
 	end, err := m.begin(ctx)
 	if err == nil {
 		defer end()
 		err = again(ctx, func() error {
-			if m.goneOn() {
+			if !m.opts.Over && m.goneOn() {
 				return nil
 			}
 			return m.moveHead(ctx)

@@ -266,3 +266,41 @@ func TestCopy_OfARollbackThatWasPurged(t *testing.T) {
 	says(t, dirs, "copy STORE dir:REMOTE", exitFine, "version 3: N bytes")
 	says(t, dirs, "verify -deep dir:REMOTE", exitFine, "version 1: whole", "version 2: whole", "version 3: whole")
 }
+
+// -over takes the remote to where the store is from wherever it is: also from where somebody has gone on from the store's version.
+// Where that cannot be, because both have versions of one id, nothing moves.
+func TestCopy_OverWhatWentOn(t *testing.T) {
+	for _, id := range []checkpoint.Version{3, 4} {
+		dir, bucket := t.TempDir(), t.TempDir()
+		s := filled(t, dir)
+		remote, err := checkpoint.NewDirRemote(bucket)
+		must(t, err)
+		dirs := map[string]string{"STORE": dir, "dir:REMOTE": "dir:" + bucket}
+		says(t, dirs, "copy STORE dir:REMOTE", exitFine)
+		there, err := hlog.Open(filepath.Join(t.TempDir(), "elsewhere"), &hlog.Options{MemoryBytes: hlog.MinMemoryBytes, Remote: remote})
+		must(t, err)
+		must(t, there.Set([]byte("version"), []byte("there")))
+		_, err = there.Checkpoint(context.Background(), hlog.WithVersion(id))
+		must(t, err)
+		must(t, there.Close())
+		if id == 3 {
+			says(t, dirs, "copy -over STORE dir:REMOTE", exitFine)
+			if got := state(t, remote, 0); got["version"] != "2" {
+				t.Errorf("the store is at version 2, and the remote opens at %v", got)
+			}
+		} else {
+			for range 2 { // versions 3 and 4
+				must(t, s.Set([]byte("version"), []byte("here")))
+				_, err = s.Checkpoint(context.Background())
+				must(t, err)
+			}
+			says(t, dirs, "copy -over STORE dir:REMOTE", exitFailed)
+			if got := state(t, remote, 0); got["version"] != "there" {
+				t.Errorf("the copy has failed, and the remote opens at %v", got)
+			}
+		}
+		if got := state(t, remote, id); got["version"] != "there" {
+			t.Errorf("version %d of the other is %v", id, got)
+		}
+	}
+}
