@@ -9,8 +9,8 @@ var mutations = slices.Concat(general, ofScans, ofCommits, ofSpace, ofRemotes)
 var ofRemotes = []mutation{
 	{
 		name: "closed-but-asking", rule: "G9", file: "checkpoint/remote_related.go",
-		what:   "end what is asked for two views when the second is closed",
-		old:    "\tdefer context.AfterFunc(o.ctx, cancel)()\n",
+		what:   "end what is asked for two views when either is closed",
+		old:    "\tdefer context.AfterFunc(d.ctx, cancel)()\n\tdefer context.AfterFunc(o.ctx, cancel)()\n",
 		new:    "",
 		caught: []string{"./hlog", "-timeout", "30s", "-run", "TestView_ChangesOnARemoteThatHangsForOneEndWithTheOther"},
 	},
