@@ -43,6 +43,7 @@ type unitKey struct {
 // unit is one unit, in the cache or on its way into it.
 type unit struct {
 	key   unitKey
+	call  int           // of pieceCache.start, which asked for it
 	ready chan struct{} // closed when data or err is there
 	data  []byte
 	err   error
@@ -67,6 +68,7 @@ type pieceCache struct {
 	all   sync.WaitGroup
 
 	mu    lock.Mutex[lock.Leaf] // of what follows
+	calls int                   // of start
 	units map[unitKey]*unit
 	order unit  // its older is the one used last, its newer the one that was not used for longest
 	bytes int64 // of the units that are there
@@ -83,18 +85,9 @@ func newPieceCache(r *RemoteReader, max int64) *pieceCache {
 // read fills the stretches. Units of one piece that lie side by side are got by one call, and all calls are under way
 // together. ErrNotFound when one of the versions that the pieces are of does not stand any more.
 func (c *pieceCache) read(ctx context.Context, stands []stand, stretches []stretch) error {
-	units := c.start(stands, stretches)
-	for _, u := range units {
-		select {
-		case <-u.ready:
-		case <-ctx.Done():
-			return ctx.Err()
-		case <-c.ctx.Done():
-			return context.Cause(c.ctx)
-		}
-		if u.err != nil {
-			return u.err
-		}
+	units, err := c.await(ctx, stands, stretches, false)
+	if err != nil {
+		return err
 	}
 	for _, s := range stretches {
 		for off := s.off; off < s.off+int64(len(s.b)); {
@@ -107,10 +100,35 @@ func (c *pieceCache) read(ctx context.Context, stands []stand, stretches []stret
 	return nil
 }
 
-// start sees to it that all units of the stretches are in the cache or on their way, and returns them in order.
-func (c *pieceCache) start(stands []stand, stretches []stretch) []*unit {
-	var units, missing []*unit
+// await returns the units of the stretches when they are there. One that was on its way already, and fails, says how the remote was
+// before this read was begun: that is asked again, once, unless the remote has not answered for long.
+func (c *pieceCache) await(ctx context.Context, stands []stand, stretches []stretch, again bool) ([]*unit, error) {
+	units, call := c.start(stands, stretches)
+	for _, u := range units {
+		select {
+		case <-u.ready:
+		case <-ctx.Done():
+			return nil, ctx.Err()
+		case <-c.ctx.Done():
+			return nil, context.Cause(c.ctx)
+		}
+		if u.err != nil && u.call != call && !again && !errors.Is(u.err, errLate) {
+			return c.await(ctx, stands, stretches, true)
+		}
+		if u.err != nil {
+			return nil, u.err
+		}
+	}
+	return units, nil
+}
+
+// start sees to it that all units of the stretches are in the cache or on their way, and returns them in order. Those that it
+// has asked for have the number of the call.
+func (c *pieceCache) start(stands []stand, stretches []stretch) (units []*unit, call int) {
+	var missing []*unit
 	c.mu.Lock()
+	c.calls++
+	call = c.calls
 	for _, s := range stretches {
 		if s.n == 0 {
 			continue
@@ -123,7 +141,7 @@ func (c *pieceCache) start(stands []stand, stretches []stretch) []*unit {
 				units = append(units, u)
 				continue
 			}
-			u := &unit{key: key, ready: make(chan struct{})}
+			u := &unit{key: key, call: call, ready: make(chan struct{})}
 			c.units[key] = u
 			u.link(&c.order)
 			units, missing = append(units, u), append(missing, u)
@@ -139,7 +157,7 @@ func (c *pieceCache) start(stands []stand, stretches []stretch) []*unit {
 		c.all.Go(func() { c.fetch(stands, now) })
 		missing = missing[n:]
 	}
-	return units
+	return units, call
 }
 
 // fetch gets units of one piece that lie side by side.
