@@ -30,7 +30,8 @@ const (
 	hastyAt     = 1.5
 	heldAt      = 2
 	// maxHeld is how long the opening of a page is held up at the most.
-	maxHeld   = 200 * time.Millisecond
+	maxHeld = 200 * time.Millisecond
+	// leastPart says that for each byte of log that compaction goes over at least an eighth of one is opened.
 	leastPart = 8
 	// minCompactSegments is the least log that is worth compacting, in segments.
 	minCompactSegments = 2
@@ -87,7 +88,8 @@ func (s *Store) compactTarget() (target uint64, size float64) {
 	}
 	segment := s.segments.Bytes()
 	begin := max(m.Extents[0].Start, s.ledger.EmptyBelow())
-	left := bytesAbove(m.Extents, begin)
+	log := checkpoint.Log(checkpoint.Trim(m.Extents, begin))
+	left := log.Bytes()
 	if left < minCompactSegments*int64(segment) {
 		return 0, 0
 	}
@@ -101,16 +103,6 @@ func (s *Store) compactTarget() (target uint64, size float64) {
 		return 0, size
 	}
 	return target, size
-}
-
-// bytesAbove returns how much log the extents have from begin on.
-func bytesAbove(extents []checkpoint.Extent, begin uint64) (n int64) {
-	for _, e := range extents {
-		if e.End > begin {
-			n += int64(e.End - max(e.Start, begin))
-		}
-	}
-	return n
 }
 
 // hold has pages held up, or not, now that the log is so large. As many bytes are opened as compaction goes over, and the fewer
