@@ -154,8 +154,9 @@
 //	J4  A mirror changes a remote only while the head is where its directory has put it, or found it: by the mark in
 //	    REMOTE, which is written before the head is moved; or, without one, because the local current version descends
 //	    from the head. A directory that is another's (OpenOptions.Aside) has no mark: there the head may be any version that
-//	    the directory has, too, since it has gone on from it or was rolled back from it; and any at all if its caller says so (MirrorOptions.Over), who
-//	    knows that the directory was, and has purged it. Anything else is ErrDiverged.
+//	    the directory has, too, since it has gone on from it or was rolled back from it; and any at all if the caller says so
+//	    (MirrorOptions.Over), who knows that the directory was rolled back from it and has purged it. Anything else is
+//	    ErrDiverged.
 //	J5  Entries of others that claim a newer epoch, or move the head, stop a mirror: with ErrFenced or ErrDiverged, for
 //	    good. To go on, the directory is opened anew, where Mirror.Pull decides.
 //	J6  Objects are deleted only after the purge entry stands that makes them garbage. Names of new objects carry the number

@@ -145,21 +145,28 @@ const firstLook = 4
 // sequence must be read from its beginning.
 func (r *RemoteReader) follow(ctx context.Context, from *remoteState) (*remoteState, error) {
 	s := from.clone()
-	for look, more := uint64(firstLook), true; more; look *= 2 {
-		next, err := r.m.getEntries(ctx, s.root, s.last+1, s.last+look)
-		if err != nil {
-			return nil, err
-		}
-		useless := false
-		if more, useless = s.join(next); useless {
-			return nil, nil
-		}
+	if useless, err := r.readOn(ctx, s, nil); useless || err != nil {
+		return nil, err
 	}
 	genuine, err := r.nothingRemoved(ctx, s) // since the entry was looked for that was not found (J3)
 	if !genuine || err != nil {
 		return nil, err
 	}
 	return s, nil
+}
+
+// readOn reads on from the last entry of s to the first that is missing: next, which are there already, and then more, at a time,
+// the longer it takes. useless is that of join.
+func (r *RemoteReader) readOn(ctx context.Context, s *remoteState, next []found) (useless bool, err error) {
+	for look := uint64(firstLook); ; look *= 2 {
+		more, useless := s.join(next)
+		if useless || !more {
+			return useless, nil
+		}
+		if next, err = r.m.getEntries(ctx, s.root, s.last+1, s.last+look); err != nil {
+			return false, err
+		}
+	}
 }
 
 // CatchUp reads what has been put since.

@@ -17,18 +17,8 @@ func (d *RemoteDirectory) Related(ctx context.Context, o *RemoteDirectory) error
 	if d.r.Identity() != o.r.Identity() {
 		return fmt.Errorf("%w: %x and %x", ErrStoreMismatch, d.r.Identity().StoreID, o.r.Identity().StoreID)
 	}
-	ctx, cancel := context.WithCancel(ctx) // what ends one ends what is asked for the other
-	defer cancel()
-	defer context.AfterFunc(d.ctx, cancel)()
-	defer context.AfterFunc(o.ctx, cancel)()
-	interrupted := func(err error) error {
-		for _, one := range []*RemoteDirectory{d, o} {
-			if one.ctx.Err() != nil {
-				return context.Cause(one.ctx)
-			}
-		}
-		return err
-	}
+	ctx, interrupted, done := interruptible(ctx, d, o) // what ends one ends what is asked for the other
+	defer done()
 	if err := d.Stand(ctx); err != nil {
 		return interrupted(err)
 	}
@@ -47,16 +37,36 @@ func (d *RemoteDirectory) Related(ctx context.Context, o *RemoteDirectory) error
 // Stand returns nil if all versions of the directory stand on the remote now. ErrNotFound when one was purged; the errors of the
 // remote, and that of an Interrupt.
 func (d *RemoteDirectory) Stand(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
-	defer cancel()
-	defer context.AfterFunc(d.ctx, cancel)()
+	ctx, interrupted, done := interruptible(ctx, d)
+	defer done()
 	if err := d.r.CatchUp(ctx); err != nil {
-		if d.ctx.Err() != nil {
-			return context.Cause(d.ctx)
+		return interrupted(err)
+	}
+	return d.stand()
+}
+
+// interruptible returns a context that ends with ctx, and with an Interrupt of one of some directories; interrupted replaces the error
+// of what was asked with it by that of the Interrupt, if there was one.
+func interruptible(ctx context.Context, ds ...*RemoteDirectory) (_ context.Context, interrupted func(error) error, done func()) {
+	ctx, cancel := context.WithCancel(ctx)
+	stops := make([]func() bool, len(ds))
+	for i, d := range ds {
+		stops[i] = context.AfterFunc(d.ctx, cancel)
+	}
+	interrupted = func(err error) error {
+		for _, d := range ds {
+			if d.ctx.Err() != nil {
+				return context.Cause(d.ctx)
+			}
 		}
 		return err
 	}
-	return d.stand()
+	return ctx, interrupted, func() {
+		for _, stop := range stops {
+			stop()
+		}
+		cancel()
+	}
 }
 
 // stand is Stand as far as the reader knows.

@@ -143,18 +143,10 @@ func (r *RemoteReader) jump(ctx context.Context, root, s *remoteState, l shownEn
 		entries = entries[n+1:]
 		break
 	}
-	for look := uint64(firstLook); ; look *= 2 {
-		more, useless := s.join(entries)
-		if useless {
-			return nil, nil
-		}
-		if !more {
-			return s, nil
-		}
-		if entries, err = r.m.getEntries(ctx, s.root, s.last+1, s.last+look); err != nil {
-			return nil, err
-		}
+	if useless, err := r.readOn(ctx, s, entries); useless || err != nil {
+		return nil, err
 	}
+	return s, nil
 }
 
 // shownEnd is what a listing shows of a sequence: its last entry, and the newest of the size of a snapshot; 0 when none does.

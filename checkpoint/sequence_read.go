@@ -10,8 +10,8 @@ import (
 // Entries that nobody needs are removed, from the oldest on (J8). So that a reader finds the end of the sequence
 // nevertheless, without a listing, some stay: number n is kept when entries up to below are removed if n is a power of two
 // or what remains of below when some of its low bits are cleared. A reader that looks for the last number e finds the
-// highest power of two that exists, and from there on the bits of e, some at a time; each number that it finds is e with low bits cleared. Of
-// these numbers, those below `below` are below with low bits cleared.
+// highest power of two that exists, and from there on the bits of e, some at a time; each number that it finds is e with low
+// bits cleared. Of these numbers, those below `below` are below with low bits cleared.
 
 // keptEntry reports whether entry n stays when the entries up to below, which is above it, are removed.
 func keptEntry(n, below uint64) bool {

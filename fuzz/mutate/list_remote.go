@@ -10,8 +10,8 @@ var ofRemotes = []mutation{
 	{
 		name: "closed-but-asking", rule: "G9", file: "checkpoint/remote_related.go",
 		what:   "end what is asked for two views when either is closed",
-		old:    "\tdefer context.AfterFunc(d.ctx, cancel)()\n\tdefer context.AfterFunc(o.ctx, cancel)()\n",
-		new:    "",
+		old:    "interruptible(ctx, d, o)",
+		new:    "interruptible(ctx)",
 		caught: []string{"./hlog", "-timeout", "30s", "-run", "TestView_ChangesOnARemoteThatHangsForOneEndWithTheOther"},
 	},
 	{
@@ -94,8 +94,8 @@ var ofRemotes = []mutation{
 	{
 		name: "listing-believed", rule: "J2", file: "checkpoint/remote_seek.go",
 		what:   "look for entries that a listing does not show",
-		old:    "\t\tmore, useless := s.join(entries)\n",
-		new:    "\t\tmore, useless := false, false\n",
+		old:    "useless, err := r.readOn(ctx, s, entries)",
+		new:    "useless, err := false, error(nil)",
 		caught: []string{"./checkpoint", "-run", "TestRemoteReader_ListingIsNoTruth"},
 	},
 	{
