@@ -174,6 +174,7 @@ func (m *Model) openGap(s *State, guard int) (filler uint8) {
 	if m.cfg.Plant != FillOutside {
 		s.enter(guard)
 	}
+	s.hold.limit += bit(m.cfg.Hold) // the gap lies in the page that is open
 	return s.allocate(noKey, 0, none, 0)
 }
 
@@ -374,6 +375,7 @@ func (m *Model) rewind(s *State) {
 	}
 	s.flushed = max(s.flushed, s.tail)
 	s.begin, s.empty, s.dropped = begin, 0, 0
+	s.revived++
 	s.current, s.live, s.start = v, 0, s.tail
 }
 

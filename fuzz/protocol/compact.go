@@ -23,13 +23,19 @@ const (
 	compactDecide         // has the chain changed?
 	compactPublish        // a copy was allocated: swap the entry
 	compactUndo           // it failed
+	compactUrgent         // no page is open at the tail: say that compaction waits for one
+	compactAsk            // ask for it
+	compactWait           // wait until one is
+	compactLift           // nothing is held up any more
+	compactTell           // have the pages opened that were
 	compactEnd            // free the entries that lead nowhere
 	compactDone
 )
 
 var compactNames = [...]string{
 	"takes the next record", "loads entry and head", "follows the chain", "enters", "loads the entry again",
-	"decides and allocates", "swaps the entry", "undoes the copy", "frees an entry", "",
+	"decides and allocates", "swaps the entry", "undoes the copy",
+	"says that it waits for a page", "asks for one", "has got one", "holds up no page any more", "has pages opened", "frees an entry", "",
 }
 
 // compacting reports whether a compaction is under way.
@@ -110,6 +116,8 @@ func (m *Model) stepMove(s *State) (ok bool, bad string) {
 		s.abandon(fresh)
 	case compactEnd:
 		return m.clearEntry(s), ""
+	case compactUrgent, compactAsk, compactWait, compactLift, compactTell:
+		return m.stepHold(s), ""
 	default:
 		return false, ""
 	}
@@ -142,13 +150,18 @@ func (m *Model) nextRecord(s *State) bool {
 			return false
 		}
 		c.version, c.live = s.current, s.live
+		s.hold.begin(m)
 	}
 	next, end := m.nextMember(s)
 	if next > end {
 		s.empty = end
 		*c = compaction{pc: compactEnd}
+		if m.cfg.Hold && m.cfg.Plant != HoldUntilVersion {
+			c.pc = compactLift
+		}
 		return true
 	}
+	s.hold.wentOver(m)
 	c.at, c.pc = next, compactLook
 	if m.cfg.Plant == CompactAlways {
 		c.pc = compactEnter
@@ -223,10 +236,16 @@ func (m *Model) decide(s *State) (bad string) {
 		c.resume(s, compactNext)
 		return ""
 	}
+	if m.full(s) {
+		c.resume(s, compactEnter)
+		c.pc = compactUrgent
+		return ""
+	}
 	if s.tail == maxRecords {
 		return "the model's log is too small"
 	}
 	c.fresh = s.allocate(key, c.log, c.entry, s.value[c.at])
+	m.took(s)
 	c.pc = compactPublish
 	return ""
 }

@@ -19,6 +19,10 @@
 //	units       the operations of a session may be one unit: it passes the gate, and leaves after the last of them; units.go
 //	            follows hlog/internal/units. Checkpoint and restore shut the gate, wait for units, and open it when the next
 //	            version has begun, or operations are paused; they may give up, and try again
+//	carrying    an update that goes first is written in a later version than it has read in, unless a restore has come
+//	            between; carry.go follows hlog's fairness.go
+//	pages       may be held up while a compaction is under way; hold.go follows hlog's space.go. One is opened for each record
+//	            that compaction goes over, when compaction itself waits for one, and when a cut waits for units
 //	restore     pauses, waits, makes all read-only, rewinds the entries, goes on from a version of the base or from a
 //	            checkpoint
 //
@@ -49,7 +53,9 @@
 //
 //	P1  A record does not change after it was flushed, and is not flushed while it is locked or its fate is open.
 //	P2  Nobody reads or writes a frame after it was reused, nor an entry of a table that was given back.
-//	P3  Somebody can do a step, unless everything has ended.
+//	P3  Somebody can do a step, unless everything has ended; and somebody else than compaction can, while a cut waits for
+//	    units and pages are held up (K6).
+//	P7  An update that goes first starts over only if what it has read was changed, has left memory, or was restored (H10).
 //
 // In every state in which everything has ended:
 //
@@ -71,8 +77,8 @@
 // # Planted mistakes
 //
 // A search that finds nothing proves something only if it would have found it. Each [Plant] leaves out one measure of
-// the protocol and must be caught; some are bugs that the engine has had. One mistake is none: a restore need not
-// begin a new log version. An update that has read
+// the protocol and must be caught; some are bugs that the engine has had. Two mistakes are none: a restore need not
+// begin a new log version, and an update may be carried over it. An update that has read
 // before the restore and writes after it finds its record by an address that is never used again, compares its
 // state, and would write to a record only if it held the same value in both worlds.
 package protocol

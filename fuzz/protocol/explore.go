@@ -72,7 +72,7 @@ func (x *explorer) add(s *State, parent uint32, actor int) {
 
 // expand visits the successors of a state; false ends the search.
 func (x *explorer) expand(s *State, number uint32) bool {
-	moved := false
+	moved, withoutCompaction := false, false
 	var n State
 	for actor := range actors {
 		n = *s
@@ -83,6 +83,7 @@ func (x *explorer) expand(s *State, number uint32) bool {
 		}
 		if ok {
 			moved = true
+			withoutCompaction = withoutCompaction || actor != actorCompact || s.compact.pc == compactTell
 			x.result.Transitions++
 			x.add(&n, number, actor)
 		}
@@ -95,6 +96,9 @@ func (x *explorer) expand(s *State, number uint32) bool {
 		}
 	} else if !moved && x.m.cfg.Window == 0 {
 		x.fail("everybody waits for ever", number, actors)
+		return false
+	} else if x.m.cfg.Hold && !withoutCompaction && s.awaitsUnits() {
+		x.fail("a unit that a cut waits for waits for compaction", number, actors)
 		return false
 	}
 	return x.result.States < x.limit
@@ -147,6 +151,8 @@ func (m *Model) describe(before, after *State, actor int) string {
 		fmt.Fprintf(&b, "restore: %s", atGate(&before.restore.gate, &after.restore.gate, restoreNames[before.restore.pc]))
 	case actorWarm:
 		b.WriteString("warming: reads a record back, lowers head over it")
+	case actorOpener:
+		fmt.Fprintf(&b, "pages: %s", openerNames[before.hold.pc])
 	}
 	after.changes(&b, before)
 	return b.String()
@@ -160,7 +166,7 @@ func (s *State) changes(b *strings.Builder, before *State) {
 	}{
 		{"tail", before.tail, s.tail}, {"readOnly", before.readOnly, s.readOnly}, {"safeReadOnly", before.safe, s.safe},
 		{"flushed", before.flushed, s.flushed}, {"head", before.head, s.head}, {"begin", before.begin, s.begin},
-		{"version", before.control, s.control},
+		{"version", before.control, s.control}, {"limit", before.hold.limit, s.hold.limit},
 		{"entry", before.slot[0], s.slot[0]}, {"new entry", before.slot[1], s.slot[1]}, {"other entry", before.slot[2], s.slot[2]},
 	} {
 		if w.old != w.value {

@@ -66,11 +66,13 @@ type State struct {
 	before  [sessions][opsEach]uint8 // operations of the other session that had returned when this one was called
 	gate    uint8                    // of the units; 1: shut
 	unit    [sessions]uint8
+	revived uint8 // restores that have rewound the entries
+	hold    hold
 	_       [stateSlack]uint8
 }
 
 // stateSlack makes State a multiple of four bytes, so that it has no padding, whose bytes would be undefined.
-const stateSlack = 1
+const stateSlack = 2
 
 type session struct {
 	pc      uint8
@@ -91,6 +93,10 @@ type session struct {
 	cold    uint8 // modification.cold
 	final   uint8
 	existed uint8
+
+	// Of an update that goes first (carry.go).
+	restores uint8 // 1 + the restores that there had been when it was read; 0: it does not go first
+	chain    uint8 // the entry that was read
 }
 
 // Op is an operation of a session.
@@ -138,6 +144,8 @@ type Config struct {
 	Target      uint8 // what is restored: index into Versions, behind them the checkpoints
 	Units       uint8 // sessions whose operations are one unit, a bit each
 	GiveUp      bool  // whoever waits for units gives up once, and tries again
+	First       uint8 // sessions whose updates go first, a bit each
+	Hold        bool  // pages of the log are held up while a compaction is under way
 	Plant       Plant
 	Fine        bool // every access to shared memory is a step of its own
 }
@@ -173,6 +181,9 @@ func (m *Model) initial() State {
 		s.tail, s.slot[0] = a, a
 	}
 	s.control = uint8(len(m.cfg.Versions)) + 1
+	if m.cfg.Hold {
+		s.hold.limit = s.tail
+	}
 	if n := len(m.cfg.Versions); n > 0 {
 		c := m.cfg.Versions[n-1]
 		s.readOnly, s.safe, s.flushed = c, c, c
@@ -213,6 +224,7 @@ const (
 	actorGrowth
 	actorRestore
 	actorWarm
+	actorOpener
 	actors
 )
 
@@ -232,8 +244,10 @@ func (m *Model) step(s *State, actor int) (ok bool, bad string) {
 		return m.stepGrowth(s)
 	case actorRestore:
 		return m.stepRestore(s)
+	case actorWarm:
+		return m.stepWarm(s), ""
 	}
-	return m.stepWarm(s), ""
+	return m.stepOpener(s), ""
 }
 
 // Guards of the epoch; a session's is its number.
@@ -350,7 +364,7 @@ func (s *State) addresses(fn func(*uint8)) {
 	}
 	for _, p := range []*uint8{
 		&s.tail, &s.readOnly, &s.safe, &s.flushed, &s.head, &s.gone, &s.begin, &s.start, &s.empty,
-		&s.pager.target, &s.growth.entry,
+		&s.pager.target, &s.growth.entry, &s.hold.limit,
 		&s.restore.filler, &s.compact.at, &s.compact.entry, &s.compact.stop, &s.compact.seen, &s.compact.fresh,
 	} {
 		fn(p)
@@ -358,7 +372,7 @@ func (s *State) addresses(fn func(*uint8)) {
 	for i := range s.session {
 		x := &s.session[i]
 		for _, p := range []*uint8{
-			&x.entry, &x.stop, &x.safe, &x.begin, &x.at, &x.source, &x.fresh, &x.from, &x.cold,
+			&x.entry, &x.stop, &x.safe, &x.begin, &x.at, &x.source, &x.fresh, &x.from, &x.cold, &x.chain,
 		} {
 			fn(p)
 		}

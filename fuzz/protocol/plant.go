@@ -32,6 +32,17 @@ const (
 	LookFirst               // a unit looks at the gate before it says that it is under way
 	NoLook                  // a unit does not look at the gate
 	OpenEarly               // the gate is opened before the new version is begun
+	NoCarry                 // an update that goes first starts over when a checkpoint has begun
+	CarryStale              // an update that goes first does not compare what it has read
+	CarryOldVersion         // an update that is carried into a later version is written in the one that it has read in
+	CarryPaused             // an update that goes first enters while a restore is under way
+	CarryOverRestore        // an update is carried over a restore
+	HoldCompaction          // a page is held up although compaction waits for it
+	AskFirst                // compaction asks for a page before it says that it waits for one
+	HoldUnits               // a page is held up although a cut waits for units
+	UnitsUntold             // nobody asks again for pages that are held up when units are waited for
+	HoldUntilVersion        // pages are held up after compaction, until the next version
+	LiftUntold              // nobody asks again for pages that were held up when they are no more
 	plants
 )
 
@@ -43,6 +54,9 @@ var plantNames = [...]string{
 	"compaction skips the fuzzy end", "tombstone dropped above an older value", "growth without freezing",
 	"recovery into a coarser index", "filler written outside the epoch", "restore without a drain", "restore without a new version",
 	"cut during a unit", "restore during a unit", "unit that looks at the gate first", "unit that passes a shut gate", "gate opened before the cut",
+	"no carrying over a checkpoint", "stale update that goes first", "carried update in the old version", "update that goes first during a restore",
+	"update carried over a restore", "compaction held up by itself", "page asked for before it is said for whom", "unit held up under a cut",
+	"held-up unit untold of the cut", "held up until the next version", "held-up writers untold of the end",
 }
 
 // String returns what the mistake is.

@@ -27,9 +27,9 @@ var opNames = [...]string{
 func (m *Model) stepSession(s *State, i int) (ok bool, bad string) {
 	x := &s.session[i]
 	done := x.done
-	ok, bad = m.stepOp(s, i)
+	ok, bad = m.stepFirst(s, i)
 	for ok && bad == "" && !m.cfg.Fine && x.done == done && m.continues(s, i) {
-		ok, bad = m.stepOp(s, i)
+		ok, bad = m.stepFirst(s, i)
 	}
 	return ok, bad
 }
@@ -99,7 +99,7 @@ func (m *Model) stepOp(s *State, i int) (ok bool, bad string) {
 // enterOp begins an attempt. The first one is when the operation is called.
 func (m *Model) enterOp(s *State, i int) bool {
 	x := &s.session[i]
-	if s.paused != 0 || x.starved != 0 && s.tail-s.gone >= m.cfg.Window {
+	if s.paused != 0 || x.starved != 0 && m.full(s) {
 		return false
 	}
 	if x.called == 0 {
@@ -109,6 +109,9 @@ func (m *Model) enterOp(s *State, i int) bool {
 	x.starved = 0
 	s.enter(i)
 	x.version = s.control
+	if m.goesFirst(s, i) {
+		x.restores = 1 + s.revived // before the value
+	}
 	if m.cfg.Ops[i][x.done].Kind == Get {
 		x.version = 0 // a read is of no version
 	}
@@ -139,6 +142,9 @@ func (m *Model) loadEntry(s *State, i int, op Op) (ok bool, bad string) {
 	x.stop = s.head
 	if op.Kind == Get || op.Kind != Set && op.Kind != Delete && x.pc == opLoad {
 		x.begin, x.pc = s.begin, opWalk // this only reads
+		if x.restores != 0 {
+			x.chain = x.entry
+		}
 		return true, ""
 	}
 	x.slot, x.safe = slot, s.safe
@@ -310,10 +316,10 @@ func (m *Model) readDisk(s *State, i int, op Op) (bad string) {
 // reenter begins the write of a read-modify-write (writeUpdate, tryUpdate).
 func (m *Model) reenter(s *State, i int, op Op) (ok bool, bad string) {
 	x := &s.session[i]
-	if s.paused != 0 || x.starved != 0 && s.tail-s.gone >= m.cfg.Window {
+	if s.paused != 0 && !(m.cfg.Plant == CarryPaused && x.restores != 0) || x.starved != 0 && m.full(s) {
 		return false, ""
 	}
-	if s.control != x.version && m.cfg.Plant != KeepVersion {
+	if s.control != x.version && m.cfg.Plant != KeepVersion && !m.carry(s, i) {
 		m.retry(s, i)
 		return true, ""
 	}
@@ -363,7 +369,7 @@ func (m *Model) recheck(s *State, i int, op Op) (ok bool, bad string) {
 			same = same && x.seen&busyBits == 0
 		}
 	}
-	if !same {
+	if !same && !(m.cfg.Plant == CarryStale && x.restores != 0) {
 		m.retry(s, i)
 		return true, ""
 	}
@@ -405,18 +411,19 @@ func (m *Model) copyRecord(s *State, i int, op Op) (ok bool, bad string) {
 	x := &s.session[i]
 	switch x.pc {
 	case opAllocate:
-		if m.cfg.Window > 0 && s.tail-s.gone >= m.cfg.Window {
+		if m.full(s) {
 			if x.source != none {
 				s.word[x.source] = x.seen
 			}
 			m.retry(s, i)
-			x.starved = 1
+			x.starved, s.hold.kick = 1, bit(m.cfg.Hold)
 			return true, ""
 		}
 		if s.tail == maxRecords {
 			return true, "the model's log is too small"
 		}
 		x.fresh = s.allocate(op.Key, x.version, x.entry, m.newValue(s, i, op))
+		m.took(s)
 		x.pc = opPublish
 	case opPublish:
 		ok, bad := m.publish(s, x.slot, x.entry, x.fresh)

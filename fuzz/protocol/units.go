@@ -22,12 +22,13 @@ type passage struct {
 const (
 	gateAsk   = iota // shut the gate
 	gateScan         // see who is inside
+	gateTell         // have pages opened that are held up: a unit may wait for one
 	gateDrain        // wait for them
 	gateHeld         // open the gate
 	gateOpened
 )
 
-var gateNames = [...]string{"shuts the gate", "looks for units", "waits for them", "opens the gate", ""}
+var gateNames = [...]string{"shuts the gate", "looks for units", "asks for pages that are held up", "waits for them", "opens the gate", ""}
 
 func (m *Model) hasUnit(i int) bool { return m.cfg.Units&(1<<i) != 0 }
 
@@ -84,6 +85,10 @@ func (m *Model) stepGate(s *State, p *passage, mistake Plant) (ok bool) {
 				p.wait |= 1 << i
 			}
 		}
+	case gateTell:
+		if s.hold.rate != 0 && m.cfg.Plant != UnitsUntold {
+			s.hold.kick = 1
+		}
 	case gateDrain:
 		if p.wait == 0 {
 			break
@@ -101,6 +106,9 @@ func (m *Model) stepGate(s *State, p *passage, mistake Plant) (ok bool) {
 		return true
 	}
 	p.pc++
+	if p.pc == gateTell && !m.cfg.Hold {
+		p.pc++
+	}
 	if p.pc == gateHeld && m.cfg.Plant == OpenEarly {
 		s.gate = 0
 	}
