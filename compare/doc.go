@@ -6,7 +6,12 @@
 // memory setting; the same rule of durability (a snapshot is durable when it returns, in between nothing is synced); the
 // same versions, retention and remote; files read past the page cache, so that the memory setting means something; and no
 // background work, but for the hybrid log, whose point that is. The baselines write through the page cache, which takes
-// the waiting for the device off them until the next snapshot.
+// the waiting for the device off them until the next snapshot. The append log also reads its active file, a sixteenth of the memory,
+// through it.
+//
+// Memory is what an engine says that it holds. The baselines keep it on the Go heap, so that resident they have two to three
+// times as much, for what the collector has not collected yet and for merges while they last; the hybrid log keeps
+// nearly all of it off the heap and stays within it.
 //
 // Minimal does not mean careless. Package enginetest is the suite that every engine passes: it looks for each defect
 // that was found in the thesis' own engines.

@@ -151,7 +151,7 @@ func (l *Log) fromActive(at location) ([]byte, error) {
 }
 
 func (l *Log) fromFile(f *fileset.File, key []byte, at location) ([]byte, error) {
-	raw, err := f.Read(at.offset, int64(at.size))
+	raw, err := f.Lookup(at.offset, int64(at.size))
 	if err != nil {
 		return nil, err
 	}

@@ -110,9 +110,10 @@ func (t *Tree) release() {
 	}
 }
 
-// budget gives the cache what the memtable and the runs' indexes leave of the memory.
+// budget gives the cache what the memtable and the runs' indexes leave of the memory. A memtable holds somewhat more than it
+// uses: its arrays grow by steps, and its leaves are two thirds full. The caller holds Writing.
 func (t *Tree) budget() {
-	left := t.opts.MemoryBytes - t.opts.MemtableBytes
+	left := t.opts.MemoryBytes - max(t.opts.MemtableBytes, t.mem.Held())
 	for _, r := range t.runs {
 		left -= r.memory()
 	}

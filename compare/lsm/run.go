@@ -131,7 +131,7 @@ func (r *run) read(i int, c *cache.Cache) ([]byte, error) {
 	if data := c.Get(place); data != nil {
 		return data, nil
 	}
-	data, err := r.file.Read(start, end-start)
+	data, err := r.file.Lookup(start, end-start)
 	if err != nil {
 		return nil, err
 	}

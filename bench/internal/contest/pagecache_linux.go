@@ -11,7 +11,8 @@ import (
 
 // dropPages keeps the system's page cache from serving as memory that an engine was not given: until the function it
 // returns is called, the clean pages of all files below dir are dropped every few milliseconds. What is mapped (bbolt's
-// file) stays.
+// file) stays. The function returns when what was written through the page cache is on the disk: else the system would write
+// it in the round of another engine.
 func dropPages(dir string) (stop func()) {
 	done, ended := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -20,7 +21,9 @@ func dropPages(dir string) (stop func()) {
 		defer t.Stop()
 		open := map[string]*os.File{}
 		defer func() {
+			refresh(dir, open)
 			for _, f := range open {
+				_ = unix.Fdatasync(int(f.Fd())) // it is not for durability: engines sync by themselves
 				f.Close()
 			}
 		}()

@@ -59,3 +59,26 @@ func TestDropPages_FilesLeaveThePageCache(t *testing.T) {
 		t.Errorf("%d of %d pages are still there", resident(t, name, size), before)
 	}
 }
+
+// What an engine has written through the page cache is on the disk when its round is over: only clean pages can be dropped.
+func TestDropPages_WritesWhatIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	name := filepath.Join(dir, "file")
+	const size = 1 << 20
+	f, err := os.Create(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	stop := dropPages(dir)
+	if _, err := f.Write(make([]byte, size)); err != nil {
+		t.Fatal(err)
+	}
+	stop()
+	if err := unix.Fadvise(int(f.Fd()), 0, 0, unix.FADV_DONTNEED); err != nil {
+		t.Skip(err)
+	}
+	if n := resident(t, name, size); n > 0 {
+		t.Errorf("%d pages were not written", n)
+	}
+}

@@ -130,7 +130,8 @@ func or(own, def int) int {
 // pageCacheText says what stands between the page cache and the engines that read through it.
 var pageCacheText = func() string {
 	if dropsPages {
-		return "The system's page cache is no engine's memory: the clean pages of every file are dropped every 5 ms during the rounds. " +
+		return "The system's page cache is no engine's memory: the clean pages of every file are dropped every 5 ms during the rounds, and at the " +
+			"end of each, outside of its time, what is left there is written, so that no engine's round has another's writes in it. " +
 			"The hybrid log reads and writes past it anyway. The engines of package compare read past it, too, and write through it, as other engines " +
 			"do both: nothing is synced between snapshots, so that a write of theirs waits for the disk only when the system does."
 	}

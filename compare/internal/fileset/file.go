@@ -89,6 +89,12 @@ func (f *File) Read(off, n int64) ([]byte, error) {
 	}
 }
 
+// Lookup is Read for a Get, which is counted.
+func (f *File) Lookup(off, n int64) ([]byte, error) {
+	f.set.lookups.Add(1)
+	return f.Read(off, n)
+}
+
 // sync makes f's bytes durable. The bytes of a file whose sync failed may be gone from memory and disk alike: the next sync
 // verifies and writes them anew.
 func (f *File) sync() error {

@@ -110,6 +110,9 @@ func (k *Keeper) Versions() []uint64 {
 	return k.Files.Versions()
 }
 
+// Reads returns how often a Get has read from a finished file. What merges, snapshots and Open read is not counted.
+func (k *Keeper) Reads() uint64 { return k.Files.lookups.Load() }
+
 // Restore brings back a version, 0 the newest. An error other than ErrRemote leaves everything as it is.
 func (k *Keeper) Restore(version uint64) error {
 	k.Writing.Lock()

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 
 	"github.com/hybridlog/hybridlog/compare/internal/base"
 	"github.com/hybridlog/hybridlog/internal/fsx"
@@ -31,6 +32,8 @@ type Set struct {
 	highest    uint64 // no version up to it may be used again
 	parent     uint64
 	nextNumber uint64
+
+	lookups atomic.Uint64 // reads of finished files for Gets
 
 	remoteHas map[string]bool     // pieces on the remote
 	remote    map[string]Manifest // manifests on the remote, by object
