@@ -11,7 +11,7 @@
 //	lineage    all the extents of a version, ascending: the log that a store at this version consists of.
 //	delta      the range of log that a version added to its parent.
 //	share      a file that spares a recovery from replaying a stretch of the lineage, for a part of the hashes.
-//	image, run of old: files that spare a recovery from replaying the lineage up to some address, and a stretch behind it.
+//	old image, old run: files that spare a recovery from replaying the lineage up to some address, and a stretch behind it.
 //	current    the version that the directory opens at.
 //
 // # Directory

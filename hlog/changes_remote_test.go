@@ -134,6 +134,9 @@ func TestView_ChangesOnARemote(t *testing.T) {
 				sameChanges(t, byFollower, w, r.versions[at], r.versions[v])
 				sameChanges(t, w, byFollower, r.versions[v], r.versions[at])
 				for u, x := range views {
+					if testkit.Race && (u+v)%3 > 0 {
+						continue
+					}
 					sameChanges(t, x, w, r.versions[u], r.versions[v])
 				}
 			}

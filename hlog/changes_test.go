@@ -86,7 +86,7 @@ func keepASecondStoreEqual(t *testing.T, coldAfter int64) {
 	var at checkpoint.Version // of first, that second holds
 	var held *View            // of that version, so that it is not purged
 	var seen, deleted, back int
-	versions := testkit.Scaled(30, 80, 400, 1000)
+	versions := testkit.Scaled(testkit.UnderRace(20, 30), 80, 400, 1000)
 	for v := range versions {
 		for range rng.IntN(400) {
 			k := fmt.Appendf(nil, "key %d", int(rng.ExpFloat64()*800))

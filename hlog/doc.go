@@ -104,6 +104,8 @@
 //	    the size of pages or refuses, and Restore refuses. Only a directory of a store that took no notes of that may
 //	    have a record where compaction ends, with an error that says so.
 //
+// Where writers are much faster than compaction, they wait for it (space.go, with rule K6).
+//
 // # The cold tier
 //
 // When the index may not grow any more (relief.go), or the log is longer than Options.ColdAfter, the records of the oldest log,
@@ -145,7 +147,8 @@
 // Compacting, the lock of a compaction or restore (package lock has the list): so none of them waits for somebody who waits
 // at the gate. An operation waits
 //
-//	for a page        of the pager, which waits for flushes, a sync under way, and operations inside the epoch (H3)
+//	for a page        of the pager, which waits for flushes, a sync under way, and operations inside the epoch (H3), and holds up
+//	                  none while units are waited for (K6)
 //	for the disk      a record or a part of the index that is read; a descriptor, which calls of other stores hold (package
 //	                  fsx)
 //	for the index     its lock Table, which a restore takes for a moment when no unit is under way (U2), and growth, which

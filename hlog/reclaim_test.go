@@ -17,7 +17,7 @@ func TestCompact_DeletedKeysAreReclaimed(t *testing.T) {
 		}
 		ctx := context.Background()
 		const left, most = 500, 4 << 20
-		keys := testkit.UnderRace(40_000, 300_000)
+		keys := testkit.UnderRace(25_000, 300_000)
 		x := s.NewSession()
 		for i := range uint64(keys) {
 			x.Set(k8(i), make([]byte, 100))

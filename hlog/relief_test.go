@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // crowdedOptions are those of a store whose index has room for some 170,000 keys, and whose frames for about as many records.
@@ -55,9 +56,11 @@ func sameWords(t testing.TB, s *Store, from, to, add uint64) {
 	defer x.Close()
 	tab, err := NewTable[uint64, uint64](x)
 	must(t, err)
-	keys, values, found := make([]uint64, 512), make([]uint64, 512), make([]bool, 512)
-	for ; from < to; from += uint64(len(keys)) {
-		keys, values, found = keys[:min(512, to-from)], values[:min(512, to-from)], found[:min(512, to-from)]
+	const group = 512
+	step := uint64(testkit.UnderRace(group*9, group)) // with the race detector groups here and there
+	keys, values, found := make([]uint64, group), make([]uint64, group), make([]bool, group)
+	for ; from < to; from += step {
+		keys, values, found = keys[:min(group, to-from)], values[:min(group, to-from)], found[:min(group, to-from)]
 		for i := range keys {
 			keys[i] = from + uint64(i)
 		}

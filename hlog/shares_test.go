@@ -126,7 +126,8 @@ func (r *sharer) flush() {
 
 // same returns how what get returns differs from model.
 func (r *sharer) same(model map[int]uint64, get func(dst, key []byte) ([]byte, error)) error {
-	return r.sameOf(model, get, 0, 1)
+	step := testkit.UnderRace(11, 1)
+	return r.sameOf(model, get, r.rng.IntN(step), step)
 }
 
 // sameOf is same for every step-th key.
@@ -165,7 +166,8 @@ func (r *sharer) sameVersions(s *Store) error {
 			}
 			get = w.Get
 		}
-		if err := r.sameOf(r.models[info.Version], get, r.rng.IntN(5), 5); err != nil {
+		step := testkit.UnderRace(31, 5)
+		if err := r.sameOf(r.models[info.Version], get, r.rng.IntN(step), step); err != nil {
 			return fmt.Errorf("version %d: %w", info.Version, err)
 		}
 	}
@@ -260,7 +262,7 @@ func TestShares_ManyCheckpoints(t *testing.T) {
 		disk := o.FS.(*fsx.CrashFS)
 		r := withShares(t, o, seed)
 		most, level := 0, 0
-		for round := range 60 {
+		for round := range testkit.UnderRace(40, 60) {
 			r.churn(1 + r.rng.IntN(800))
 			r.commit()
 			if r.rng.IntN(3) > 0 {
@@ -522,7 +524,9 @@ func TestShares_Damage(t *testing.T) {
 		}
 		return first
 	}
-	for i, ref := range m.Shares {
+	step := testkit.UnderRace(5, 1)
+	for i := r.rng.IntN(step); i < len(m.Shares); i += step {
+		ref := m.Shares[i]
 		name := r.ledger.ImagePath(ref.ID)
 		want := func(what string, err error) {
 			t.Helper()

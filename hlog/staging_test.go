@@ -348,7 +348,7 @@ func TestClose_GivesQueuesBack(t *testing.T) {
 	fsys, dir := disks[1].open(t)
 	queues := fsx.AIOOf(fsys)
 	before := queues.Borrowed()
-	for i := range 5 {
+	for i := range testkit.UnderRace(2, 5) {
 		dir := filepath.Join(dir, fmt.Sprint(i))
 		s, keys, _ := stagedStore(t, fsys, dir, false)
 		var wg sync.WaitGroup
@@ -395,7 +395,8 @@ func TestMulti_StagedWords(t *testing.T) {
 		defer x.Close()
 		table, err := NewTable[uint64, uint64](x)
 		must(t, err)
-		const keys, batch = 60_000, 1500
+		const batch = 1500
+		keys := uint64(testkit.UnderRace(45_000, 60_000))
 		want := make([]uint64, keys)
 		for i := range want {
 			want[i] = uint64(i) * 3
@@ -404,7 +405,7 @@ func TestMulti_StagedWords(t *testing.T) {
 		evict(t, s)
 		rnd := rand.New(rand.NewPCG(9, 1))
 		ks, vs, found := make([]uint64, batch), make([]uint64, batch), make([]bool, batch)
-		for round := range 20 {
+		for round := range testkit.UnderRace(5, 20) {
 			for i := range ks {
 				ks[i] = rnd.Uint64N(keys + 1000)
 			}
