@@ -270,7 +270,7 @@ func (s *Store) commitNext(p *ledger.Pending) {
 }
 
 // commit writes the version's log, waits for runs if they do not stand for enough of it, and has the manifest written beside
-// the sync of the log; it gets its name last (C5).
+// the sync of the log, which begins when the log is written (D8); it gets its name last (C5).
 func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 	defer s.disk.Committed(p.LogVersion) // or never will be
 	covered := p.Cut - min(p.Cut, s.mayReplay())

@@ -394,6 +394,20 @@ var general = []mutation{
 		caught: []string{"./fuzz", "-short", "-run", "TestFault_SyncDropsOnce"},
 	},
 	{
+		name: "sync-awaited", rule: "D8", file: "hlog/internal/reclog/durability.go",
+		what:   "wait for a sync that was begun ahead",
+		old:    "\td.queue.Close()\n",
+		new:    "",
+		caught: []string{"./hlog/internal/reclog", "-run", "TestSync_BegunAhead"},
+	},
+	{
+		name: "written-since", rule: "D8", file: "hlog/internal/reclog/durability.go",
+		what:   "sync what was written after a sync was begun ahead",
+		old:    "err == nil && done != to {",
+		new:    "err == nil && done == 0 {",
+		caught: []string{"./hlog/internal/reclog", "-run", "TestSync_BegunAhead"},
+	},
+	{
 		name: "lost-sync", rule: "D6", file: "hlog/internal/reclog/durability.go",
 		what:   "remember that what a failed sync has covered has left memory",
 		old:    "\td.lost.Store(&cause)\n",

@@ -32,8 +32,9 @@ type Request struct {
 //
 // Those of files of [OS] for which [File.Direct] holds, and syncs of all files of OS, are given to the kernel (Linux AIO),
 // where there is one that takes them; for the others of files of OS there are a few goroutines, those of the process
-// (see [AIO]). Those of any other File are done one after the other within Submit, each by one ReadAt, WriteAt or Sync: a
-// double that counts, fails or holds calls sees them in the order of Submit. What is under way has no order.
+// (see [AIO]). Those of any other File are done one after the other, each by one ReadAt, WriteAt or Sync: a double that
+// counts, fails or holds calls sees reads and writes within Submit, in its order, and syncs as late as may be, when somebody
+// waits or looks for what has ended: one that has only begun has made nothing durable. What is under way has no order.
 //
 //	F6  A file and a buffer stay in use until the kernel has said that it is done with them. A file that is closed
 //	    meanwhile keeps its descriptor until then, so that no read ever reaches a file that got its number later.
@@ -55,6 +56,7 @@ type Queue struct {
 	kernel     atomic.Pointer[kernelQueue] // written under mu: borrowed, else nil (F10)
 	submitting bool                        // of mu: somebody may be giving the kernel something
 	done       []*Request                  // of mu: ended, not yet returned by Wait
+	late       []*Request                  // of mu: syncs of files that are not of OS, which Wait does
 	backlog    []*Request                  // of mu: for the kernel, as soon as it has room
 	pooled     int                         // of mu: requests that the helpers have or will take
 	inside     int                         // of mu: requests that the kernel has, less those of a batch that it is just taking
@@ -151,8 +153,7 @@ func (q *Queue) Submit(requests []*Request) {
 		r.N, r.Err = 0, nil
 		o, ok := r.File.(*osFile)
 		if !ok {
-			r.directly()
-			q.finish(r)
+			q.direct(r)
 			continue
 		}
 		switch r.Err = o.hold(r.op(), false); {
@@ -182,6 +183,31 @@ func (q *Queue) Submit(requests []*Request) {
 	q.submit(batch)
 	clear(batch)
 	q.submitted = batch[:0]
+}
+
+// direct does a request for a file that is not of OS, or leaves it to Wait.
+func (q *Queue) direct(r *Request) {
+	if r.Sync {
+		q.mu.Lock()
+		q.late = append(q.late, r)
+		q.mu.Unlock()
+		return
+	}
+	r.directly()
+	q.finish(r)
+}
+
+// doLate does the syncs that were left to Wait, and reports whether there were any.
+func (q *Queue) doLate() bool {
+	q.mu.Lock()
+	late := q.late
+	q.late = nil
+	q.mu.Unlock()
+	for _, r := range late {
+		r.directly()
+		q.finish(r)
+	}
+	return len(late) > 0
 }
 
 // submit gives requests to the kernel, those that found no room before first, or to the helpers if it has no context. The
@@ -347,6 +373,9 @@ func (q *Queue) Wait(done []*Request, atLeast int) []*Request {
 			q.mu.Unlock()
 		default:
 			q.mu.Unlock()
+			if (missing > 0 || len(done) == had) && q.doLate() {
+				continue
+			}
 			return done
 		}
 	}
@@ -387,7 +416,7 @@ func (q *Queue) reap(done []*Request, atLeast int) []*Request {
 func (q *Queue) Idle() bool {
 	q.mu.Lock()
 	defer q.mu.Unlock()
-	return q.inside == 0 && q.pooled == 0 && len(q.done) == 0 && len(q.backlog) == 0
+	return q.inside == 0 && q.pooled == 0 && len(q.done) == 0 && len(q.backlog) == 0 && len(q.late) == 0
 }
 
 // Close waits for the requests that are under way and drops their results. Nobody may call Submit or Wait meanwhile; a

@@ -40,6 +40,8 @@
 //	    Durable is written once more, and files that were made since are given their names once more. If some of it is
 //	    not in memory any more, it is lost: nothing becomes durable from then on ([ErrNotDurable]), until the owner of the
 //	    log abandons it ([Log.Abandon]).
+//	D8  A sync that was begun ahead of whoever needs it counts when it has ended, and for what was written before it began. It
+//	    has failed if it has for one file; D6 holds for it. Who syncs, and who lets go of files, waits for it first.
 //
 // # From the disk
 //

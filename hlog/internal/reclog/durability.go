@@ -12,7 +12,7 @@ import (
 
 // Durability is how far the log has got on its way to the disk, and what was lost there. Nothing else knows, and only the
 // methods in this file move it: a piece that was written, a sync, a sync that failed, and an owner who abandons the log
-// that is not durable (D5, D6).
+// that is not durable (D5, D6). A sync may be begun ahead (D8).
 //
 //	            durable           written           tail
 //	-- synced ---->|-- written ----->|-- in memory -->|
@@ -26,6 +26,11 @@ type Durability struct {
 	files []*segment // what [durable, written) was written to, with a reference to each, in the order of the log
 
 	names *fsx.Names // of the segments
+
+	// A sync that was begun ahead: of all files, when the log was written up to aheadTo; 0 if none is under way.
+	aheadTo uint64
+	ahead   []fsx.Request
+	queue   *fsx.Queue
 }
 
 // Written returns the address below which the log is written to segments.
@@ -51,8 +56,43 @@ func (d *Durability) hopeless() error {
 	return nil
 }
 
-// init says where the segments are.
-func (d *Durability) init(s *Segments) { d.names = fsx.NewNames(s.fs, s.dir) }
+// init says where the segments are, and how a sync is begun ahead.
+func (d *Durability) init(s *Segments, queues fsx.Queues) {
+	d.names, d.queue = fsx.NewNames(s.fs, s.dir), queues.New(aheadDepth)
+}
+
+// aheadDepth is how many files are synced at a time.
+const aheadDepth = 4
+
+// beginSync begins to make durable what is written, and does not wait for it. Only sync says whether it has become so.
+func (d *Durability) beginSync() {
+	if d.aheadTo != 0 || d.lost.Load() != nil || len(d.files) == 0 {
+		return
+	}
+	d.aheadTo = d.written.Load()
+	d.ahead = slices.Grow(d.ahead[:0], len(d.files)) // the queue refers to them
+	var begun []*fsx.Request
+	for _, g := range d.files {
+		d.ahead = append(d.ahead, fsx.Request{File: g.file, Sync: true})
+		begun = append(begun, &d.ahead[len(d.ahead)-1])
+	}
+	d.queue.Submit(begun)
+}
+
+// endSync waits for the sync that was begun ahead, if one was. It returns up to where that has made the bytes of files durable,
+// 0 if nowhere, or why it has not (D8).
+func (d *Durability) endSync() (to uint64, err error) {
+	if d.aheadTo == 0 {
+		return 0, nil
+	}
+	d.queue.Close()
+	for i := range d.ahead {
+		err = errors.Join(err, d.ahead[i].Err)
+	}
+	to, d.aheadTo = d.aheadTo, 0
+	clear(d.ahead)
+	return to, err
+}
 
 // making says that the segment of that path is about to be made.
 func (d *Durability) making(path string) { d.names.Making(path) }
@@ -82,7 +122,10 @@ func (d *Durability) sync(target uint64, hold func() (head uint64, release func(
 	if invariant.Enabled {
 		invariant.Check(to >= target, "D5: sync up to %#x, written up to %#x", target, to)
 	}
-	err := d.syncFiles()
+	done, err := d.endSync()
+	if err == nil && done != to {
+		err = d.syncFiles()
+	}
 	if err == nil {
 		err = d.names.Sync()
 	}
@@ -123,6 +166,7 @@ func (d *Durability) abandon(tail uint64) {
 
 // drop gives back the files.
 func (d *Durability) drop() {
+	_, _ = d.endSync() // what it has found does not matter any more
 	for _, g := range d.files {
 		g.release()
 	}

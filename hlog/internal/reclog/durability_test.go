@@ -2,6 +2,7 @@ package reclog
 
 import (
 	"errors"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -12,11 +13,15 @@ import (
 // What a sync that failed has covered, the bytes of a segment or the names of new ones, is done again before the next one:
 // that it succeeds would say nothing about what was dropped (D6).
 func TestSync_DoesAgainWhatOneThatFailedHasCovered(t *testing.T) {
-	for _, match := range []string{"*.seg", "/log"} {
+	for _, match := range []string{"*.seg", "/log", "begun ahead: *.seg"} {
 		disk := fsx.NewCrash(fsx.CrashOptions{Direct: true})
 		k := newKitOn(t, 64, disk, "/log")
 		k.fill(kitSegment + kitPage) // two segments, all of it in memory
 		target := k.cut()
+		match, ahead := strings.CutPrefix(match, "begun ahead: ")
+		if ahead {
+			must(t, k.FlushTo(target))
+		}
 		disk.FailSync(fsx.SyncFailOnce, match)
 		if err := k.SyncTo(target); !errors.Is(err, syscall.EIO) || errors.Is(err, ErrNotDurable) {
 			t.Fatalf("%s: the sync that fails: %v", match, err)
@@ -33,6 +38,38 @@ func TestSync_DoesAgainWhatOneThatFailedHasCovered(t *testing.T) {
 			t.Errorf("%s: %d records are durable, of %d", match, n, k.n)
 		}
 	}
+}
+
+// A sync that was begun ahead has made nothing durable before it has ended, and nothing at all that was written after it began (D8).
+func TestSync_BegunAheadCountsForWhatWasWritten(t *testing.T) {
+	disk := fsx.NewCrash(fsx.CrashOptions{Direct: true})
+	k := newKitOn(t, 64, disk, "/log")
+	durable := func(target uint64) {
+		t.Helper()
+		if got := k.Durability().Durable(); got != target {
+			t.Fatalf("durable up to %#x, not %#x", got, target)
+		}
+		if n := count(t, kitSegments(disk.Clone(fsx.Crash{Keep: fsx.KeepNone}), "/log"), uint64(word.FirstAddress), target); n != k.n {
+			t.Errorf("%d records are durable, of %d", n, k.n)
+		}
+	}
+	before := k.Durability().Durable()
+	k.fill(kitPage)
+	first := k.cut()
+	must(t, k.FlushTo(first))
+	if got := k.Durability().Durable(); got != before {
+		t.Fatalf("durable up to %#x, though nobody has waited for the sync", got)
+	}
+	must(t, k.SyncTo(first))
+	durable(first)
+
+	k.fill(kitPage)
+	must(t, k.FlushTo(k.cut()))
+	k.fill(kitSegment) // a file that was not there when the sync began
+	last := k.cut()
+	must(t, k.FlushTo(last))
+	must(t, k.SyncTo(last))
+	durable(last)
 }
 
 // If some of it has left memory, nothing becomes durable any more, until that is abandoned (D6).

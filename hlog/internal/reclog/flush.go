@@ -248,14 +248,15 @@ func (l *Log) sumPiece(buf []byte, from uint64, next int, final func(n int) (nex
 	return nil
 }
 
-// FlushTo writes the log up to target, which lies at or below SafeReadOnly on a block boundary. ErrNotDurable when it never
-// will be durable.
+// FlushTo writes the log up to target, which lies at or below SafeReadOnly on a block boundary, and begins to make it durable,
+// for which SyncTo waits (D8). ErrNotDurable when it never will be durable.
 func (l *Log) FlushTo(target uint64) error {
 	l.flushMu.Lock()
 	defer l.flushMu.Unlock()
 	if err := l.flush(target); err != nil {
 		return err
 	}
+	l.durability.beginSync()
 	return l.durability.hopeless()
 }
 

@@ -149,7 +149,7 @@ func New(c Config) (*Log, error) {
 		pager:           c.Pager,
 	}
 	l.waitCond.L = &l.waitMu
-	l.durability.init(c.Segments)
+	l.durability.init(c.Segments, c.Queues)
 	l.begin.Store(c.Begin)
 	l.place(c.Tail)
 	return l, nil
