@@ -35,16 +35,17 @@
 //
 //	offset  size  field
 //	0       8     magic: "HLSTORE\n", "HLHEAD\n\n", "HLNONE\n\n" or "HLVERSN\n"
-//	8       4     format, 1 to 5 today (see below); a whole file with a higher one is ErrFormat and stays as it is
+//	8       4     format, 1 to 6 today (see below); a whole file with a higher one is ErrFormat and stays as it is
 //	12      4     zero
 //	16      8     length of the file, checksum included
 //	24      n     payload
 //	24+n    8     xxh3 of everything before
 //
-// # Payloads, formats 1 to 5
+// # Payloads, formats 1 to 6
 //
-// Manifests are written in format 4, those with cold files in format 5. Format 3 is that of older ones with shares, format 2
-// of those with runs and none; with neither they had format 1. Each has the lines below up to its own. Releases that do not
+// Manifests are written in format 6. Stores of earlier releases, whose hash seed does not follow from the store id
+// ([Identity.OneToOne]), go on with format 4, and with format 5 if there are cold files. Format 3 is that of older ones with
+// shares, format 2 of those with runs and none; with neither they had format 1. Each has the lines below up to its own. Releases that do not
 // know a format refuse it with ErrFormat. All else has format 1.
 //
 //	NONE
@@ -76,13 +77,13 @@
 //	         8  start   8  end   8  fuzzy   8  log version
 //	...  8  length of the cookie, followed by the cookie
 //	...  8  length of aux, followed by aux
-//	...  8  format 2: number of runs, at least 1 (formats 3 to 5: 0 if there are none), followed by as many of
+//	...  8  format 2: number of runs, at least 1 (formats 3 to 6: 0 if there are none), followed by as many of
 //	         8  id   8  bytes   8  from   8  to
 //	...  8  format 3: replay the log from here on
-//	...  8  format 3: number of shares, at least 1 (formats 4, 5: 0 if there are none), followed by as many of
+//	...  8  format 3: number of shares, at least 1 (formats 4 to 6: 0 if there are none), followed by as many of
 //	         8  id   8  bytes   8  first and 8  last hash, in the order of shares   8  from   8  to
 //	         8  level   8  triples   8  live bytes
-//	...  8  format 5: number of cold files, at least 1, followed by as many of the same
+//	...  8  format 5: number of cold files, at least 1 (format 6: 0 if there are none), followed by as many of the same
 //	...  8  format 4: hash seed of STORE
 //	...  8  format 4: segment bytes of STORE
 //

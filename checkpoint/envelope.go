@@ -9,7 +9,7 @@ import (
 
 // Format is the number of the newest file format that this release reads. It writes a file in the lowest one that can
 // express it.
-const Format = 5
+const Format = 6
 
 const (
 	magicBytes    = 8

@@ -199,7 +199,7 @@ func (x *Index) read(r *reader, format uint32) {
 		x.ReplayFrom, x.Shares = r.uint64(), r.shares()
 	}
 	if format >= coldFormat {
-		if x.Cold = r.shares(); x.Cold == nil {
+		if x.Cold = r.shares(); x.Cold == nil && format == coldFormat {
 			r.fail("format %d without cold files", format)
 		}
 	}

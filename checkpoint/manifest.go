@@ -54,6 +54,12 @@ func (m *Manifest) identity() (id Identity, ok bool) {
 	return Identity{StoreID: m.StoreID, HashSeed: m.HashSeed, SegmentBytes: m.SegmentBytes}, m.SegmentBytes != 0
 }
 
+// oneToOne is Identity.OneToOne of the store that m is a version of.
+func (m *Manifest) oneToOne() bool {
+	id, ok := m.identity()
+	return ok && id.OneToOne()
+}
+
 // LogBytes returns the number of log bytes of the lineage.
 func (m *Manifest) LogBytes() int64 {
 	var n int64
@@ -115,6 +121,7 @@ const (
 	sharesFormat   = 3 // of those that have shares
 	identityFormat = 4 // of those that hold the store's identity
 	coldFormat     = 5 // of those that have cold files, too
+	hashFormat     = 6 // of those of stores whose hash tells keys of 8 bytes apart, with cold files or without
 )
 
 // EncodeManifest returns the bytes of m's file, or an error that says which field of m is out of range.
@@ -154,6 +161,8 @@ func EncodeManifest(m *Manifest) ([]byte, error) {
 // format returns the lowest format that can express m.
 func (m *Manifest) format() uint32 {
 	switch {
+	case m.oneToOne():
+		return hashFormat
 	case len(m.Cold) > 0:
 		return coldFormat
 	case m.SegmentBytes != 0:

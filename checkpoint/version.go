@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/zeebo/xxh3"
+
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
@@ -54,6 +56,16 @@ type Identity struct {
 }
 
 const identityBytes = 32
+
+// OneToOne reports whether the store's hash tells all keys of 8 bytes apart. Stores that were made by earlier releases, whose
+// seed is random, have another hash. That a random seed is the one that SeedOf returns is as likely as that damage goes
+// unnoticed by a checksum.
+func (id Identity) OneToOne() bool { return id.HashSeed == SeedOf(id.StoreID) }
+
+// SeedOf returns the hash seed of a store that OneToOne is true of. It is as random as the id.
+func SeedOf(storeID [16]byte) uint64 { return xxh3.HashSeed(storeID[:], oneToOneSeed) }
+
+const oneToOneSeed = 0x656e6f6f74656e6f
 
 func (id Identity) validate() error {
 	if id.SegmentBytes <= 0 || id.SegmentBytes%fsx.BlockSize != 0 || id.SegmentBytes > maxLog {

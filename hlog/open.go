@@ -2,7 +2,6 @@ package hlog
 
 import (
 	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -224,10 +223,9 @@ func (s *Store) prepare() {
 }
 
 func newIdentity(o Options) checkpoint.Identity {
-	var b [24]byte
-	rand.Read(b[:]) // never fails: it aborts the process instead
-	id := checkpoint.Identity{HashSeed: binary.LittleEndian.Uint64(b[16:]), SegmentBytes: o.SegmentBytes}
-	copy(id.StoreID[:], b[:])
+	id := checkpoint.Identity{SegmentBytes: o.SegmentBytes}
+	rand.Read(id.StoreID[:]) // never fails: it aborts the process instead
+	id.HashSeed = checkpoint.SeedOf(id.StoreID)
 	return id
 }
 
@@ -250,7 +248,7 @@ func (s *Store) recover() error {
 
 // fitSegments takes over what the directory says of hashes and segments.
 func (s *Store) fitSegments(id checkpoint.Identity) error {
-	s.seed = id.HashSeed
+	s.seed = hashingOf(id)
 	if s.opts.pageChosen && int64(s.opts.PageBytes) > id.SegmentBytes {
 		s.opts.PageBytes = 1 << (bits.Len64(uint64(id.SegmentBytes)) - 1)
 		s.memory.setPage(s.opts.PageBytes)

@@ -16,7 +16,7 @@ type Session struct {
 	store *Store
 	log   *reclog.Log
 	guard *epoch.Guard
-	seed  uint64       // of hashes
+	seed  hashing
 	ops   *epoch.Tally // how many operations it was asked for: see operation
 	phase sessionPhase
 

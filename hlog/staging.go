@@ -108,7 +108,7 @@ func (g *staging) ask(group uint32, i int) *ask {
 	return &g.asks[int(group%stageAhead)*stageGroup+i]
 }
 
-func stageHash(a word.Address) int { return int(uint32(mix(uint64(a), 0)>>20) % stageTable) }
+func stageHash(a word.Address) int { return int(uint32(fold(uint64(a), 0)>>20) % stageTable) }
 
 // find returns the entry of address a, or nil.
 func (g *staging) find(a word.Address) *stagedRecord {

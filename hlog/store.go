@@ -3,12 +3,10 @@ package hlog
 import (
 	"context"
 	"log/slog"
-	"math/bits"
 	"sync"
 	"sync/atomic"
 
 	"github.com/puzpuzpuz/xsync/v3"
-	"github.com/zeebo/xxh3"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/epoch"
@@ -20,7 +18,6 @@ import (
 	"github.com/hybridlog/hybridlog/index"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 	"github.com/hybridlog/hybridlog/internal/lock"
-	"github.com/hybridlog/hybridlog/internal/mem"
 )
 
 // Store is an open store: a hash index over a hybrid log in one directory. All methods are safe for concurrent use.
@@ -72,7 +69,7 @@ type settings struct {
 	path     string
 	root     fsx.Root // the directory, whatever path leads to it by now; every file of the store is opened through it
 	writable bool
-	seed     uint64           // of hashes
+	seed     hashing
 	gap      checkpoint.Range // log that Open has skipped: no version has any there, then or later
 	logger   *slog.Logger
 	unlock   func() error
@@ -107,21 +104,6 @@ type liveIndex struct {
 	workMu       lock.Mutex[lock.Leaf]
 	indexWork    context.Context // of workMu: see longIndexWork
 	endIndexWork context.CancelFunc
-}
-
-// hash returns the hash of a key. Those of 8 bytes, the commonest, are mixed without a call.
-func (s *Store) hash(key []byte) uint64 {
-	if len(key) == 8 {
-		return mix(mem.Load64(key), s.seed)
-	}
-	return xxh3.HashSeed(key, s.seed)
-}
-
-// mix hashes 8 bytes by two foldings of a 128-bit product; the multipliers are odd numbers with balanced bits.
-func mix(k, seed uint64) uint64 {
-	hi, lo := bits.Mul64(k^seed^0x9e3779b97f4a7c15, 0xd6e8feb86659fd93)
-	hi, lo = bits.Mul64(hi^lo^seed, 0xa0761d6478bd642f)
-	return hi ^ lo
 }
 
 func (s *Store) index() *index.Index { return s.table.Load() }

@@ -31,7 +31,7 @@ type tierReader struct {
 
 // cachedAt returns the address under which the cache has what a file has of keys with hash h. Others may have the same one.
 func cachedAt(id, h uint64) word.Address {
-	return coldcache.Beyond | word.Address(mix(h, id))&(coldcache.Beyond-1)&^(word.Align-1)
+	return coldcache.Beyond | word.Address(fold(h, id))&(coldcache.Beyond-1)&^(word.Align-1)
 }
 
 // appendEntry appends the entry of a record to b.
