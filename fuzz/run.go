@@ -2,6 +2,7 @@ package fuzz
 
 import (
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"sync"
@@ -134,7 +135,12 @@ func (r *Runner) create() error {
 		}
 	}
 	size := r.Options[0].SegmentBytes
-	_, err := checkpoint.OpenDir(r.FS, storeDir, checkpoint.Identity{StoreID: [16]byte{1}, HashSeed: r.HashSeed, SegmentBytes: size}, false)
+	id := checkpoint.Identity{StoreID: [16]byte{1}, HashSeed: r.HashSeed, SegmentBytes: size}
+	if r.HashSeed%2 == 0 { // half of the stores are such as earlier releases have made
+		binary.LittleEndian.PutUint64(id.StoreID[:], r.HashSeed)
+		id.HashSeed = checkpoint.SeedOf(id.StoreID)
+	}
+	_, err := checkpoint.OpenDir(r.FS, storeDir, id, false)
 	return err
 }
 

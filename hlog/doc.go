@@ -80,7 +80,7 @@
 // Recovery opens the newest manifest and the shares of the index that it names (blocks of the index are filled when they are
 // asked for, from all shares that stand for them; what is read is verified then) and replays the log that the shares do not
 // stand for. Package checkpoint has the formats of manifests and the rules of lineage, package index those of shares, with
-// the invariants that make a list of them an index (I12 to I20).
+// the invariants that make a list of them an index (I12 to I21).
 //
 //	R1  An index that is replayed into is never coarser than the one the log was written under: hashes that had a chain
 //	    each do not meet in one entry, which would keep only the newer chain.
@@ -103,6 +103,9 @@
 //	K5  Pages take every record of the log that is known: each version knows which pages its records need, Open raises
 //	    the size of pages or refuses, and Restore refuses. Only a directory of a store that took no notes of that may
 //	    have a record where compaction ends, with an error that says so.
+//	K7  Where the chain of a record leaves memory above it, it is dead if the index on disk knows its key by the hash alone,
+//	    as that of 8 bytes is known (hash.go), and has a newer record of that hash (I21). Only of others the chain is read.
+//	    What the index has is of the lineage that is being compacted: a restore, which replaces it, waits for a compaction.
 //
 // Where writers are much faster than compaction, they wait for it (space.go, with rule K6).
 //

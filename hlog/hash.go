@@ -12,7 +12,7 @@ import (
 // hashing is how a store hashes keys.
 //
 // Keys of 8 bytes have a hash each: mix takes steps that can be undone, so that of two records of such keys with one hash the
-// older one is dead, and the index on disk, which never sees a key, knows it (K7). Stores of earlier releases fold instead, and
+// older one is dead, and the index on disk, which never sees a key, can tell (K7). Stores of earlier releases fold instead, and
 // two keys may meet in one hash.
 type hashing struct {
 	seed  uint64
@@ -33,6 +33,9 @@ func (s *Store) hash(key []byte) uint64 {
 
 // oneToOneKey is how long keys are that mix hashes.
 const oneToOneKey = 8
+
+// ownHash reports whether keys that are so long have a hash each.
+func (s *Store) ownHash(keyBytes int) bool { return !s.seed.folds && keyBytes == oneToOneKey }
 
 // mix hashes 8 bytes. To xor a word with itself shifted can be undone, and so can a multiplication by an odd number.
 func mix(k uint64, h hashing) uint64 {

@@ -16,6 +16,8 @@ type picker struct {
 	x      *Session
 	probes reclog.Prober
 	pace   *pace
+
+	questions []index.Question
 	// take is called for each of them. seen is where its chain left memory when it was found to be the newest of its key,
 	// the record itself if it did not.
 	take func(a, seen word.Address, rec record.Bytes, sh record.Shape) error
@@ -66,6 +68,9 @@ func (p *picker) visit(ctx context.Context, a word.Address, rec record.Bytes, sh
 // flush takes what was held back and is the newest of its key. Most of it is not, so that only the keys were held back; the
 // others are read again: what has a chain that leaves memory above it is on disk.
 func (p *picker) flush(ctx context.Context) error {
+	if err := p.ask(ctx); err != nil {
+		return err
+	}
 	before := p.probes.Sweep.Reads()
 	defer func() { p.s.counters.probeReads.Add(p.probes.Sweep.Reads() - before) }()
 	r := p.s.log.NewReader()
@@ -79,6 +84,26 @@ func (p *picker) flush(ctx context.Context) error {
 		}
 		return true, err
 	})
+}
+
+// ask has the index on disk tell which of the records that were held back are dead (K7). It is far less to read than their chains.
+func (p *picker) ask(ctx context.Context) error {
+	probes := p.probes.Probes()
+	p.questions = p.questions[:0]
+	for i := range probes {
+		if key := p.probes.KeyOf(&probes[i]); p.s.ownHash(len(key)) {
+			p.questions = append(p.questions, index.Ask(p.s.hash(key), probes[i].At, int32(i)))
+		}
+	}
+	if err := p.s.disk.Supersede(ctx, p.questions, p.pace.turn); err != nil {
+		return err
+	}
+	for _, q := range p.questions {
+		if q.Dead {
+			probes[q.Tag].Supersede()
+		}
+	}
+	return nil
 }
 
 // leaves returns a if the chain of key leads there in memory, an address below a if the key has a newer record there,

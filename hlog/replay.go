@@ -72,7 +72,7 @@ func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from ui
 		h := s.hash(rec.Key(sh))
 		batch.records = append(batch.records, index.Record{Hash: h, Address: a})
 		if all {
-			batch.logged = append(batch.logged, loggedOf(h, a, rec, sh))
+			batch.logged = append(batch.logged, s.loggedOf(h, a, rec, sh))
 		}
 		return true, nil
 	})
@@ -84,8 +84,10 @@ func (s *Store) readRecords(ctx context.Context, m *checkpoint.Manifest, from ui
 }
 
 // loggedOf returns what the flusher tells of a record.
-func loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index.Logged {
-	return index.Logged{Triple: index.MakeTriple(h, a, sh.Size, rec.State().Tombstone()), Version: rec.Link().Version()}
+func (s *Store) loggedOf(h uint64, a word.Address, rec record.Bytes, sh record.Shape) index.Logged {
+	return index.Logged{
+		Triple: index.MakeTriple(h, a, sh.Size, rec.State().Tombstone()), Version: rec.Link().Version(), Own: s.ownHash(len(rec.Key(sh))),
+	}
 }
 
 // readLogged tells of the log of version m from address from on, as the flusher does, in pieces.
@@ -100,7 +102,7 @@ func (s *Store) readLogged(ctx context.Context, m *checkpoint.Manifest, from uin
 			}
 			from, logged = uint64(a), logged[:0]
 		}
-		logged = append(logged, loggedOf(s.hash(rec.Key(sh)), a, rec, sh))
+		logged = append(logged, s.loggedOf(s.hash(rec.Key(sh)), a, rec, sh))
 		return true, nil
 	})
 	if err != nil {

@@ -8,9 +8,9 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 )
 
-// A log whose records are replaced all the time consists of dead records for the most part, and compaction empties it. To tell
-// whether a record is the newest of its key it often has to read that from disk, and writers read nothing: so they are faster,
-// and without more the log would grow as long as they go on.
+// A log whose records are replaced all the time consists of dead records for the most part, and compaction empties it. Where the
+// index on disk does not know keys by their hashes (K7), it often has to read the newest record of a key from disk to tell whether
+// another is that, and writers read nothing: so they are faster, and without more the log would grow as long as they go on.
 //
 //	bytes of log, where 1 is the space budget: the live bytes, and spaceBudget times as much
 //	   0 ............ 1 .................... hastyAt .............. heldAt ..............

@@ -18,6 +18,8 @@ import (
 type Logged struct {
 	Triple
 	Version word.RecordVersion
+	// Own says that a record is of the same key if it has the same hash, and Own is true of it as well (I21).
+	Own bool
 }
 
 // DiskConfig says how the index on disk is made.
@@ -88,6 +90,7 @@ type NewRun struct {
 // Group is the part of a run that belongs to the versions from one on.
 type Group struct {
 	Since   uint64    // log version
+	Mixed   bool      // there may be records of which Logged.Own is not true
 	Triples []Triple  // in the order of the log, as long as they are not handed out
 	Shares  []Written // what they were written to
 }
@@ -143,6 +146,7 @@ func (d *Disk) Log(from, to word.Address, records []Logged) (due bool) {
 				g.Triples = slices.Grow(g.Triples, d.room(len(g.Triples), len(records), from, to))
 			}
 			g.Triples = append(g.Triples, r.Triple)
+			g.Mixed = g.Mixed || !r.Own
 		}
 	}
 	d.weigh()
@@ -304,9 +308,9 @@ func (d *Disk) TakeRun(all bool) (r *NewRun, ok bool) {
 		case g.Since > d.oldest:
 			r.Groups = append(r.Groups, g)
 		case common.Triples == nil:
-			common.Triples = g.Triples
+			common.Triples, common.Mixed = g.Triples, common.Mixed || g.Mixed
 		default:
-			common.Triples = append(common.Triples, g.Triples...)
+			common.Triples, common.Mixed = append(common.Triples, g.Triples...), common.Mixed || g.Mixed
 		}
 	}
 	r.Groups = append(r.Groups, common)

@@ -170,7 +170,7 @@ func (s *simulation) flushPiece(from, to word.Address) {
 }
 
 func (s *simulation) logged(r simRecord) Logged {
-	return Logged{MakeTriple(r.hash, r.a, r.size, r.tombstone), word.MakeRecordVersion(r.version)}
+	return Logged{Triple: MakeTriple(r.hash, r.a, r.size, r.tombstone), Version: word.MakeRecordVersion(r.version)}
 }
 
 // boundary returns the beginning of the record at or after a.
@@ -234,7 +234,7 @@ func (s *simulation) takeRun(all bool) {
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		g.Shares = nil
-		written, err := WriteTriples(context.Background(), s.config(), r.From, r.To, g.Triples)
+		written, err := WriteTriples(context.Background(), s.config(), r.From, r.To, g.Triples, !g.Mixed)
 		if err != nil {
 			s.T.Fatal(err)
 		}
@@ -592,7 +592,7 @@ func TestWriteTriples_Again(t *testing.T) {
 			triples, newest[h] = append(triples, MakeTriple(h, a, 32, false)), a
 		}
 		for range 3 {
-			written, err := WriteTriples(t.Context(), f.config(), 0, word.MaxAddress, triples)
+			written, err := WriteTriples(t.Context(), f.config(), 0, word.MaxAddress, triples, false)
 			if err != nil {
 				t.Fatal(err)
 			}

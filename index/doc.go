@@ -104,6 +104,9 @@
 //	     flushed changes any more.
 //	I20  Only shares of records that every version to come will have are merged. What was handed out to be written before
 //	     a restore is of no use after it.
+//	I21  Known keys: a share says that its triples' keys are known by their hashes only if that was told of all records that it
+//	     was made from ([Logged].Own), by flushes or by a replay: a merge says so if all that it has merged did. Then a record
+//	     of which the same is known is dead if the share has a newer one of its hash ([Answers]), tombstone or not.
 //
 // Why catch-alls lose nothing (I1, I3). Converting: the hashes that the entry's old tag matched had it as owner, and
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An
@@ -210,7 +213,8 @@
 //	            80  bytes of records that they lead to, without tombstones
 //	            88  xxh3 of the directory, with the seed of the file as seed
 //	            96  number of the triples that are of tombstones; 0 if the writer did not count them, as early ones did
-//	            104 zero
+//	            104 1 if each key that a triple is of is known by its hash (I21), else 0, as early writers had it
+//	            105 zero
 //	            120 xxh3 of bytes 0..119
 //
 // An order is a hash of which the lowest ten bits were moved above the others, bit-reversed. The seed of the file is the

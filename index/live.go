@@ -15,12 +15,13 @@ type counted struct {
 	segments            []SegmentBytes
 	shift               uint
 	triples, tombstones int64
+	own                 bool
 }
 
 // count notes what shares hold that were just written.
 func (d *Disk) count(shares []Written) {
 	for _, w := range shares {
-		d.counted[w.ID] = counted{w.Segments, w.Shift, w.Triples, w.Tombstones}
+		d.counted[w.ID] = counted{w.Segments, w.Shift, w.Triples, w.Tombstones, w.Own}
 	}
 }
 
@@ -85,7 +86,7 @@ func (d *Disk) Uncounted() (refs []ShareRef) {
 func (d *Disk) Count(s *Share) {
 	d.mu.Lock()
 	defer d.mu.Unlock()
-	d.counted[s.ref.ID] = counted{s.segments, s.shift, s.triples, s.tombstones}
+	d.counted[s.ref.ID] = counted{s.segments, s.shift, s.triples, s.tombstones, s.own}
 	d.replan()
 }
 

@@ -32,6 +32,8 @@ type Written struct {
 	Shift    uint // of segments
 	// Tombstones is how many of the triples are of tombstones.
 	Tombstones int64
+	// Own says that Logged.Own is true of the records of all triples.
+	Own bool
 }
 
 // MergeConfig says how shares are written.
@@ -46,11 +48,12 @@ type MergeConfig struct {
 	Create func() (w io.WriterAt, id uint64, err error)
 }
 
-// WriteTriples writes triples, in any order, of the log from from to to: of each hash the newest (I14). It sorts them in
-// their place, where it leaves others of them that do not matter; after an error it can be given the same again.
-func WriteTriples(ctx context.Context, cfg MergeConfig, from, to word.Address, triples []Triple) ([]Written, error) {
+// WriteTriples writes triples, in any order, of the log from from to to: of each hash the newest (I14). own says that Logged.Own
+// is true of all of them. It sorts them in their place, where it leaves others of them that do not matter; after an error it
+// can be given the same again.
+func WriteTriples(ctx context.Context, cfg MergeConfig, from, to word.Address, triples []Triple, own bool) ([]Written, error) {
 	var s sorter
-	out := shareOutput{cfg: cfg, first: 0, from: from, to: to}
+	out := shareOutput{cfg: cfg, first: 0, from: from, to: to, own: own}
 	for i, t := range s.newest(triples, 0, ^uint64(0)) {
 		if i%mergeWindow == 0 && ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -68,9 +71,10 @@ func WriteTriples(ctx context.Context, cfg MergeConfig, from, to word.Address, t
 // What it reads is verified; *[CorruptError] says which share is damaged. After an error, be it that of ctx or of a
 // file, what was written is useless.
 func MergeShares(ctx context.Context, cfg MergeConfig, m Merge, inputs []*Share) ([]Written, error) {
-	j := merging{ctx: ctx, out: shareOutput{cfg: cfg, first: m.First, from: m.From, to: m.To}}
+	j := merging{ctx: ctx, out: shareOutput{cfg: cfg, first: m.First, from: m.From, to: m.To, own: true}}
 	var others int64 // triples, about
 	for _, s := range inputs {
+		j.out.own = j.out.own && s.own // (I21)
 		i, end := s.within(m.First, m.Last)
 		c := &shareCursor{s: s, first: m.First, last: m.Last, block: i, end: end, ahead: fewBlocks}
 		n := s.triples * int64(end-i) / int64(max(len(s.first), 1))
@@ -226,6 +230,7 @@ type shareOutput struct {
 	cfg      MergeConfig
 	first    uint64 // of the share that is being written, or comes next
 	from, to word.Address
+	own      bool // Written.Own
 	w        *shareWriter
 	n        int // triples since the length was looked at
 	done     []Written
@@ -255,6 +260,7 @@ func (o *shareOutput) begin() error {
 	w, id, err := o.cfg.Create()
 	if err == nil {
 		o.w = newShareWriter(w, id, o.first, o.from, o.to, o.cfg.SegmentShift)
+		o.w.own = o.own
 	}
 	return err
 }

@@ -100,7 +100,7 @@ func (d *testDisk) run() {
 	}
 	for i := range r.Groups {
 		g := &r.Groups[i]
-		written, err := WriteTriples(context.Background(), d.config(), r.From, r.To, slices.Clone(g.Triples))
+		written, err := WriteTriples(context.Background(), d.config(), r.From, r.To, slices.Clone(g.Triples), !g.Mixed)
 		if err != nil {
 			d.t.Fatal(err)
 		}
@@ -139,7 +139,7 @@ func (d *testDisk) leads(shares Shares, h uint64) word.Address {
 }
 
 func logged(h uint64, a word.Address, version uint64) Logged {
-	return Logged{MakeTriple(h, a, 32, false), word.MakeRecordVersion(version)}
+	return Logged{Triple: MakeTriple(h, a, 32, false), Version: word.MakeRecordVersion(version)}
 }
 
 // Log beyond the cut of a version is written again, with other records, when the store has crashed and is opened at that
@@ -356,7 +356,7 @@ func TestDisk_WhatTombstonesHideIsMergedWhenLittleElseIsLive(t *testing.T) {
 					var records []Logged
 					begin := end
 					for i := from; i < to; i++ {
-						records = append(records, Logged{MakeTriple(benchHash(uint64(i)), end, size, tombstone), word.MakeRecordVersion(1)})
+						records = append(records, Logged{Triple: MakeTriple(benchHash(uint64(i)), end, size, tombstone), Version: word.MakeRecordVersion(1)})
 						end += word.Address(size)
 					}
 					d.Log(begin, end, records)

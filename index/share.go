@@ -22,6 +22,7 @@ const (
 	shareHead      = 16
 	shareTrailer   = 128
 	shareSum       = 120 // in the trailer
+	shareOwn       = 104
 	shareBlock     = 4096
 	shareBlockHead = 40
 	shareSegment   = 16 // bytes: number of the segment, and the live bytes and those of tombstones there
@@ -65,6 +66,7 @@ type Share struct {
 	triples int64    // in the file
 	// tombstones is how many of them are of tombstones; 0 also if the file was written by a release that did not count them.
 	tombstones int64
+	own        bool  // Logged.Own is true of the records of all triples
 	end        int64 // where the blocks end
 	shift      uint  // of segments
 	segments   []SegmentBytes
@@ -128,7 +130,7 @@ func (s *Share) open() error {
 		}
 	}
 	s.seed, s.last, s.triples, s.tombstones = shareSeed(own.ID, own.First, own.From), own.Last, own.Triples, int64(mem.Load64(t[96:]))
-	s.shift = uint(binary.LittleEndian.Uint32(t[12:]))
+	s.shift, s.own = uint(binary.LittleEndian.Uint32(t[12:])), t[shareOwn] == 1
 	return s.directory(tail[s.end-at:][:directory], blocks, own, mem.Load64(t[88:]))
 }
 

@@ -55,7 +55,7 @@ func BenchmarkWriteTriples(b *testing.B) {
 	cfg := MergeConfig{MaxBytes: math.MaxInt64, SegmentShift: 30, Create: func() (io.WriterAt, uint64, error) { return discard{}, 1, nil }}
 	for b.Loop() {
 		copy(again, triples)
-		written, err := WriteTriples(context.Background(), cfg, 0, word.MaxAddress, again)
+		written, err := WriteTriples(context.Background(), cfg, 0, word.MaxAddress, again, false)
 		if err != nil {
 			b.Fatal(err)
 		}

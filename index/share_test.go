@@ -53,7 +53,7 @@ func (f *shareFiles) open(t testing.TB, refs ...ShareRef) (shares []*Share) {
 // write writes triples into one share.
 func (f *shareFiles) write(t testing.TB, from, to word.Address, triples []Triple) ShareRef {
 	t.Helper()
-	written, err := WriteTriples(context.Background(), f.config(), from, to, slices.Clone(triples))
+	written, err := WriteTriples(context.Background(), f.config(), from, to, slices.Clone(triples), false)
 	if err != nil || len(written) != 1 || written[0].Bytes != int64(len(f.files[f.next].b)) {
 		t.Fatalf("%+v, %v", written, err)
 	}
@@ -309,7 +309,7 @@ func TestShare_CrashWhileItIsWritten(t *testing.T) {
 		}
 		cut := &cutFile{w: f, left: r.IntN(8)}
 		cfg := MergeConfig{MaxBytes: math.MaxInt64, SegmentShift: 16, Create: func() (io.WriterAt, uint64, error) { return cut, 7, nil }}
-		written, err := WriteTriples(context.Background(), cfg, 0, word.MaxAddress, slices.Clone(triples))
+		written, err := WriteTriples(context.Background(), cfg, 0, word.MaxAddress, slices.Clone(triples), false)
 		ref := ShareRef{ID: 7, Last: math.MaxUint64, To: word.MaxAddress, Bytes: int64(cut.end)}
 		if err == nil {
 			ref = written[0].ShareRef

@@ -23,6 +23,7 @@ type shareWriter struct {
 	w     io.WriterAt
 	ref   ShareRef
 	shift uint
+	own   bool // Logged.Own is true of the records of all triples
 	seed  uint64
 	err   error // of w
 
@@ -216,11 +217,14 @@ func (s *shareWriter) finish(last uint64) (Written, error) {
 	for _, n := range []uint64{uint64(r.Triples), uint64(r.Live), sum, uint64(s.tombstones)} {
 		s.buf = binary.LittleEndian.AppendUint64(s.buf, n)
 	}
+	if s.own {
+		s.buf = append(s.buf, 1)
+	}
 	s.buf = append(s.buf, make([]byte, at+shareSum-len(s.buf))...)
 	s.buf = binary.LittleEndian.AppendUint64(s.buf, xxh3.Hash(s.buf[at:]))
 	s.flush()
 	if s.err != nil {
 		return Written{}, fmt.Errorf("index: writing a share: %w", s.err)
 	}
-	return Written{*r, segments, s.shift, s.tombstones}, nil
+	return Written{*r, segments, s.shift, s.tombstones, s.own}, nil
 }

@@ -74,6 +74,12 @@ func (p *Prober) AddBelow(from word.Address, begin uint64, key, value []byte) (f
 	return full
 }
 
+// Probes returns those that have not been answered, to be told what is known. Add and Answer end its use.
+func (p *Prober) Probes() []Probe { return p.probes }
+
+// Supersede says that the record is known not to be the newest of its key: nothing is read to find it out.
+func (q *Probe) Supersede() { q.From = word.None }
+
 // Held returns about how much memory the probes take that have not been answered.
 func (p *Prober) Held() int { return len(p.arena) + probeOverhead*len(p.probes) }
 

@@ -22,6 +22,7 @@ type Sink interface {
 type Flushed struct {
 	At        word.Address
 	Hash      uint64 // of the key, by Config.Hash
+	KeyBytes  uint32 // of the key
 	Size      uint32 // of the record in the log, in bytes
 	Version   word.RecordVersion
 	Tombstone bool
@@ -64,7 +65,8 @@ func (t *teller) add(a word.Address, rec record.Bytes, k word.Link, st word.Stat
 	}
 	f := &t.batch[t.n]
 	t.n++
-	f.At, f.Hash = a, t.hash(rec.OnlyKey())
+	key := rec.OnlyKey()
+	f.At, f.Hash, f.KeyBytes = a, t.hash(key), uint32(len(key))
 	f.Size, f.Version, f.Tombstone = uint32(len(rec)), k.Version(), st.Tombstone()
 }
 

@@ -48,9 +48,10 @@ type Index struct {
 type Config struct {
 	MemoryBytes int64
 	Pace        Pace
-	Version     func() uint64       // the log version that operations belong to
-	ColdRefs    func() index.Shares // the files of the cold tier that stands,
-	ColdIDs     func() []uint64     // and the ids of those that stand or are held
+	Version     func() uint64           // the log version that operations belong to
+	Own         func(keyBytes int) bool // reports whether keys that are so long have a hash each; nil: none have
+	ColdRefs    func() index.Shares     // the files of the cold tier that stands,
+	ColdIDs     func() []uint64         // and the ids of those that stand or are held
 	Logger      *slog.Logger
 
 	GiveWay func() // lets a commit go first (R6)

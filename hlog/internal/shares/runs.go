@@ -26,7 +26,9 @@ func (k *Sink) Flushing(from, to uint64, flushed []reclog.Flushed) {
 	d := k.d
 	k.logged = k.logged[:0]
 	for _, f := range flushed {
-		k.logged = append(k.logged, index.Logged{Triple: index.MakeTriple(f.Hash, f.At, int(f.Size), f.Tombstone), Version: f.Version})
+		k.logged = append(k.logged, index.Logged{
+			Triple: index.MakeTriple(f.Hash, f.At, int(f.Size), f.Tombstone), Version: f.Version, Own: d.c.Own != nil && d.c.Own(int(f.KeyBytes)),
+		})
 	}
 	if d.Log(word.Address(from), word.Address(to), k.logged) {
 		d.c.RunDue()
@@ -88,7 +90,7 @@ func (d *Index) writeRun(ctx context.Context, r *index.NewRun) error {
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		var err error
-		if g.Shares, err = index.WriteTriples(ctx, w.config(), r.From, r.To, g.Triples); err != nil {
+		if g.Shares, err = index.WriteTriples(ctx, w.config(), r.From, r.To, g.Triples, !g.Mixed); err != nil {
 			d.FinishRun(r, err)
 			return errors.Join(err, w.Drop())
 		}
