@@ -75,7 +75,7 @@ func TestSink_IsToldOfWhatIsOnDisk(t *testing.T) {
 		}
 		var want []Flushed
 		must(t, k.segments.NewWalker().Walk(context.Background(), uint64(word.FirstAddress), target, func(a word.Address, rec record.Bytes, sh record.Shape, _ bool) (bool, error) {
-			want = append(want, Flushed{At: a, Hash: kitHash(rec.Key(sh)), Size: uint32(sh.Size), Version: rec.Link().Version(), Tombstone: rec.State().Tombstone()})
+			want = append(want, Flushed{At: a, Hash: kitHash(rec.Key(sh)), KeyBytes: uint32(len(rec.Key(sh))), Size: uint32(sh.Size), Version: rec.Link().Version(), Tombstone: rec.State().Tombstone()})
 			return true, nil
 		}))
 		if !slices.Equal(sink.records, want) || len(want) != published {
