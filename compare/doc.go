@@ -9,9 +9,9 @@
 // the waiting for the device off them until the next snapshot. The append log also reads its active file, a sixteenth of the memory,
 // through it.
 //
-// Memory is what an engine says that it holds. The baselines keep it on the Go heap, so that resident they have two to three
-// times as much, for what the collector has not collected yet and for merges while they last; the hybrid log keeps
-// nearly all of it off the heap and stays within it.
+// Memory is what an engine says that it holds. The baselines keep it on the Go heap, so that the process has more resident: the LSM
+// tree two to three times as much, for what the collector has not collected yet and for merges while they last. The hybrid
+// log keeps nearly all of it off the heap.
 //
 // Minimal does not mean careless. Package enginetest is the suite that every engine passes: it looks for each defect
 // that was found in the thesis' own engines.
