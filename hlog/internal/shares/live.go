@@ -50,17 +50,21 @@ func (d *Index) LiveBytes(m *checkpoint.Manifest) int64 {
 	return n
 }
 
-// countShares finds out what the shares hold that the store was opened with. One that cannot be read is the business of
-// those who need what is in it.
+// countShares finds out what the shares hold that the store was opened with.
 func (d *Index) countShares() {
 	for _, r := range d.Uncounted() {
-		f, err := d.Open(r)
-		if err != nil {
-			continue
-		}
-		if share, err := index.OpenShare(f, r); err == nil {
-			d.Count(share)
-		}
-		f.Close()
+		d.look(r, d.Count)
+	}
+}
+
+// look has use read a share. One that cannot be opened is passed over: that is the business of those who need what is in it.
+func (d *Index) look(r index.ShareRef, use func(*index.Share)) {
+	f, err := d.Open(r)
+	if err != nil {
+		return
+	}
+	defer f.Close()
+	if share, err := index.OpenShare(f, r); err == nil {
+		use(share)
 	}
 }

@@ -6,8 +6,8 @@ import (
 	"github.com/hybridlog/hybridlog/index"
 )
 
-// Supersede notes which of questions, which it sorts, are of dead records. A share that cannot be read answers none: what is in it
-// is the business of those who need it. turn is called between two shares.
+// Supersede notes which of questions, which it sorts, are of dead records. A share that cannot be read answers
+// none. turn is called between two shares.
 func (d *Index) Supersede(ctx context.Context, questions []index.Question, turn func(ctx context.Context) error) error {
 	if len(questions) == 0 {
 		return nil
@@ -19,14 +19,7 @@ func (d *Index) Supersede(ctx context.Context, questions []index.Question, turn 
 	}
 	var a index.Answers
 	for _, r := range d.Telling(oldest) {
-		f, err := d.Open(r)
-		if err != nil {
-			continue
-		}
-		if share, err := index.OpenShare(f, r); err == nil {
-			_ = a.Of(ctx, share, questions)
-		}
-		f.Close()
+		d.look(r, func(share *index.Share) { _ = a.Of(ctx, share, questions) })
 		if err := turn(ctx); err != nil {
 			return err
 		}
