@@ -61,12 +61,13 @@ func (d *Durability) init(s *Segments, queues fsx.Queues) {
 	d.names, d.queue = fsx.NewNames(s.fs, s.dir), queues.New(aheadDepth)
 }
 
-// aheadDepth is how many files are synced at a time.
+// aheadDepth is how many files are synced ahead at the most. Each needs a descriptor while its sync is under way, and there may be
+// few of them: more files than that are left to sync, which takes one after the other.
 const aheadDepth = 4
 
 // beginSync begins to make durable what is written, and does not wait for it. Only sync says whether it has become so.
 func (d *Durability) beginSync() {
-	if d.aheadTo != 0 || d.lost.Load() != nil || len(d.files) == 0 {
+	if d.aheadTo != 0 || d.lost.Load() != nil || len(d.files) == 0 || len(d.files) > aheadDepth {
 		return
 	}
 	d.aheadTo = d.written.Load()
