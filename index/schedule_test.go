@@ -94,10 +94,21 @@ func newTestDisk(t *testing.T, oldest uint64) *testDisk {
 // run writes what was logged.
 func (d *testDisk) run() {
 	d.t.Helper()
+	d.write(d.take())
+}
+
+func (d *testDisk) take() *NewRun {
+	d.t.Helper()
 	r, ok := d.TakeRun(true)
 	if !ok {
 		d.t.Fatal("no run can be taken")
 	}
+	return r
+}
+
+// write writes a run that was taken.
+func (d *testDisk) write(r *NewRun) {
+	d.t.Helper()
 	for i := range r.Groups {
 		g := &r.Groups[i]
 		written, err := WriteTriples(context.Background(), d.config(), r.From, r.To, slices.Clone(g.Triples), !g.Mixed)
@@ -191,8 +202,9 @@ func TestDisk_Await(t *testing.T) {
 		t.Error("a run that was not written is not to be taken")
 	}
 	d.Log(8192, 9000, nil)
+	r = d.take() // before anybody waits: for a run that nobody writes he would not
 	go wait()
-	d.run()
+	d.write(r)
 	if <-waited {
 		t.Errorf("written up to %d, and not enough", d.Written())
 	}
