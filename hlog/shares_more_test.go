@@ -430,6 +430,7 @@ func TestClose_NamesWhatWasMergedSince(t *testing.T) {
 	r.background.merges.Stop()
 	r.churn(3000)
 	v := r.commit()
+	r.background.runs.Stop() // the commit has woken it: it may write another run that is named, too
 	m, ok := r.disk.TakeMerge()
 	if !ok {
 		t.Fatal("nothing is to be merged")
