@@ -11,12 +11,12 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
+	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
@@ -75,27 +75,6 @@ func (r *inMemory) Delete(_ context.Context, name string) error {
 	return nil
 }
 
-// distant is a remote that takes a second to answer, and counts.
-type distant struct {
-	*inMemory
-	calls atomic.Int64
-	shows func([]checkpoint.Object) ([]checkpoint.Object, error) // what a listing shows
-}
-
-func (d *distant) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	d.calls.Add(1)
-	testkit.Pause(time.Second)
-	return d.inMemory.Get(ctx, name, off, n)
-}
-
-func (d *distant) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
-	d.calls.Add(1)
-	testkit.Pause(time.Second)
-	objects, _ := d.inMemory.List(ctx, prefix)
-	slices.SortFunc(objects, func(a, b checkpoint.Object) int { return strings.Compare(a.Name, b.Name) })
-	return d.shows(objects)
-}
-
 // sequenceOf makes a remote with a sequence of so many entries, and returns hints of different ages: none, those of its
 // beginning, of some entries ago, and of now.
 func sequenceOf(t *testing.T, entries int) (r *inMemory, hints map[string][]byte) {
@@ -148,7 +127,8 @@ func TestRemoteReader_ListingIsNoTruth(t *testing.T) {
 				l := listings[name]
 				t.Run(fmt.Sprintf("%d entries, a hint %s, listed %s", entries, age, name), func(t *testing.T) {
 					synctest.Test(t, func(t *testing.T) {
-						d := &distant{inMemory: r, shows: l.shows}
+						d := remotetest.NewDistant(r)
+						d.Shows = l.shows
 						began := time.Now()
 						reader, err := checkpoint.NewRemoteReader(t.Context(), d, checkpoint.RemoteReaderOptions{})
 						if err != nil {
@@ -159,7 +139,7 @@ func TestRemoteReader_ListingIsNoTruth(t *testing.T) {
 						if err != nil || !slices.Equal(dir.Versions(), []checkpoint.Version{1}) {
 							t.Errorf("%v, %v", dir, err)
 						}
-						trips, requests := int64(time.Since(began)/time.Second), d.calls.Load()
+						trips, requests := int64(time.Since(began)/remotetest.Trip), d.Calls()
 						if trips > l.trips || requests > l.requests {
 							t.Errorf("%d answers one after the other, %d requests; want %d, %d", trips, requests, l.trips, l.requests)
 						}
@@ -186,7 +166,7 @@ func TestRemoteReader_CatchUpAfterALongTime(t *testing.T) {
 		writer.ok(err)
 		writer.ok(checkpoint.PutEntries(ctx, mirror, 1_000))
 		synctest.Test(t, func(t *testing.T) {
-			d := &distant{inMemory: r, shows: func(all []checkpoint.Object) ([]checkpoint.Object, error) { return all, nil }}
+			d := remotetest.NewDistant(r)
 			reader, err := checkpoint.NewRemoteReader(t.Context(), d, checkpoint.RemoteReaderOptions{})
 			if err != nil {
 				t.Fatal(err)
@@ -194,9 +174,9 @@ func TestRemoteReader_CatchUpAfterALongTime(t *testing.T) {
 			defer reader.Close()
 			last := reader.Last()
 			writer.ok(checkpoint.PutEntries(ctx, mirror, more))
-			before, asked := time.Now(), d.calls.Load()
+			before, asked := time.Now(), d.Calls()
 			writer.ok(reader.CatchUp(t.Context()))
-			trips, requests := int64(time.Since(before)/time.Second), d.calls.Load()-asked
+			trips, requests := int64(time.Since(before)/remotetest.Trip), d.Calls()-asked
 			if n := reader.Last(); n < last+uint64(more) {
 				t.Errorf("the sequence ends at %d, %d entries were put after %d", n, more, last)
 			}

@@ -283,6 +283,8 @@ func (s *Store) commit(p *ledger.Pending) (checkpoint.Info, error) {
 		err = s.disk.WriteRunsUpTo(covered)
 		if err != nil {
 			err = errors.Join(s.log.SyncTo(p.Cut), err) // what is wrong with the log comes first: no later version makes it good
+		} else {
+			s.disk.MakeShallow(p.LogVersion, p.Cut) // (R7)
 		}
 	}
 	if err != nil {

@@ -80,7 +80,7 @@
 // Recovery opens the newest manifest and the shares of the index that it names (blocks of the index are filled when they are
 // asked for, from all shares that stand for them; what is read is verified then) and replays the log that the shares do not
 // stand for. Package checkpoint has the formats of manifests and the rules of lineage, package index those of shares, with
-// the invariants that make a list of them an index (I12 to I21).
+// the invariants that make a list of them an index (I12 to I22).
 //
 //	R1  An index that is replayed into is never coarser than the one the log was written under: hashes that had a chain
 //	    each do not meet in one entry, which would keep only the newer chain.

@@ -233,7 +233,7 @@ func TestEarly_PrefetchAsksForMany(t *testing.T) {
 	r := onRemote(t, 2, keys)
 	must(t, r.store.Close())
 	synctest.Test(t, func(t *testing.T) {
-		s, err := Open("elsewhere", filledFrom(newGated(&distant{Remote: r.remote})))
+		s, err := Open("elsewhere", filledFrom(newGated(remotetest.NewDistant(r.remote))))
 		must(t, err)
 		x := s.NewSession()
 		var asked [][]byte
@@ -242,12 +242,12 @@ func TestEarly_PrefetchAsksForMany(t *testing.T) {
 		}
 		began := time.Now()
 		must(t, x.MultiRMW(asked[:keys/2], func(_ int, old []byte) []byte { return old }))
-		if took := time.Since(began); took > keys/2*time.Second {
+		if took := time.Since(began); took > keys/2*remotetest.Trip {
 			t.Errorf("a batch of %d has taken %v, where an answer takes a second", keys/2, took)
 		}
 		x.Prefetch(asked[keys/2:])
 		synctest.Wait()
-		testkit.Pause(keys * time.Second)
+		testkit.Pause(keys * remotetest.Trip)
 		began = time.Now()
 		for _, key := range asked[keys/2:] {
 			must(t, x.RMW(key, func(old []byte) []byte { return append(old, 1) }))

@@ -50,13 +50,13 @@ func TestOpenRemote_FirstReadInTheColdTier(t *testing.T) {
 	r, files := farTier(t, keys)
 	synctest.Test(t, func(t *testing.T) {
 		first := func() *View {
-			d := &distant{Remote: r}
+			d := remotetest.NewDistant(r)
 			began := time.Now()
 			v, err := OpenRemote(context.Background(), d, 0, nil)
 			must(t, err)
 			value, err := v.Get(nil, key8(7))
 			must(t, err)
-			trips, calls := time.Since(began)/time.Second, d.calls.Load()
+			trips, calls := time.Since(began)/remotetest.Trip, d.Calls()
 			t.Logf("%d keys in %d cold files: %d round trips, %d requests", keys, files, trips, calls)
 			if files < 8 || trips > 8 || calls > 56 || string(value) != "value 7" {
 				t.Errorf("%d keys in %d cold files: %d round trips, %d requests, %q", keys, files, trips, calls, value)

@@ -83,7 +83,7 @@ func TestFill_FirstRead(t *testing.T) {
 		must(t, r.store.Close())
 		t.Run(fmt.Sprint(keys), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				g := newGated(&distant{Remote: r.remote})
+				g := newGated(remotetest.NewDistant(r.remote))
 				close(g.open)
 				o := filledFrom(g)
 				var mu sync.Mutex
@@ -99,7 +99,7 @@ func TestFill_FirstRead(t *testing.T) {
 				value, err := s.Get(nil, []byte("key 000004"))
 				must(t, err)
 				served := time.Now()
-				trips := served.Sub(began) / time.Second
+				trips := served.Sub(began) / remotetest.Trip
 				left := s.Metrics().FetchLeft
 				t.Logf("%d keys: the first read after %d round trips, %d bytes to come", keys, trips, left)
 				if want := r.versions[r.newest]["key 000004"]; trips > 8 || left == 0 || string(value) != want {

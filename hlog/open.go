@@ -315,7 +315,7 @@ func (s *Store) newDisk(segmentBytes int64) *shares.Index {
 	return shares.New(shares.Config{
 		MemoryBytes: s.opts.MemoryBytes, Pace: s.opts.indexPace, Logger: s.logger,
 		Version: func() uint64 { return control(s.control.Load()).logVersion() },
-		Own:     s.ownHash, ColdRefs: s.cold.refs, ColdIDs: s.cold.ids,
+		Own:     s.ownHash, ColdRefs: s.cold.refs, ColdIDs: s.cold.ids, Distant: s.opts.Remote != nil,
 		GiveWay: s.giveWay, RunDue: wake(b.runs), RunMade: wake(b.merges), Merged: wake(b.housekeeping),
 	}, &shares.Files{
 		Root: s.root, Queues: s.queues, Life: s.life, SegmentShift: uint(bits.TrailingZeros64(uint64(segmentBytes))),

@@ -5,13 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"strings"
-	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -64,24 +62,6 @@ func onRemoteWith(t testing.TB, o *Options, versions, keys int) *remoteState {
 	return r
 }
 
-// distant is a remote that takes a second to answer, and counts.
-type distant struct {
-	checkpoint.Remote
-	calls atomic.Int64
-}
-
-func (d *distant) Get(ctx context.Context, name string, off, n int64) (io.ReadCloser, error) {
-	d.calls.Add(1)
-	testkit.Pause(time.Second)
-	return d.Remote.Get(ctx, name, off, n)
-}
-
-func (d *distant) List(ctx context.Context, prefix string) ([]checkpoint.Object, error) {
-	d.calls.Add(1)
-	testkit.Pause(time.Second)
-	return d.Remote.List(ctx, prefix)
-}
-
 // The first read of a version takes few round trips that wait for each other, and few requests, whatever its size, with a hint
 // of where the sequence ends or without.
 func TestOpenRemote_FirstRead(t *testing.T) {
@@ -93,14 +73,14 @@ func TestOpenRemote_FirstRead(t *testing.T) {
 		}
 		t.Run(fmt.Sprintf("keys=%d/hint=%v", keys, hint), func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				d := &distant{Remote: r.remote}
+				d := remotetest.NewDistant(r.remote)
 				began := time.Now()
 				v, err := OpenRemote(context.Background(), d, 0, nil)
 				must(t, err)
-				opened := time.Since(began) / time.Second
+				opened := time.Since(began) / remotetest.Trip
 				value, err := v.Get(nil, []byte("key 000004"))
 				must(t, err)
-				trips, calls := time.Since(began)/time.Second, d.calls.Load()
+				trips, calls := time.Since(began)/remotetest.Trip, d.Calls()
 				t.Logf("%d keys: %d round trips to open, %d to the first read, %d requests", keys, opened, trips, calls)
 				if trips > 8 || calls > 64 {
 					t.Errorf("%d keys: %d round trips, %d requests", keys, trips, calls)
@@ -358,13 +338,13 @@ func TestOpenRemote_FirstReadBehindManySmallVersions(t *testing.T) {
 			if v == keep/2 {
 				must(t, r.remote.Delete(t.Context(), "HINT"))
 			}
-			d := &distant{Remote: r.remote}
+			d := remotetest.NewDistant(r.remote)
 			began := time.Now()
 			w, err := OpenRemote(context.Background(), d, r.newest-checkpoint.Version(v), nil)
 			must(t, err)
 			value, err := w.Get(nil, []byte("key 000001"))
 			must(t, err)
-			trips, calls := time.Since(began)/time.Second, d.calls.Load()
+			trips, calls := time.Since(began)/remotetest.Trip, d.Calls()
 			t.Logf("%d versions back: %d round trips to the first read, %d requests", v, trips, calls)
 			if trips > 8 || calls > 64 {
 				t.Errorf("%d versions back: %d round trips, %d requests", v, trips, calls)

@@ -435,7 +435,7 @@ func TestClose_NamesWhatWasMergedSince(t *testing.T) {
 	if !ok {
 		t.Fatal("nothing is to be merged")
 	}
-	must(t, r.disk.MergeOnce(m))
+	must(t, r.disk.MergeOnce(t.Context(), m))
 	want := r.disk.IDs()
 	must(t, r.Close())
 	r.open(o)

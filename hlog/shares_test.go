@@ -468,7 +468,7 @@ func TestShares_RestoreDuringAMerge(t *testing.T) {
 			t.Fatal("a merge of nothing")
 		}
 		r.restore(base)
-		must(t, r.disk.MergeOnce(m)) // it ends late
+		must(t, r.disk.MergeOnce(t.Context(), m)) // it ends late
 		if n := imageFiles(t, r.Store); n > before {
 			t.Errorf("%d files, %d were", n, before)
 		}

@@ -65,9 +65,10 @@ type Disk struct {
 	groups   []Group      // of mu: of the log [from, to), by version
 	wanted   word.Address // of mu: up to here shares are about to be needed
 
-	merging bool            // of mu: a merge is handed out
-	credit  int64           // of mu: bytes that merges may write
-	damaged map[uint64]bool // of mu: ids of shares that cannot be merged
+	merging   bool            // of mu: a merge is handed out
+	mergeEnds chan struct{}   // of mu: closed when it comes back
+	credit    int64           // of mu: bytes that merges may write
+	damaged   map[uint64]bool // of mu: ids of shares that cannot be merged
 	// of mu: what NextMerge says of shares and damaged, and what it is being asked for; nil: it has to be asked
 	next, planning *plan
 
@@ -111,7 +112,8 @@ func (d *Disk) Adopt(shares Shares, end word.Address, oldest uint64) {
 	d.oldest = oldest
 	d.shares, d.young, d.written = shares, nil, end
 	d.writing, d.out, d.from, d.to, d.groups, d.wanted = nil, false, end, end, nil, 0
-	d.merging, d.credit, d.damaged = false, 0, map[uint64]bool{}
+	d.takeBack()
+	d.credit, d.damaged = 0, map[uint64]bool{}
 	d.replan()
 	d.counted, d.begin = map[uint64]counted{}, 0
 	d.weigh()
@@ -427,7 +429,7 @@ func (d *Disk) TakeMerge() (m Merge, ok bool) {
 		return m, false
 	}
 	m.era = d.era
-	d.merging = true
+	d.handOut()
 	return m, true
 }
 
@@ -449,7 +451,7 @@ func (d *Disk) FinishMerge(m Merge, shares []Written, err error) (used bool) {
 	if m.era != d.era {
 		return false
 	}
-	d.merging = false
+	d.takeBack()
 	if err != nil {
 		var c *CorruptError
 		if errors.As(err, &c) {
@@ -460,7 +462,7 @@ func (d *Disk) FinishMerge(m Merge, shares []Written, err error) (used bool) {
 	}
 	refs := refsOf(shares)
 	d.credit -= Shares(refs).Bytes()
-	d.shares = d.shares.Add(refs...)
+	d.shares = d.shares.With(refs...)
 	d.replan()
 	d.count(shares)
 	return true

@@ -107,6 +107,10 @@
 //	I21  Known keys: a share says that its triples' keys are known by their hashes only if that was told of all records that it
 //	     was made from ([Logged].Own), by flushes or by a replay: a merge says so if all that it has merged did. Then a record
 //	     of which the same is known is dead if the share has a newer one of its hash ([Answers]), tombstone or not.
+//	I22  One request: what a block of buckets takes of a share that lies far away, and is not open yet, is read at once where it
+//	     ought to lie. Blocks that were read without the directory are believed if they are those of the file at that place, by
+//	     their sums, and their first orders leave no room for others in between; else the share is opened. So that all is known
+//	     that this takes, a share is named with the range that it was written for, as long as anything is left of it.
 //
 // Why catch-alls lose nothing (I1, I3). Converting: the hashes that the entry's old tag matched had it as owner, and
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An
@@ -154,7 +158,8 @@
 // part of its range, for the rest of which it goes on to be named. So one merge writes, and one version uploads, some
 // megabytes, however large the index is; how often is bounded by how much is logged (DiskConfig.MergePace).
 //
-// Neither the table nor the chains are looked at for any of this. Who wants to open, commit or close waits for no merge.
+// Neither the table nor the chains are looked at for any of this. Who wants to open, commit or close waits for no merge, unless
+// shares are far away from readers and have become too many ([Disk.TakeShallower]).
 //
 // [Open] reads nothing. A block of buckets is filled when a hash of it is first asked for, from all shares that stand for
 // its hashes; [Index.LoadAll] goes over all of them once, side by side. While blocks are missing the table does not grow.
@@ -219,7 +224,8 @@
 //
 // An order is a hash of which the lowest ten bits were moved above the others, bit-reversed. The seed of the file is the
 // xxh3 of id, first order and beginning of the log, 8 bytes each: a block of another file, or at another place, does not
-// verify. [OpenShare] reads directory and trailer, and the head only if the trailer is none.
+// verify. [OpenShare] reads directory and trailer, and the head only if the trailer is none. Blocks may be read without either
+// (I21): a format with other blocks has another seed.
 //
 // # Images and runs of old
 //

@@ -149,10 +149,15 @@ func (s *shareSet) close() {
 func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) {
 	var raw []byte
 	over := s.refs.Over(first, last)
+	var found [][]Triple
 	if s.distant {
-		s.fetch(over, first, last)
+		found = s.fetch(over, first, last)
 	}
-	for _, ref := range over {
+	for k, ref := range over {
+		if found != nil && found[k] != nil {
+			triples = append(triples, found[k]...)
+			continue
+		}
 		share, err := s.get(ref)
 		if err != nil {
 			return triples, err
@@ -173,24 +178,26 @@ func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) 
 }
 
 // fetch reads from all shares at a time what read is about to read from one after the other, so that whoever is behind the
-// files has it at hand. A share that is not open yet is read where the blocks ought to lie, while it is being opened. An error
-// comes up again in read.
-func (s *shareSet) fetch(over Shares, first, last uint64) {
+// files has it at hand: by one request each (I22). A share that is not open yet is read where the blocks ought to lie: together
+// with its end, which describes it, if that is near, else without that. Of the latter it returns what was found. An error comes
+// up again in read.
+func (s *shareSet) fetch(over Shares, first, last uint64) [][]Triple {
+	found := make([][]Triple, len(over))
 	var all sync.WaitGroup
-	for _, ref := range over {
+	for k, ref := range over {
 		first, last := max(first, ref.First), min(last, ref.Last)
 		all.Go(func() {
 			switch {
 			case s.isOpen(ref):
 			case ref.Bytes <= wholeShare:
-				s.readFar(ref, 0, ref.Bytes)
+				s.readFar(ref, make([]byte, ref.Bytes), 0)
 			default:
-				from, to := guess(ref, first, last)
-				if from < to && ref.Bytes-from <= nearEnd {
-					s.readFar(ref, from, ref.Bytes)
-					break
+				i, j, blocks := guess(ref, first, last)
+				if from := blockAt(i); i < j && ref.Bytes-from <= nearEnd {
+					s.readFar(ref, make([]byte, ref.Bytes-from), from)
+				} else if found[k] = s.unopened(ref, i, j, blocks, first, last); found[k] != nil {
+					return
 				}
-				all.Go(func() { s.readFar(ref, from, to) })
 			}
 			share, err := s.get(ref)
 			if err != nil {
@@ -202,6 +209,36 @@ func (s *shareSet) fetch(over Shares, first, last uint64) {
 		})
 	}
 	all.Wait()
+	return found
+}
+
+// unopened returns the triples between first and last of a share, if blocks i..j-1 of at most blocks turn out to be all that
+// may have some; else nil. It needs nothing but what the version says of the share: the sums of the blocks tell that they are
+// those of this file, at this place, and their first orders tell what lies between them. What does not fit is for those to tell
+// who open the share.
+func (s *shareSet) unopened(ref ShareRef, i, j, blocks int, first, last uint64) []Triple {
+	raw := make([]byte, max(j-i, 0)*shareBlock)
+	if len(raw) == 0 || s.readFar(ref, raw, blockAt(i)) != nil {
+		return nil
+	}
+	share := &Share{ref: ref, seed: shareSeed(ref.ID, ref.First, ref.From)}
+	block := func(n int) []byte { return raw[(n-i)*shareBlock:][:shareBlock] }
+	order := func(n int) uint64 { return mem.Load64(block(n)[16:]) }
+	if !share.verifies(block(j-1), j-1) || i > 0 && order(i) > first || j < blocks && order(j-1) <= last {
+		return nil
+	}
+	triples := make([]Triple, 0, 64)
+	for n := i; n < j; n++ {
+		end := ref.Last
+		if n+1 < j {
+			end = order(n+1) - 1
+		}
+		var err error
+		if triples, err = share.decodeUpTo(triples, block(n), n, end, first, last); err != nil {
+			return nil
+		}
+	}
+	return triples
 }
 
 func (s *shareSet) isOpen(ref ShareRef) bool {
@@ -224,33 +261,29 @@ const (
 	nearEnd = 512 << 10
 )
 
-// guess returns, of a share whose directory has not come yet, the blocks that probably hold the orders between first and last:
-// hashes are uniform, so that the place of a block follows from that of its orders in the range of the share. Where a version
-// names a part of what a file holds, nothing is known of the rest.
-func guess(ref ShareRef, first, last uint64) (from, to int64) {
-	blocks := (ref.Bytes - shareHead - shareTrailer) / (shareBlock + 8) // and their entries of the directory
+// guess returns, of a share whose directory has not come yet, the blocks i..j-1 that probably hold the orders between first and
+// last, of no more than blocks in all: hashes are uniform, so that the place of a block follows from that of its orders in the
+// range of the share. Of a file of which a version names a part nothing is known (older releases named them so): there are none.
+func guess(ref ShareRef, first, last uint64) (i, j, blocks int) {
+	blocks = int((ref.Bytes - shareHead - shareTrailer) / (shareBlock + 8)) // and their entries of the directory
 	if 2*tripleBytes*ref.Triples < ref.Bytes {
-		return 0, 0
+		return 0, 0, blocks
 	}
 	place := func(order uint64) float64 {
 		return span{ref.First, order}.size() / ref.span().size() * float64(blocks)
 	}
 	stray := 1 + math.Sqrt(float64(blocks))/8 // of blocks of some hundred triples
-	from = blockAt(int(max(place(first)-stray, 0)))
-	return from, min(blockAt(int(place(last)+stray+1)), blockAt(int(blocks)))
+	return int(max(place(first)-stray, 0)), min(int(place(last)+stray+1), blocks), blocks
 }
 
-// readFar reads a part of a share that may not be open, and keeps nothing of it.
-func (s *shareSet) readFar(ref ShareRef, from, to int64) {
-	if from >= to {
-		return
-	}
+// readFar fills b with what a share that may not be open has at off.
+func (s *shareSet) readFar(ref ShareRef, b []byte, off int64) error {
 	f, err := s.open(ref)
 	if err != nil {
-		return
+		return err
 	}
 	defer f.Close()
-	_ = readAt(f, make([]byte, to-from), from)
+	return readAt(f, b, off)
 }
 
 // sweep goes over all shares once, in order.

@@ -172,34 +172,46 @@ type runGroup struct {
 	stretch
 	level   int     // of what they are merged to
 	triples float64 // of those that have not been
+	depth   float64 // how many shares stand for a hash, on the average
 	begun   bool    // a part of the hashes has been merged
 }
 
-// fewerRuns returns the runs that it takes least to merge with each other, out of those that follow each other in the log.
-// If that has been begun, what is left of it counts.
-func (l Shares) fewerRuns(bottom word.Address) (best runGroup, ok bool) {
-	var runs []runGroup
+// runs returns the runs, each as a group of its own, in the order of the log. Those of which a part has been merged with each
+// other are one group, of what is left of that.
+func (l Shares) runs(bottom word.Address) (runs []runGroup) {
 	sorted := slices.SortedFunc(slices.Values(l), func(a, b ShareRef) int {
 		return cmp.Or(cmp.Compare(a.From, b.From), cmp.Compare(b.To, a.To), cmp.Compare(b.Level, a.Level))
 	})
 	for _, r := range sorted {
+		if r.From == bottom {
+			continue
+		}
 		n := len(runs) - 1
+		var open, triples float64
+		for _, p := range l.open(r) {
+			open, triples = open+p.size(), triples+r.in(p)
+		}
 		switch {
-		case r.From == bottom:
 		case n < 0 || r.From >= runs[n].to:
-			runs = append(runs, runGroup{stretch: r.stretch(), level: r.Level, triples: float64(r.Triples)})
+			runs = append(runs, runGroup{stretch: r.stretch(), level: r.Level, triples: triples, depth: open})
 		case runs[n].stretch == r.stretch() && runs[n].level == r.Level:
-			runs[n].triples += float64(r.Triples)
+			runs[n].triples += triples
+			runs[n].depth += open
 		default: // it is merged into the runs before, as far as that has come
 			g := &runs[n]
 			if !g.begun {
 				g.begun, g.triples = true, 0
 			}
-			for _, p := range l.open(r) {
-				g.triples += r.in(p)
-			}
+			g.triples += triples
 		}
 	}
+	return runs
+}
+
+// fewerRuns returns the runs that it takes least to merge with each other, out of those that follow each other in the log.
+// If that has been begun, what is left of it counts.
+func (l Shares) fewerRuns(bottom word.Address) (best runGroup, ok bool) {
+	runs := l.runs(bottom)
 	for i, r := range runs {
 		g := r
 		if !r.begun {

@@ -185,22 +185,35 @@ func (s *Share) within(first, last uint64) (i, j int) {
 
 // decode appends to triples those of b, which is block n, that lie between first and last.
 func (s *Share) decode(triples []Triple, b []byte, n int, first, last uint64) ([]Triple, error) {
+	end := s.last
+	if n+1 < len(s.first) {
+		end = s.first[n+1] - 1
+	}
+	if mem.Load64(b[16:]) != s.first[n] && s.verifies(b, n) {
+		return triples, ofShare(&CorruptError{Offset: blockAt(n), Reason: fmt.Sprintf("block begins at %#x", mem.Load64(b[16:]))}, s.ref.ID)
+	}
+	return s.decodeUpTo(triples, b, n, end, first, last)
+}
+
+// verifies reports whether b is block n.
+func (s *Share) verifies(b []byte, n int) bool {
+	return mem.Load64(b) == xxh3.HashSeed(b[8:], s.seed+uint64(n))
+}
+
+// decodeUpTo is decode for a block whose orders end at end at the latest; it needs no directory.
+func (s *Share) decodeUpTo(triples []Triple, b []byte, n int, end, first, last uint64) ([]Triple, error) {
 	fail := func(format string, args ...any) ([]Triple, error) {
 		return triples, ofShare(&CorruptError{Offset: blockAt(n), Reason: fmt.Sprintf(format, args...)}, s.ref.ID)
 	}
-	if mem.Load64(b) != xxh3.HashSeed(b[8:], s.seed+uint64(n)) {
+	if !s.verifies(b, n) {
 		return fail("block of a share does not fit its checksum")
 	}
 	count := int(binary.LittleEndian.Uint16(b[8:]))
 	wo, wa, wk := int(b[10]), int(b[11]), int(b[12])
 	width := wo + wa + wk
 	order, offset, kind := mem.Load64(b[16:]), mem.Load64(b[24:]), mem.Load64(b[32:])
-	if count == 0 || wo > maxOrderWidth || wa > maxOffsetWidth || wk > maxKindWidth || shareBlockHead+count*width > len(b) || order != s.first[n] {
+	if count == 0 || wo > maxOrderWidth || wa > maxOffsetWidth || wk > maxKindWidth || shareBlockHead+count*width > len(b) {
 		return fail("block of %d triples of %d, %d and %d bytes from %#x", count, wo, wa, wk, order)
-	}
-	end := s.last
-	if n+1 < len(s.first) {
-		end = s.first[n+1] - 1
 	}
 	// All triples but the last few are taken apart by loads of whole words, which may reach into what follows.
 	var spill [maxOrderWidth + maxOffsetWidth + maxKindWidth + 8]byte

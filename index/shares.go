@@ -56,21 +56,28 @@ func (l Shares) open(r ShareRef) (parts []span) {
 	return append(parts, span{at, r.Last})
 }
 
-// Add returns the shares with others besides, without what these supersede.
+// Add returns the shares with others besides, without what these supersede: what is left of a share is named as a part of its
+// range.
 func (l Shares) Add(others ...ShareRef) Shares {
+	return l.add(others, func(r ShareRef, open []span) ShareRef { return r.within(span{open[0].first, open[len(open)-1].last}) })
+}
+
+// With is Add that names shares as long as anything is left of them as they were written. Whoever knows the range of a file knows
+// where in it a block ought to be, and the seed of its sum, without its directory ([Source.Distant]).
+func (l Shares) With(others ...ShareRef) Shares {
+	return l.add(others, func(r ShareRef, _ []span) ShareRef { return r })
+}
+
+func (l Shares) add(others []ShareRef, left func(r ShareRef, open []span) ShareRef) Shares {
 	all := slices.Concat(l, others)
 	kept := make(Shares, 0, len(all))
 	for i, r := range all {
 		touched := i >= len(l) || slices.ContainsFunc(others, func(o ShareRef) bool { return o.supersedes(r) && o.span().overlaps(r.span()) })
 		if !touched {
 			kept = append(kept, r)
-			continue
+		} else if open := all.open(r); len(open) > 0 {
+			kept = append(kept, left(r, open))
 		}
-		parts := all.open(r)
-		if len(parts) == 0 {
-			continue
-		}
-		kept = append(kept, r.within(span{parts[0].first, parts[len(parts)-1].last}))
 	}
 	return kept
 }

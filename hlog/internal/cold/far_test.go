@@ -3,6 +3,7 @@ package cold
 import (
 	"fmt"
 	"io"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -80,6 +81,46 @@ func TestTier_FetchAsksAllSharesAtOnce(t *testing.T) {
 				t.Errorf("%s: %d answers one after the other, %d requests for %d shares", key, trips, asked.Load(), shares)
 			}
 			filters.Close()
+		}
+	})
+}
+
+// Whether a key may be in a share takes one request, however long the share is and however small its records are.
+func TestTier_FetchOfTheLongestShare(t *testing.T) {
+	const maxBytes = 8 << 20
+	f := newFiles()
+	var list []Record
+	for n := range testkit.UnderRace(100_000, 500_000) {
+		list = append(list, recordOf(fmt.Sprintf("%08x", n), []byte("8 bytes.")))
+	}
+	SortRecords(list)
+	begin, end := word.Address(word.FirstAddress), word.Address(2)<<30
+	refs := slices.Concat(mustWrite(t, f, maxBytes, begin, end/2, list), mustWrite(t, f, maxBytes, end/2, end, list[:10]))
+	synctest.Test(t, func(t *testing.T) {
+		const keys = 20
+		atOnce := 0
+		for i := range keys {
+			key, asked := fmt.Sprint("another ", i), &atomic.Int64{}
+			var named []*Share
+			for _, r := range refs {
+				named = append(named, NameShare(&farFile{ReaderAt: f.byID[r.ID], asked: asked, there: map[int64]time.Time{}}, r))
+			}
+			tier, err := NewTier(end, 1, refs, named)
+			if err != nil {
+				t.Fatal(err)
+			}
+			filters := NewFilters(1 << 20)
+			if err := tier.Fetch(filters, orderOf([]byte(key))); err != nil {
+				t.Fatal(err)
+			}
+			mustFind(t, tier, filters, key, nil, false)
+			if asked.Load() == 2 {
+				atOnce++
+			}
+			filters.Close()
+		}
+		if atOnce < keys-3 { // a filter takes one in a hundred others for the key
+			t.Errorf("%d of %d keys took one request for each share, one of %d bytes and %d records", atOnce, keys, refs[0].Bytes, refs[0].Triples)
 		}
 	})
 }

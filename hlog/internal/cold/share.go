@@ -19,8 +19,9 @@ import (
 // shareEndBytes is how much of a share is read to open it: most often all but blocks and filter.
 const shareEndBytes = 32 << 10
 
-// farEndBytes is how much of a share that was only named may be read at a time.
-const farEndBytes = 256 << 10
+// farEndBytes is how much of a share that was only named may be read at a time: as much as filter and directory take in the
+// longest of the smallest records, so that it takes one request to know whether a key may be in it.
+const farEndBytes = 640 << 10
 
 // ErrFormat reports a cold file of a newer format.
 var ErrFormat = errors.New("cold: unknown format")

@@ -19,13 +19,19 @@
 //	    the flusher writes, and so is in the next run; a restore to an ancestor finds in memory what no run was begun for,
 //	    above where the log begins: what lies below may not have been told. The flusher waits for a run when there are too
 //	    many triples in memory.
-//	R5  Nobody waits for a merge. It replaces shares by others that stand for the same (I17); versions to come name those,
-//	    and so does the current one when the store is closed. A merge ends with the context of the store.
+//	R5  Nobody waits for a merge, but for R7. It replaces shares by others that stand for the same (I17); versions to come name
+//	    those, and so does the current one when the store is closed. A merge ends with the context of the store.
 //	R6  Background work that a commit does not wait for begins a piece only while no commit is under way, or after it has
 //	    waited for one for maxRest. It holds nothing meanwhile: neither a lock nor a run that was handed out. A run that a
 //	    commit wants (index.Disk.Wanted) is begun at once, and so is what operations wait for. A merge or a demotion that is
 //	    under way lets a commit go first, too, between two writes, for as long as it has worked since it last did so: these
 //	    are rests, for which T36 to T38 hold. Whoever writes a run yields between two writes, unless somebody waits for it.
+//	R7  Depth: a version that goes to a remote has no more than [MaxDepth] shares for each hash when it is committed, besides those
+//	    of a stretch in which its cut was waited for: each is a request of whoever reads a first key there. Merges in the
+//	    background see to that: a run that no commit wants is not begun before there is room for it, nor does the flusher go
+//	    on without runs. Where they could not, because versions follow each other without a pause, or a store is closed as soon
+//	    as it was opened, the commit does what is least: the merges of runs with each other that write least for each share
+//	    less. A merge that fails keeps no version from being committed.
 //
 // R6 is for the sake of commits. With few processors the background would keep a commit waiting several times, whenever it comes
 // back from the disk, for the time slice of a goroutine each.

@@ -29,7 +29,7 @@ type Files struct {
 	Rest func(worked time.Duration) bool
 
 	aside   asideSync
-	awaited atomic.Int32 // how many wait for runs, or write them because they need them
+	awaited atomic.Int32 // how many wait for runs or merges, or do them because they need them
 }
 
 // Close gives back what is used for syncs. No file is written any more.

@@ -52,6 +52,7 @@ type Config struct {
 	Own         func(keyBytes int) bool // reports whether keys that are so long have a hash each; nil: none have
 	ColdRefs    func() index.Shares     // the files of the cold tier that stands,
 	ColdIDs     func() []uint64         // and the ids of those that stand or are held
+	Distant     bool                    // versions go to a remote, where each share that is read is a request (R7)
 	Logger      *slog.Logger
 
 	GiveWay func() // lets a commit go first (R6)

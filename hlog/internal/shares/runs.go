@@ -34,6 +34,7 @@ func (k *Sink) Flushing(from, to uint64, flushed []reclog.Flushed) {
 		d.c.RunDue()
 	}
 	if behind := maxBehind * d.Uncovered; to > uint64(d.Written())+behind {
+		d.makeRoom()
 		d.WriteRunsUpTo(to - behind) // whoever commits learns of an error
 	}
 }
@@ -70,6 +71,7 @@ func (d *Index) WriteRuns() {
 		if !d.Wanted() {
 			d.c.GiveWay()
 		}
+		d.makeRoom()
 		r, ok := d.TakeRun(false)
 		if !ok {
 			break

@@ -51,7 +51,7 @@ func (w *Writer) Create() (io.WriterAt, uint64, error) {
 	if w.kind == ledger.Run {
 		return &runFile{File: f, awaited: &w.f.awaited, yield: runtime.Gosched}, id, nil
 	}
-	return &mergedFile{File: f, rest: w.f.Rest, worked: w.began}, id, nil
+	return &mergedFile{File: f, awaited: &w.f.awaited, rest: w.f.Rest, worked: w.began}, id, nil
 }
 
 // publish makes what was written durable, and has take make it a part of the index.
@@ -112,16 +112,20 @@ func (f *runFile) WriteAt(p []byte, off int64) (int, error) {
 	return f.File.WriteAt(p, off)
 }
 
-// mergedFile is a file that is written by a merge or a demotion, which lets a commit go first between two writes (R6). To yield
-// is not enough: the goroutine that yields is the one that the runtime takes up again, while what the commit has begun waits in
-// the queue of another processor.
+// mergedFile is a file that is written by a merge or a demotion, which lets a commit go first between two writes (R6), unless
+// somebody waits for merges. To yield is not enough: the goroutine that yields is the one that the runtime takes up again, while
+// what the commit has begun waits in the queue of another processor.
 type mergedFile struct {
 	fsx.File
-	rest   func(worked time.Duration) bool
-	worked time.Time // since when
+	awaited *atomic.Int32
+	rest    func(worked time.Duration) bool
+	worked  time.Time // since when
 }
 
 func (f *mergedFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.awaited.Load() > 0 {
+		return f.File.WriteAt(p, off)
+	}
 	if f.rest(time.Since(f.worked)) {
 		f.worked = time.Now()
 	} else {
