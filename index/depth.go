@@ -1,6 +1,7 @@
 package index
 
 import (
+	"cmp"
 	"math"
 	"slices"
 
@@ -8,7 +9,13 @@ import (
 )
 
 // Depth returns how many shares have to be read for a hash, at the most.
-func (l Shares) Depth() (deepest int) {
+func (l Shares) Depth() int { return l.depth(0) }
+
+// deeper reports whether more than n shares have to be read for some hash.
+func (l Shares) deeper(n int) bool { return len(l) > n && l.depth(n) > n }
+
+// depth returns Depth if that is more than n, else n.
+func (l Shares) depth(n int) int {
 	starts := []uint64{0}
 	for _, r := range l {
 		starts = append(starts, r.First)
@@ -17,14 +24,19 @@ func (l Shares) Depth() (deepest int) {
 		}
 	}
 	slices.Sort(starts)
+	coming := slices.SortedFunc(slices.Values(l), func(a, b ShareRef) int { return cmp.Compare(a.First, b.First) })
+	var here Shares                                // whose ranges have begun, and have not ended
 	for _, first := range slices.Compact(starts) { // from one to the next the same shares stand for all hashes
-		deepest = max(deepest, len(l.Over(first, first)))
+		here = slices.DeleteFunc(here, func(r ShareRef) bool { return r.Last < first })
+		for len(coming) > 0 && coming[0].First <= first {
+			here, coming = append(here, coming[0]), coming[1:]
+		}
+		if n < len(here) {
+			n = max(n, len(here.Over(first, first)))
+		}
 	}
-	return deepest
+	return n
 }
-
-// deeper reports whether more than n shares have to be read for some hash.
-func (l Shares) deeper(n int) bool { return len(l) > n && l.Depth() > n }
 
 // shallower returns a merge of runs with each other that makes fewer shares to be read for some hashes: that for which least has
 // to be written for each share less. It is whole or, if runs were being merged with each other already, the next piece of that.

@@ -106,6 +106,9 @@ func TestShares_Depth(t *testing.T) {
 	if n := l.Depth(); n != 4 {
 		t.Errorf("%d shares, want 4", n)
 	}
+	if l.deeper(4) || !l.deeper(3) {
+		t.Error("4 shares are more than 4, or not more than 3")
+	}
 	if n := l.With(ShareRef{ID: 6, First: 1 << 40, Last: math.MaxUint64, From: 8, To: 400, Level: 2}).Depth(); n != 2 {
 		t.Errorf("%d shares, want 2", n)
 	}

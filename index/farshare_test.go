@@ -99,7 +99,7 @@ func TestShareSet_DistantSharesAnswerAtOnce(t *testing.T) {
 				refs = append(refs, files.write(t, begin, begin+word.Address(64*c.triples), triples))
 			}
 			synctest.Test(t, func(t *testing.T) {
-				slowest := time.Duration(0)
+				slowest, found := time.Duration(0), 0
 				for _, place := range []float64{0, 0.3, 0.7, 0.999} {
 					f := &far{files: &files, there: map[[2]int64]time.Time{}}
 					s := &shareSet{refs: refs, open: f.open, distant: true, opened: map[uint64]*openShare{}}
@@ -122,12 +122,12 @@ func TestShareSet_DistantSharesAnswerAtOnce(t *testing.T) {
 						}
 						want = append(want, all...)
 					}
-					if !slices.Equal(triples, want) || len(want) == 0 {
+					if found += len(want); !slices.Equal(triples, want) || len(want) == 0 && c.place == nil {
 						t.Errorf("at %v: %d triples, want %d, or others", place, len(triples), len(want))
 					}
 				}
-				if slowest < c.trips {
-					t.Errorf("at most %d answers one after the other: the test tests nothing", slowest)
+				if slowest < c.trips || found == 0 {
+					t.Errorf("at most %d answers one after the other, %d triples: the test tests nothing", slowest, found)
 				}
 			})
 			if bytes := refs[0].Bytes; bytes > wholeShare != (name != "short") || bytes > nearEnd != (c.triples > 100_000) {
