@@ -39,13 +39,25 @@ type unitGate struct {
 // the session is under way; ErrClosed. In both cases fn has not been called. When fn closes the session, its unit ends
 // there.
 func (s *Session) Unit(fn func() error) error {
-	if err := s.beginUnit(); err != nil {
-		return err
+	// The usual way calls nothing but fn and the deferred function.
+	if s.phase != usable || s.unit == nil || s.unit.Active() {
+		if err := s.beginUnit(); err != nil {
+			return err
+		}
+	} else if g := &s.store.units; !g.TryPass(s.unit) {
+		if err := g.Wait(s.unit); err != nil {
+			return err
+		}
 	}
-	defer s.endUnit()
+	defer func() {
+		if s.phase != ended && !s.store.units.TryLeave(s.unit) {
+			s.store.units.Tell(s.unit)
+		}
+	}()
 	return fn()
 }
 
+// beginUnit begins a unit, the first of the session as well, or says why it cannot begin.
 func (s *Session) beginUnit() error {
 	if s.phase != usable {
 		if s.phase == ended || s.store.check() != nil {
@@ -58,12 +70,6 @@ func (s *Session) beginUnit() error {
 		return ErrUnitNested
 	}
 	return s.store.units.Pass(s.unit)
-}
-
-func (s *Session) endUnit() {
-	if s.phase != ended {
-		s.store.units.Leave(s.unit)
-	}
 }
 
 // shutUnits lets no unit begin and returns when none is under way (U2); the caller opens the gate. It returns ErrUnitBusy

@@ -586,15 +586,15 @@ var general = []mutation{
 	{
 		name: "look-before-you-say", rule: "U3", file: "hlog/internal/units/gate.go",
 		what:   "say that a unit is under way before looking at the gate",
-		old:    "\tu.Enter()\n\tif phase(g.phase.Load()) == open {\n\t\treturn nil\n\t}\n\tg.Leave(u)\n",
-		new:    "\tif phase(g.phase.Load()) == open {\n\t\tfor range 2000 {\n\t\t\tg.mu.Lock()\n\t\t\tg.mu.Unlock()\n\t\t}\n\t\tu.Enter()\n\t\treturn nil\n\t}\n",
+		old:    "\tu.Enter()\n\treturn phase(g.phase.Load()) == open\n",
+		new:    "\tfound := phase(g.phase.Load())\n\tfor range 2000 {\n\t\tg.mu.Lock()\n\t\tg.mu.Unlock()\n\t}\n\tu.Enter()\n\treturn found == open\n",
 		caught: []string{"./hlog/internal/units", "-run", "TestGate_NobodyIsInsideWhileItIsShut"},
 	},
 	{
 		name: "look-at-the-gate", rule: "U3", file: "hlog/internal/units/gate.go",
 		what:   "keep units that begin waiting while the gate is shut",
-		old:    "\tu.Enter()\n\tif phase(g.phase.Load()) == open {\n\t\treturn nil\n",
-		new:    "\tu.Enter()\n\tif phase(g.phase.Load()) != over {\n\t\treturn nil\n",
+		old:    "\tu.Enter()\n\treturn phase(g.phase.Load()) == open\n",
+		new:    "\tu.Enter()\n\treturn phase(g.phase.Load()) != over\n",
 		caught: []string{"./hlog", "-run", "TestUnit_ACutWaitsAndUnitsWaitForTheCut"},
 	},
 	{
@@ -621,8 +621,8 @@ var general = []mutation{
 	{
 		name: "end-of-a-unit", rule: "U1", file: "hlog/unit.go",
 		what:   "end a unit whose function panics",
-		old:    "\tdefer s.endUnit()\n\treturn fn()\n",
-		new:    "\terr := fn()\n\ts.endUnit()\n\treturn err\n",
+		old:    "\tdefer func() {\n\t\tif s.phase != ended && !s.store.units.TryLeave(s.unit) {\n\t\t\ts.store.units.Tell(s.unit)\n\t\t}\n\t}()\n\treturn fn()\n",
+		new:    "\terr := fn()\n\tif s.phase != ended && !s.store.units.TryLeave(s.unit) {\n\t\ts.store.units.Tell(s.unit)\n\t}\n\treturn err\n",
 		caught: []string{"./hlog", "-run", "TestUnit_EndsHoweverItsFunctionEnds"},
 	},
 	{

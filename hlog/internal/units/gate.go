@@ -75,27 +75,44 @@ func (g *Gate) Register() *epoch.Guard { return g.units.Register() }
 // Pass begins a unit, whose guard is inside from then on if the error is nil: Leave, or Release, ends the unit. It waits
 // while the gate is shut.
 func (g *Gate) Pass(u *epoch.Guard) error {
-	u.Enter()
-	if phase(g.phase.Load()) == open {
+	if g.TryPass(u) {
 		return nil
 	}
+	return g.Wait(u)
+}
+
+// TryPass is the first part of Pass, small enough to be copied into its caller by the compiler. If it reports that the gate was
+// not open, [Gate.Wait] has to follow at once.
+func (g *Gate) TryPass(u *epoch.Guard) bool {
+	u.Enter()
+	return phase(g.phase.Load()) == open
+}
+
+// Wait is the second part of Pass: TryPass has found the gate shut, or over, and u is inside.
+func (g *Gate) Wait(u *epoch.Guard) error {
 	g.Leave(u)
 	return g.wait(u)
 }
 
 // Leave ends a unit.
 func (g *Gate) Leave(u *epoch.Guard) {
-	u.Exit()
-	if phase(g.phase.Load()) == shut {
-		g.tell(u)
+	if !g.TryLeave(u) {
+		g.Tell(u)
 	}
+}
+
+// TryLeave is the first part of Leave, small enough to be copied into its caller by the compiler. If it reports that the gate
+// was shut, [Gate.Tell] has to follow at once.
+func (g *Gate) TryLeave(u *epoch.Guard) bool {
+	u.Exit()
+	return phase(g.phase.Load()) != shut
 }
 
 // Release gives up the guard of a session, and ends its unit if one is under way.
 func (g *Gate) Release(u *epoch.Guard) {
 	if u.Active() {
 		u.Exit()
-		g.tell(u)
+		g.Tell(u)
 	}
 	u.Release()
 }
@@ -103,8 +120,8 @@ func (g *Gate) Release(u *epoch.Guard) {
 // IsShut reports whether units are waited for, by a cut for one.
 func (g *Gate) IsShut() bool { return phase(g.phase.Load()) == shut }
 
-// tell wakes whoever waits in Shut if he waits for this unit, which has ended, and for no other any more.
-func (g *Gate) tell(u *epoch.Guard) {
+// Tell is the second part of Leave: it wakes whoever waits in Shut if he waits for this unit, which has ended, and for no other any more.
+func (g *Gate) Tell(u *epoch.Guard) {
 	if !u.TakeMark() || g.awaited.Add(-1) != 0 {
 		return
 	}
