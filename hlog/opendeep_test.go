@@ -67,20 +67,22 @@ func TestOpenRemote_FirstReadOfADeepStore(t *testing.T) {
 			must(t, r.Delete(t.Context(), "HINT"))
 		}
 		for key, want := range map[int]string{999: fmt.Sprint(versions - 1), 3: "round 0", 1_000: string(make([]byte, 900))} {
-			synctest.Test(t, func(t *testing.T) {
-				d := remotetest.NewDistant(r)
-				began := time.Now()
-				v, err := OpenRemote(context.Background(), d, m.Version, nil)
-				must(t, err)
-				value, err := v.Get(nil, key8(key))
-				must(t, err)
-				trips, calls := time.Since(began)/remotetest.Trip, d.Calls()
-				t.Logf("key %d in %d index shares and %d cold files, hint %v: %d round trips, %d requests", key, depth, cold, hint, trips, calls)
-				if trips > 8 || calls > 64 || string(value) != want {
-					t.Errorf("key %d: %d round trips, %d requests, %.20q, want %.20q", key, trips, calls, value, want)
-				}
-				must(t, v.Close())
-			})
+			for _, memory := range []int64{MinMemoryBytes, 64 << 20} { // what was read is kept in a part of it
+				synctest.Test(t, func(t *testing.T) {
+					d := remotetest.NewDistant(r)
+					began := time.Now()
+					v, err := OpenRemote(context.Background(), d, m.Version, &Options{MemoryBytes: memory})
+					must(t, err)
+					value, err := v.Get(nil, key8(key))
+					must(t, err)
+					trips, calls := time.Since(began)/remotetest.Trip, d.Calls()
+					t.Logf("key %d in %d index shares and %d cold files, hint %v, %d MiB: %d round trips, %d requests", key, depth, cold, hint, memory>>20, trips, calls)
+					if trips > 8 || calls > 64 || string(value) != want {
+						t.Errorf("key %d: %d round trips, %d requests, %.20q, want %.20q", key, trips, calls, value, want)
+					}
+					must(t, v.Close())
+				})
+			}
 		}
 	}
 }

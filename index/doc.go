@@ -110,7 +110,8 @@
 //	I22  One request: what a block of buckets takes of a share that lies far away, and is not open yet, is read at once where it
 //	     ought to lie. Blocks that were read without the directory are believed if they are those of the file at that place, by
 //	     their sums, and their first orders leave no room for others in between; else the share is opened. So that all is known
-//	     that this takes, a share is named with the range that it was written for, as long as anything is left of it.
+//	     that this takes, a share is named with the range that it was written for, as long as anything is left of it. What came
+//	     is used where it is, and not read again: whoever is behind the files need not keep it.
 //
 // Why catch-alls lose nothing (I1, I3). Converting: the hashes that the entry's old tag matched had it as owner, and
 // still have, since no other specific entry matches them (I2); every other hash without an owner had no record. An

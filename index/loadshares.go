@@ -5,7 +5,6 @@ import (
 	"errors"
 	"io"
 	"maps"
-	"math"
 	"slices"
 	"sort"
 	"sync"
@@ -98,7 +97,10 @@ type openShare struct {
 var errIndexClosed = errors.New("index: closed while it was being loaded")
 
 // get returns a share, opened.
-func (s *shareSet) get(ref ShareRef) (*Share, error) {
+func (s *shareSet) get(ref ShareRef) (*Share, error) { return s.getWith(ref, held{}) }
+
+// getWith is get that takes from h what it holds of the file.
+func (s *shareSet) getWith(ref ShareRef, h held) (*Share, error) {
 	s.mu.Lock()
 	o := s.opened[ref.ID]
 	if o == nil {
@@ -119,12 +121,15 @@ func (s *shareSet) get(ref ShareRef) (*Share, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.share, err = OpenShare(f, ref); err != nil {
+	h.ReaderAt = f
+	share, err := OpenShare(h, ref)
+	if err != nil {
 		f.Close()
 		return nil, err
 	}
-	o.file = f
-	return o.share, nil
+	share.r = f // who reads it keeps nothing of h
+	o.share, o.file = share, f
+	return share, nil
 }
 
 // close closes all files. Nobody reads from them any more.
@@ -147,17 +152,12 @@ func (s *shareSet) close() {
 
 // read appends the triples of the hashes with orders between first and last, of all shares.
 func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) {
-	var raw []byte
 	over := s.refs.Over(first, last)
-	var found [][]Triple
 	if s.distant {
-		found = s.fetch(over, first, last)
+		triples, over = s.fetch(triples, over, first, last)
 	}
-	for k, ref := range over {
-		if found != nil && found[k] != nil {
-			triples = append(triples, found[k]...)
-			continue
-		}
+	var raw []byte
+	for _, ref := range over {
 		share, err := s.get(ref)
 		if err != nil {
 			return triples, err
@@ -175,115 +175,6 @@ func (s *shareSet) read(triples []Triple, first, last uint64) ([]Triple, error) 
 		}
 	}
 	return triples, nil
-}
-
-// fetch reads from all shares at a time what read is about to read from one after the other, so that whoever is behind the
-// files has it at hand: by one request each (I22). A share that is not open yet is read where the blocks ought to lie: together
-// with its end, which describes it, if that is near, else without that. Of the latter it returns what was found. An error comes
-// up again in read.
-func (s *shareSet) fetch(over Shares, first, last uint64) [][]Triple {
-	found := make([][]Triple, len(over))
-	var all sync.WaitGroup
-	for k, ref := range over {
-		first, last := max(first, ref.First), min(last, ref.Last)
-		all.Go(func() {
-			switch {
-			case s.isOpen(ref):
-			case ref.Bytes <= wholeShare:
-				s.readFar(ref, make([]byte, ref.Bytes), 0)
-			default:
-				i, j, blocks := guess(ref, first, last)
-				if from := blockAt(i); i < j && ref.Bytes-from <= nearEnd {
-					s.readFar(ref, make([]byte, ref.Bytes-from), from)
-				} else if found[k] = s.unopened(ref, i, j, blocks, first, last); found[k] != nil {
-					return
-				}
-			}
-			share, err := s.get(ref)
-			if err != nil {
-				return
-			}
-			if i, end := share.within(first, last); i < end {
-				_ = readAt(share.r, make([]byte, (end-i)*shareBlock), blockAt(i))
-			}
-		})
-	}
-	all.Wait()
-	return found
-}
-
-// unopened returns the triples between first and last of a share, if blocks i..j-1 of at most blocks turn out to be all that
-// may have some; else nil. It needs nothing but what the version says of the share: the sums of the blocks tell that they are
-// those of this file, at this place, and their first orders tell what lies between them. What does not fit is for those to tell
-// who open the share.
-func (s *shareSet) unopened(ref ShareRef, i, j, blocks int, first, last uint64) []Triple {
-	raw := make([]byte, max(j-i, 0)*shareBlock)
-	if len(raw) == 0 || s.readFar(ref, raw, blockAt(i)) != nil {
-		return nil
-	}
-	share := &Share{ref: ref, seed: shareSeed(ref.ID, ref.First, ref.From)}
-	block := func(n int) []byte { return raw[(n-i)*shareBlock:][:shareBlock] }
-	order := func(n int) uint64 { return mem.Load64(block(n)[16:]) }
-	if !share.verifies(block(j-1), j-1) || i > 0 && order(i) > first || j < blocks && order(j-1) <= last {
-		return nil
-	}
-	triples := make([]Triple, 0, 64)
-	for n := i; n < j; n++ {
-		end := ref.Last
-		if n+1 < j {
-			end = order(n+1) - 1
-		}
-		var err error
-		if triples, err = share.decodeUpTo(triples, block(n), n, end, first, last); err != nil {
-			return nil
-		}
-	}
-	return triples
-}
-
-func (s *shareSet) isOpen(ref ShareRef) bool {
-	s.mu.Lock()
-	o := s.opened[ref.ID]
-	s.mu.Unlock()
-	if o == nil {
-		return false
-	}
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	return o.share != nil
-}
-
-const (
-	// wholeShare is how long a distant share may be that is read whole, by one request.
-	wholeShare = 128 << 10
-	// nearEnd is how far from its end the blocks may be that are read together with the directory, which is there: a request
-	// costs more than the bytes between them.
-	nearEnd = 512 << 10
-)
-
-// guess returns, of a share whose directory has not come yet, the blocks i..j-1 that probably hold the orders between first and
-// last, of no more than blocks in all: hashes are uniform, so that the place of a block follows from that of its orders in the
-// range of the share. Of a file of which a version names a part nothing is known (older releases named them so): there are none.
-func guess(ref ShareRef, first, last uint64) (i, j, blocks int) {
-	blocks = int((ref.Bytes - shareHead - shareTrailer) / (shareBlock + 8)) // and their entries of the directory
-	if 2*tripleBytes*ref.Triples < ref.Bytes {
-		return 0, 0, blocks
-	}
-	place := func(order uint64) float64 {
-		return span{ref.First, order}.size() / ref.span().size() * float64(blocks)
-	}
-	stray := 1 + math.Sqrt(float64(blocks))/8 // of blocks of some hundred triples
-	return int(max(place(first)-stray, 0)), min(int(place(last)+stray+1), blocks), blocks
-}
-
-// readFar fills b with what a share that may not be open has at off.
-func (s *shareSet) readFar(ref ShareRef, b []byte, off int64) error {
-	f, err := s.open(ref)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return readAt(f, b, off)
 }
 
 // sweep goes over all shares once, in order.

@@ -60,7 +60,7 @@ type Share struct {
 // Errors are *[CorruptError], [ErrFormat], and those of r.
 func OpenShare(r io.ReaderAt, ref index.ShareRef) (*Share, error) {
 	s := &Share{ref: ref, r: r}
-	if err := s.open(); err != nil {
+	if err := s.open(&ending{}); err != nil {
 		return nil, err
 	}
 	return s, nil
@@ -75,19 +75,30 @@ func NameShare(r io.ReaderAt, ref index.ShareRef) *Share {
 // Open opens a share that was only named, once, whoever asks; after an error the next call tries again. The errors are those
 // of OpenShare.
 func (s *Share) Open() error {
+	_, err := s.openNamed()
+	return err
+}
+
+// ending is what was read of a share from at on, to open it; empty when it was open already.
+type ending struct {
+	b  []byte
+	at int64
+}
+
+// openNamed is Open that returns what it has read.
+func (s *Share) openNamed() (e ending, err error) {
 	if s.isOpen() {
-		return nil
+		return e, nil
 	}
 	s.opening <- struct{}{}
 	defer func() { <-s.opening }()
 	if s.isOpen() {
-		return nil
+		return e, nil
 	}
-	err := s.open()
-	if err == nil {
+	if err = s.open(&e); err == nil {
 		s.opened.Store(true)
 	}
-	return err
+	return e, err
 }
 
 func (s *Share) isOpen() bool { return s.opening == nil || s.opened.Load() }
@@ -141,17 +152,17 @@ func (s *Share) endBytes() int64 {
 	return n
 }
 
-func (s *Share) open() error {
+func (s *Share) open(e *ending) error {
 	size := s.ref.Bytes
 	if size < 2*BlockBytes || size%BlockBytes != 0 {
 		return s.corrupt(0, "%d bytes are no share", size)
 	}
-	end := mem.AlignedBytes(int(min(size, s.endBytes())), BlockBytes)
-	at := size - int64(len(end))
-	if err := s.readAt(end, at); err != nil {
+	e.b = mem.AlignedBytes(int(min(size, s.endBytes())), BlockBytes)
+	e.at = size - int64(len(e.b))
+	if err := s.readAt(e.b, e.at); err != nil {
 		return err
 	}
-	t := end[len(end)-shareTrailer:]
+	t := e.b[len(e.b)-shareTrailer:]
 	if string(t[:8]) != shareEnd || binary.LittleEndian.Uint32(t[8:]) != shareFormat || mem.Load64(t[shareSum:]) != xxh3.Hash(t[:shareSum]) {
 		return s.notShare()
 	}
@@ -170,20 +181,19 @@ func (s *Share) open() error {
 	case (from+directory+shareTrailer+BlockBytes-1)/BlockBytes*BlockBytes != size || own.Triples < 0 || (own.Triples == 0) != (blocks == 0) || (blocks == 0) != (filters == 0):
 		return s.corrupt(size-shareTrailer, "%d records in %d blocks, with %d of filter, %d bytes", own.Triples, blocks, filters, size)
 	}
-	if from < at {
-		end = mem.AlignedBytes(int(size-from), BlockBytes)
-		if err := s.readAt(end, from); err != nil {
+	if from < e.at {
+		e.b, e.at = mem.AlignedBytes(int(size-from), BlockBytes), from
+		if err := s.readAt(e.b, from); err != nil {
 			return err
 		}
-		at = from
 	}
-	for i, b := range end[from-at+directory : int64(len(end))-shareTrailer] {
+	for i, b := range e.b[from-e.at+directory : int64(len(e.b))-shareTrailer] {
 		if b != 0 {
 			return s.corrupt(from+directory+int64(i), "a byte between directory and trailer is %#x", b)
 		}
 	}
 	s.seed, s.last, s.records = shareSeed(own.ID, own.First, own.From), own.Last, own.Triples
-	return s.directory(end[from-at:][:directory], int(blocks), int(filters), own, mem.Load64(t[88:]))
+	return s.directory(e.b[from-e.at:][:directory], int(blocks), int(filters), own, mem.Load64(t[88:]))
 }
 
 // notShare says why a file whose trailer is not one of a share cannot be opened.

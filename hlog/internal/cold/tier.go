@@ -100,13 +100,16 @@ func (t *Tier) Fetch(f *Filters, order uint64) error {
 
 // fetch reads the records of an order, unless the filter excludes it.
 func (s *Share) fetch(f *Filters, order uint64) error {
-	if err := s.Open(); err != nil {
+	e, err := s.openNamed()
+	if err != nil {
 		return err
 	}
 	a, block := f.ask(s, order)
 	if a == unknown {
 		b := mem.AlignedBytes(BlockBytes, BlockBytes)
-		if err := s.readAt(b, s.filterAt(block)); err != nil {
+		if off := s.filterAt(block); len(e.b) > 0 && off >= e.at {
+			copy(b, e.b[off-e.at:]) // so that it need not be kept by who is behind the file
+		} else if err := s.readAt(b, off); err != nil {
 			return err
 		}
 		if err := f.Put(s, block, b); err != nil {
@@ -116,11 +119,11 @@ func (s *Share) fetch(f *Filters, order uint64) error {
 			a = maybe
 		}
 	}
-	e := s.Seek(order)
-	if a == no || e.N == 0 {
+	records := s.Seek(order)
+	if a == no || records.N == 0 {
 		return nil
 	}
-	return s.readAt(mem.AlignedBytes(e.N, BlockBytes), e.Off)
+	return s.readAt(mem.AlignedBytes(records.N, BlockBytes), records.Off)
 }
 
 // Excludes reports whether the tier, as far as it can be told from memory, has no record of an order at all.
