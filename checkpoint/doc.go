@@ -167,7 +167,8 @@
 //	    a later one would stand where the version's entry is about to be put, which is planned anew then (J1).
 //	J7  A rollback is first that of the directory, then that of the remote: the head moves to the nearest ancestor of the
 //	    current version that stands before anything is uploaded.
-//	J8  A snapshot is put when many entries have come since the last one. Entries before the last but one are removed,
+//	J8  A snapshot is put when many entries have come since the last one, the more versions stand the more, but never many
+//	    more than a reader may get at a time. Entries before the last but one are removed, as fast as they come,
 //	    from the oldest on, but for those by which readers find the end (sequence_read.go): a reader gets some 8 log n
 //	    entries, many at a time, and those since the last snapshot.
 //	J9  A remote of an older release has no sequence; its newest version counts as its head. Whoever writes to it first

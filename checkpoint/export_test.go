@@ -85,5 +85,20 @@ func PutEntries(ctx context.Context, m *Mirror, n int) error {
 	return nil
 }
 
+// BeginWith begins the sequence of an empty remote with n versions, of which there is nothing but that.
+func BeginWith(ctx context.Context, m *Mirror, n int) error {
+	end, err := m.begin(ctx)
+	if err != nil {
+		return err
+	}
+	defer end()
+	m.state = m.state.clone()
+	m.state.versions = map[Version]stand{}
+	for v := range Version(n) {
+		m.state.versions[v+1] = stand{version: v + 1, sum: uint64(v) + 1, object: uint64(v) + 1}
+	}
+	return m.putClaim(ctx)
+}
+
 // Last returns the number of the last entry that the reader knows.
 func (r *RemoteReader) Last() uint64 { return r.sequence().last }

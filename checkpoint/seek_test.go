@@ -237,3 +237,44 @@ func (l *listsLate) List(ctx context.Context, prefix string) ([]checkpoint.Objec
 	slices.SortFunc(objects, func(a, b checkpoint.Object) int { return strings.Compare(a.Name, b.Name) })
 	return objects[:max(len(objects)-l.late, 0)], err
 }
+
+// Where very many versions stand, the sequence does not grow without end either: entries are removed as fast as they come (J8),
+// and a reader without a hint finds the newest snapshot by one listing.
+func TestMirror_SequenceOfManyVersions(t *testing.T) {
+	const newest, entries = 9_000, 250
+	ctx := t.Context()
+	for _, stand := range []int{1, newest - 1} {
+		r := &inMemory{objects: map[string][]byte{}}
+		m := newMachine(t, 1)
+		m.commit(newest, delta{log: 8192})
+		mirror := m.mirror(r)
+		m.ok(checkpoint.BeginWith(ctx, mirror, stand))
+		_, err := mirror.Upload(ctx, newest)
+		m.ok(err)
+		m.ok(checkpoint.PutEntries(ctx, mirror, entries))
+		delete(r.objects, "HINT")
+		var left, bytes int64
+		for name, data := range r.objects {
+			if strings.Contains(name, "entries/") {
+				left, bytes = left+1, bytes+int64(len(data))
+			}
+		}
+		t.Logf("%d versions: %d of more than %d entries are left, %d KiB", stand+1, left, entries, bytes>>10)
+		if left < 10 || left > 140 {
+			t.Errorf("%d versions: %d of more than %d entries are left", stand+1, left, entries)
+		}
+		synctest.Test(t, func(t *testing.T) {
+			d := remotetest.NewDistant(r)
+			began := time.Now()
+			reader, err := checkpoint.NewRemoteReader(t.Context(), d, checkpoint.RemoteReaderOptions{})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer reader.Close()
+			trips, requests := int64(time.Since(began)/remotetest.Trip), d.Calls()
+			if n := len(reader.Versions()); n != stand+1 || trips > 4 || requests > 40 {
+				t.Errorf("%d versions stand, found %d: %d answers one after the other, %d requests", stand+1, n, trips, requests)
+			}
+		})
+	}
+}

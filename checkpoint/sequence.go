@@ -38,9 +38,11 @@ const (
 	entryDigits   = 16
 
 	// snapshotEvery is how many entries come between snapshots, which a reader without a hint has to read. Where there are
-	// very many versions, which each snapshot holds, it is one for each snapshotShare of them.
+	// many versions, which each snapshot holds, it is one for each snapshotShare of them, but no more than snapshotMost: each is
+	// a request of such a reader.
 	snapshotEvery = 8
 	snapshotShare = 128
+	snapshotMost  = 3 * snapshotEvery
 )
 
 // entryKind is what an entry changes.

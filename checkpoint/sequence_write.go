@@ -536,7 +536,7 @@ func (m *Mirror) purge(ctx context.Context, gone []Version) error {
 // another time.
 func (m *Mirror) tidySequence(ctx context.Context) error {
 	s := m.state
-	if s.last-s.base < max(snapshotEvery, uint64(len(s.versions)/snapshotShare)) {
+	if s.last-s.base < min(max(snapshotEvery, uint64(len(s.versions)/snapshotShare)), snapshotMost) {
 		return nil
 	}
 	below := s.base // readers that are under way read from there on
@@ -552,8 +552,9 @@ func (m *Mirror) tidySequence(ctx context.Context) error {
 	return m.put1(ctx, &remoteEntry{kind: snapshotEntry})
 }
 
-// maxTrim bounds the entries that are removed at a time.
-const maxTrim = 4 * snapshotEvery
+// maxTrim bounds the entries that are removed at a time: more than ever come between two snapshots, so that what was left is
+// made up for.
+const maxTrim = 2 * snapshotMost
 
 // trim removes entries, in order, those that were kept before included (J8), and returns up to where.
 func (m *Mirror) trim(ctx context.Context, from, below uint64) (uint64, error) {
