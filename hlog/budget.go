@@ -40,6 +40,8 @@ const (
 	// the memory, or there are fewer of them.
 	leastIndex = 64 << 10
 	pieceShare = 16
+	// Pieces of log lie in huge pages where one takes no more than one part in hugeShare of the memory.
+	hugeShare = 32
 	// othersShare of the memory of a store that shares a budget are left to the index on disk and the cold tier.
 	othersShare = 8
 
@@ -74,17 +76,21 @@ func readersOf(memory int64) int64 {
 	return min(memory/32, max(memory/64, minReaderBytes), maxReaderBytes)
 }
 
-// pieces returns how many pieces of log may be on their way to the disk, each in a buffer of a page. A store that has its memory
-// for itself has chosen its pages by that.
-func (b *budget) pieces() int {
+// pieces returns how many pieces of log may be on their way to the disk, each in a buffer of a page, and whether there is memory
+// for those to lie in huge pages. A store that has its memory for itself has chosen its pages by that.
+func (b *budget) pieces() (n int, huge bool) {
+	huge = b.limit() >= hugeShare*reclog.HugeBuffer
 	if b.shared == nil {
-		return reclog.FlushPieces
+		return reclog.FlushPieces, huge
 	}
-	return int(min(max(b.limit()/(pieceShare*b.page), 1), reclog.FlushPieces))
+	return int(min(max(b.limit()/(pieceShare*b.page), 1), reclog.FlushPieces)), huge
 }
 
 // fixed returns what is set aside for buffers.
-func (b *budget) fixed() int64 { return int64(b.pieces())*b.page + b.readers() }
+func (b *budget) fixed() int64 {
+	n, huge := b.pieces()
+	return reclog.BufferBytes(n, b.page, huge) + b.readers()
+}
 
 // leastMemory returns what a store with such pages cannot do without when it is busy: the frames that are always open, one piece of log
 // on its way to the disk, the least for readers, and some index.

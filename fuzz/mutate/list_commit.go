@@ -17,6 +17,20 @@ var ofCommits = []mutation{
 		caught: []string{"./hlog", "-run", "TestGiveWay_MergesBetweenWrites"},
 	},
 	{
+		name: "merged-in-portions", rule: "R8", file: "hlog/internal/shares/writer.go",
+		what:   "sync what a merge has written before it writes much more",
+		old:    "\tif f.written >= syncPortion {\n",
+		new:    "\tif f.written < 0 {\n",
+		caught: []string{"./hlog/internal/shares", "-run", "TestMergedFile_BecomesDurableInPortions"},
+	},
+	{
+		name: "portion-failed", rule: "R8", file: "hlog/internal/shares/writer.go",
+		what:   "fail with the sync of a portion that has failed",
+		old:    "\t\tif err := f.sync(f.File); err != nil {\n",
+		new:    "\t\tif err := f.sync(f.File); err == nil && f.written > 0 {\n",
+		caught: []string{"./hlog/internal/shares", "-run", "TestMergedFile_BecomesDurableInPortions"},
+	},
+	{
 		name: "wanted-in-one-run", rule: "R4", file: "index/disk.go",
 		what:   "take a run that is wanted when the log up to there is told",
 		old:    "\t\treturn d.to >= d.wanted\n",

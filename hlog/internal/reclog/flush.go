@@ -13,8 +13,11 @@ import (
 
 // FlushPieces is how many pieces of log, of a page at most, are on their way to the disk at a time: while they travel the
 // next is checksummed. A checkpoint beside operations must not keep a processor while it waits for the disk, as ReadAhead
-// does not.
-const FlushPieces = 4
+// does not. Small pieces may be more, maxPieces at the most, as many as there is room for in huge pages that four would not fill.
+const (
+	FlushPieces = 4
+	maxPieces   = 16
+)
 
 // A piece is written in parts, each as soon as its records have their checksums: about an eighth of the piece, but not less
 // than leastPart. So the disk has something to do while the first page of a checkpoint, often the only one, is being
@@ -29,8 +32,9 @@ const (
 // flusher writes pieces of the log (D4). It belongs to flushMu.
 type flusher struct {
 	queue     *fsx.Queue
-	leastPart int                // smaller in tests
-	pieces    [FlushPieces]piece // of which the first ring are a ring: the oldest on its way, and those behind it
+	leastPart int // smaller in tests
+	buffers   buffers
+	pieces    [maxPieces]piece // of which the first ring are a ring: the oldest on its way, and those behind it
 	ring      int
 	oldest    int
 	under     int // on their way, or ended and not yet counted
@@ -59,7 +63,7 @@ func (l *Log) flush(target uint64) error {
 	if f.teller.sink != nil && from < target {
 		f.teller.begin(from)
 	}
-	f.fit(l.hooks.Pieces)
+	f.fit(l.hooks.Pieces, target-from, l.pageBytes)
 	var failed error
 	for a := from; a < target && failed == nil; {
 		if f.under == f.ring {
@@ -85,25 +89,30 @@ func (l *Log) flush(target uint64) error {
 	return nil
 }
 
-// fit makes the ring as large as it may be, and lets go of the buffers of other pieces. None is on its way.
-func (f *flusher) fit(pieces func() int) {
-	n := FlushPieces
+// fit makes the ring as large as it may be for a flush of so many bytes, and lets go of the buffers of other pieces. None is on
+// its way.
+func (f *flusher) fit(pieces func() (n int, huge bool), bytes, page uint64) {
+	n, huge := FlushPieces, false
 	if pieces != nil {
-		n = min(max(pieces(), 1), FlushPieces)
+		n, huge = pieces()
+		n = min(max(n, 1), FlushPieces)
+	}
+	if huge = huge && (bytes >= hugeFlush || f.buffers.huge != nil); huge {
+		n = int(min(uint64(BufferBytes(n, int64(page), true))/page, maxPieces))
 	}
 	if n != f.ring {
 		f.ring, f.oldest = n, 0
 	}
-	for i := n; i < FlushPieces; i++ {
-		f.pieces[i].buf = nil
-	}
+	f.buffers.fit(n, page, huge)
 }
 
 // beginPiece begins to write [from, to) of one page, of a flush to target. One of the pieces is free.
 func (l *Log) beginPiece(from, to, target uint64) error {
 	f := &l.flusher
-	p := &f.pieces[(f.oldest+f.under)%f.ring]
-	buf := l.copyPiece(p, from, to)
+	i := (f.oldest + f.under) % f.ring
+	p := &f.pieces[i]
+	p.buf = l.copyPiece(i, from, to)
+	buf := p.buf
 	// Room is made for all that is to come: a file that is being written would have to be waited for.
 	size := l.segments.size
 	var err error
@@ -162,7 +171,7 @@ func (l *Log) endPiece() error {
 	}
 	p.seg.release()
 	clear(p.parts)
-	p.seg = nil
+	p.seg, p.buf = nil, nil
 	f.oldest = (f.oldest + 1) % f.ring
 	f.under--
 	return p.err
@@ -170,7 +179,7 @@ func (l *Log) endPiece() error {
 
 // writePiece writes [from, to) of one page, while no other piece is on its way.
 func (l *Log) writePiece(from, to uint64) error {
-	buf := l.copyPiece(&l.flusher.pieces[0], from, to)
+	buf := l.copyPiece(0, from, to)
 	if err := l.sumPiece(buf, from, len(buf), nil); err != nil {
 		return err
 	}
@@ -186,12 +195,9 @@ func (l *Log) writePiece(from, to uint64) error {
 	return nil
 }
 
-// copyPiece returns a copy of [from, to) of one page, in the buffer of p.
-func (l *Log) copyPiece(p *piece, from, to uint64) []byte {
-	if p.buf == nil {
-		p.buf = mem.AlignedBytes(int(l.pageBytes), BlockBytes)
-	}
-	buf := p.buf[:to-from]
+// copyPiece returns a copy of [from, to) of one page, in the buffer of piece i.
+func (l *Log) copyPiece(i int, from, to uint64) []byte {
+	buf := l.flusher.buffers.piece(i, l.pageBytes)[:to-from]
 	mem.CopyOutAll(buf, l.At(word.Address(from)))
 	return buf
 }

@@ -102,3 +102,64 @@ func count(t *testing.T, s *Segments, from, to uint64) (n uint64) {
 	}))
 	return n
 }
+
+// Pieces that lie in huge pages are as many as those have room for, and what they write is what was logged. Huge pages are taken
+// by the first flush that writes much, and given back by the first after there is no memory for them any more.
+func TestFlush_InHugePages(t *testing.T) {
+	for _, d := range disks {
+		fsys, dir := d.open(t)
+		k := newKitOn(t, 64, fsys, dir)
+		pieces, huge := FlushPieces, true
+		k.hooks.Pieces = func() (int, bool) { return pieces, huge }
+		flush := func(bytes int, taken bool, ring int) {
+			t.Helper()
+			k.fill(bytes)
+			target := k.cut()
+			must(t, k.SyncTo(target))
+			if has := k.flusher.buffers.huge != nil; has != taken || k.flusher.ring != ring {
+				t.Errorf("%s: a flush of %d bytes has a huge page: %v, and %d pieces, want %v and %d", d.name, bytes, has, k.flusher.ring, taken, ring)
+			}
+			if n := count(t, kitSegments(fsys, dir), uint64(word.FirstAddress), target); n != k.n {
+				t.Errorf("%s: %d records are written, of %d", d.name, n, k.n)
+			}
+		}
+		flush(hugeFlush/2, false, FlushPieces)
+		flush(2*hugeFlush, true, maxPieces)
+		flush(hugeFlush/2, true, maxPieces) // it is there
+		huge = false
+		flush(2*hugeFlush, false, FlushPieces)
+		pieces = 1
+		flush(2*hugeFlush, false, 1)
+		pieces, huge = 2, true
+		flush(2*hugeFlush, true, maxPieces)
+	}
+}
+
+// BufferBytes is what the buffers of a flusher come to.
+func TestBufferBytes(t *testing.T) {
+	for _, x := range []struct {
+		pieces int
+		page   int64
+		huge   bool
+		want   int64
+	}{
+		{4, 128 << 10, false, 512 << 10}, {4, 128 << 10, true, HugeBuffer}, {4, 512 << 10, true, HugeBuffer}, {1, 4 << 20, true, 4 << 20}, {3, 1 << 20, true, 2 * HugeBuffer},
+	} {
+		if got := BufferBytes(x.pieces, x.page, x.huge); got != x.want {
+			t.Errorf("%d pieces of %d bytes, huge %v: %d bytes, want %d", x.pieces, x.page, x.huge, got, x.want)
+		}
+		var b buffers
+		b.fit(x.pieces, uint64(x.page), x.huge)
+		sum := int64(0)
+		for i := range x.pieces {
+			sum += int64(len(b.piece(i, uint64(x.page))))
+		}
+		if b.huge != nil {
+			sum = int64(b.huge.Size())
+		}
+		if sum != x.want {
+			t.Errorf("%d pieces of %d bytes, huge %v: they take %d bytes, want %d", x.pieces, x.page, x.huge, sum, x.want)
+		}
+		b.free()
+	}
+}

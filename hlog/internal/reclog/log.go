@@ -101,8 +101,8 @@ type Hooks struct {
 	// all of the log were. It may change from call to call; Kick makes the log look again.
 	FrameBytes func(used, wanted int64) int64
 	// Pieces, if it is not nil, returns how many pieces of log may be on their way to the disk now, each of which has a buffer
-	// of a page: 1 to FlushPieces.
-	Pieces func() int
+	// of a page: 1 to FlushPieces. huge says that there is memory for huge pages (BufferBytes).
+	Pieces func() (n int, huge bool)
 	// Leaving, if it is not nil, is told of records that leave memory, before they do. It is called by the pager only.
 	Leaving func(r *Leaving)
 	// Spilled says that pages have left memory.
@@ -337,5 +337,8 @@ func (l *Log) CloseQueues() {
 	l.flusher.queue.Close()
 }
 
-// Free gives the frames back. Nobody may use them any more.
-func (l *Log) Free() error { return l.region.Unmap() }
+// Free gives the frames back, and the buffers of the flusher. Nobody may use them any more.
+func (l *Log) Free() error {
+	l.flusher.buffers.free()
+	return l.region.Unmap()
+}

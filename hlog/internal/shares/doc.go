@@ -32,6 +32,8 @@
 //	    on without runs. Where they could not, because versions follow each other without a pause, or a store is closed as soon
 //	    as it was opened, the commit does what is least: the merges of runs with each other that write least for each share
 //	    less. A merge that fails keeps no version from being committed.
+//	R8  What a merge or a demotion writes that nobody waits for is synced after each syncPortion of it, so that a commit waits at
+//	    the device for no more than that. A sync that fails is the failure of the merge, whose files are dropped: no later sync makes it good.
 //
 // R6 is for the sake of commits. With few processors the background would keep a commit waiting several times, whenever it comes
 // back from the disk, for the time slice of a goroutine each.

@@ -51,7 +51,7 @@ func (w *Writer) Create() (io.WriterAt, uint64, error) {
 	if w.kind == ledger.Run {
 		return &runFile{File: f, awaited: &w.f.awaited, yield: runtime.Gosched}, id, nil
 	}
-	return &mergedFile{File: f, awaited: &w.f.awaited, rest: w.f.Rest, worked: w.began}, id, nil
+	return &mergedFile{File: f, awaited: &w.f.awaited, rest: w.f.Rest, worked: w.began, sync: w.f.syncAside}, id, nil
 }
 
 // publish makes what was written durable, and has take make it a part of the index.
@@ -114,22 +114,40 @@ func (f *runFile) WriteAt(p []byte, off int64) (int, error) {
 
 // mergedFile is a file that is written by a merge or a demotion, which lets a commit go first between two writes (R6), unless
 // somebody waits for merges. To yield is not enough: the goroutine that yields is the one that the runtime takes up again, while
-// what the commit has begun waits in the queue of another processor.
+// what the commit has begun waits in the queue of another processor. What it writes becomes durable in portions (R8).
 type mergedFile struct {
 	fsx.File
 	awaited *atomic.Int32
 	rest    func(worked time.Duration) bool
 	worked  time.Time // since when
+	sync    func(fsx.File) error
+	written int // since the last sync
 }
 
-func (f *mergedFile) WriteAt(p []byte, off int64) (int, error) {
-	if f.awaited.Load() > 0 {
-		return f.File.WriteAt(p, off)
-	}
+// syncPortion is how much of a merged file is written between two syncs.
+const syncPortion = 1 << 20
+
+func (f *mergedFile) giveWay() {
 	if f.rest(time.Since(f.worked)) {
 		f.worked = time.Now()
 	} else {
 		runtime.Gosched()
 	}
-	return f.File.WriteAt(p, off)
+}
+
+func (f *mergedFile) WriteAt(p []byte, off int64) (int, error) {
+	if f.awaited.Load() > 0 {
+		return f.File.WriteAt(p, off) // whoever waits for it syncs it all
+	}
+	f.giveWay()
+	if f.written >= syncPortion {
+		f.written = 0
+		if err := f.sync(f.File); err != nil {
+			return 0, err
+		}
+		f.giveWay()
+	}
+	n, err := f.File.WriteAt(p, off)
+	f.written += n
+	return n, err
 }
