@@ -40,6 +40,8 @@ const (
 	maxDemotion   = 16 << 20
 	// recordOverhead is what a record takes in memory besides its bytes before it is written.
 	recordOverhead = 88
+	// coldPace is how many bytes merges may write for each byte of a round's files (T40).
+	coldPace = 2
 	// coldLength is about how long cold files become by merging.
 	coldLength = 4 << 20
 )
@@ -141,7 +143,7 @@ func (s *Store) mergeDeepTier(ctx context.Context) {
 	least := manyColdFiles
 	for more := true; more && s.cold.depth() >= least && ctx.Err() == nil && s.check() == nil; least = maxColdDepth {
 		var err error
-		if more, err = s.mergeColdOnce(damaged); err != nil && s.check() == nil {
+		if more, err = s.mergeColdOnce(damaged, true); err != nil && s.check() == nil {
 			s.logger.Warn("cold files not merged", "err", err)
 		}
 	}
@@ -307,6 +309,7 @@ func (d *demotion) write(ctx context.Context, end uint64) (switched bool, err er
 	if !switched {
 		return false, err
 	}
+	s.disk.Earn(coldPace * index.Shares(refs).Bytes())
 	s.epochs.Synchronize()      // whoever may have seen the tier before has left
 	s.clearBelow(end, d.hashes) // (T29)
 	old.release()
@@ -390,9 +393,9 @@ func (c *coldTier) config(w *shares.Writer, p *pace) cold.MergeConfig {
 	return cold.MergeConfig{Order: c.order, MaxBytes: shares.MaxBytes, Create: w.Create, Wait: p.turn}
 }
 
-// mergeColdOnce does the merge that is most worth while, if one is. Files in damaged take no part. The caller holds no lock:
-// a merge that is under way is waited for.
-func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
+// mergeColdOnce does the merge that is most worth while, if one is, and if it is urgent or what merges may write is enough for it
+// (T40). Files in damaged take no part. The caller holds no lock: a merge that is under way is waited for.
+func (s *Store) mergeColdOnce(damaged map[uint64]bool, urgent bool) (more bool, err error) {
 	c := &s.cold
 	c.merging.Lock()
 	defer c.merging.Unlock()
@@ -404,8 +407,9 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 		return false, nil
 	}
 	defer t.release()
-	m, ok := t.Refs().NextMerge(c.mergeLength(t), damaged, index.Known{})
-	if !ok {
+	length := c.mergeLength(t)
+	m, ok := t.Refs().NextMerge(length, damaged, index.Known{})
+	if !ok || !urgent && !s.affords(m, length) {
 		return false, nil
 	}
 	var reads []uint64
@@ -432,7 +436,17 @@ func (s *Store) mergeColdOnce(damaged map[uint64]bool) (more bool, err error) {
 		}
 		return more, errors.Join(c.fault(err), w.Drop())
 	}
+	s.disk.Spend(index.Shares(refs).Bytes())
 	return c.merge(w, m.Inputs, refs)
+}
+
+// affords reports whether a merge of cold files that nobody waits for may begin now (T40). length is what NextMerge takes for
+// coldLength bytes.
+func (s *Store) affords(m index.Merge, length int64) bool {
+	if s.copies.mirror == nil || s.cold.crowded() {
+		return true
+	}
+	return s.disk.Afford(m.Bytes * coldLength / max(length, 1))
 }
 
 // crowded reports whether lookups have so many files to ask that merges are urgent.

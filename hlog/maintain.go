@@ -60,7 +60,7 @@ func (s *Store) mergeShares() {
 	for more := true; more && s.check() == nil; {
 		s.disk.Merge()
 		var err error
-		if more, err = s.mergeColdOnce(damaged); err != nil && s.check() == nil {
+		if more, err = s.mergeColdOnce(damaged, false); err != nil && s.check() == nil {
 			s.logger.Warn("cold files not merged", "err", err)
 		}
 		merged = merged || more && err == nil

@@ -214,6 +214,6 @@ func withoutRuns(s *Store) {
 // mergeCold does all merges of cold files that are worth while.
 func (s *Store) mergeCold() {
 	for damaged, more := map[uint64]bool{}, true; more && s.check() == nil; {
-		more, _ = s.mergeColdOnce(damaged)
+		more, _ = s.mergeColdOnce(damaged, true)
 	}
 }

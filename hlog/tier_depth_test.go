@@ -9,6 +9,7 @@ import (
 	"syscall"
 	"testing"
 
+	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/fsx"
 )
 
@@ -170,4 +171,71 @@ func TestTier_CloseWhileDemotionMerges(t *testing.T) {
 	s = mustOpen(t, "/store", o)
 	check(s.Get)
 	must(t, s.Close())
+}
+
+// Where versions are uploaded, merges of cold files that nobody waits for write what the ration has, which is one with that of the
+// index: nothing once it is spent, until what is demoted and committed has filled it. Those that are urgent do not wait for it,
+// and what they write counts; without a remote nobody does (T40).
+func TestTier_MergesAreRationed(t *testing.T) {
+	for _, uploads := range []bool{true, false} {
+		o := tiny()
+		if uploads {
+			dir, err := checkpoint.NewDirRemote(t.TempDir())
+			must(t, err)
+			o.Remote = dir
+		}
+		s := demoted(t, "/store", o)
+		round := 0
+		demote := func() {
+			t.Helper()
+			must(t, demoteRound(t, s, round, func(target uint64) error {
+				_, err := s.demoteOnce(t.Context(), target)
+				return err
+			}))
+			round++
+		}
+		merge := func(urgent bool) (merged bool) {
+			t.Helper()
+			tier := s.cold.standing.Load()
+			_, err := s.mergeColdOnce(nil, urgent)
+			must(t, err)
+			return s.cold.standing.Load() != tier
+		}
+		for round < manyColdFiles-1 {
+			demote()
+		}
+		const much = 1 << 40
+		s.disk.Spend(much)
+		if merged := merge(false); merged == uploads {
+			t.Errorf("uploads %v: a merge that nobody waits for, beyond the ration: merged %v", uploads, merged)
+		}
+		if !uploads {
+			must(t, s.Close())
+			continue
+		}
+		demote()
+		if !s.cold.crowded() {
+			t.Fatalf("%d files are over a hash: the test tests nothing", s.cold.depth())
+		}
+		if !merge(false) {
+			t.Error("lookups have many files to ask, and none is merged")
+		}
+		for !merge(false) && round < 3*manyColdFiles { // fewer, but worth while
+			s.disk.Earn(much / 8)
+			demote()
+		}
+		s.disk.Spend(much)
+		for round < 4*manyColdFiles && !s.cold.crowded() {
+			demote()
+		}
+		if !merge(true) {
+			t.Error("a merge that somebody waits for is rationed")
+		}
+		for s.disk.Earn(4 * much); !s.cold.crowded(); demote() {
+		}
+		if s.disk.Earn(4 * much); !merge(true) || s.disk.Afford(much) {
+			t.Error("what a merge has written does not count")
+		}
+		must(t, s.Close())
+	}
 }

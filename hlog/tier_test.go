@@ -454,7 +454,7 @@ func TestTier_MergesKeepTombstones(t *testing.T) {
 		}
 		commit(t, s)
 		demoteAll(t, s)
-		_, err := s.mergeColdOnce(nil)
+		_, err := s.mergeColdOnce(nil, true)
 		must(t, err)
 	}
 	for more(); len(s.cold.refs()) > 1; more() {

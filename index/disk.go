@@ -270,6 +270,30 @@ func (d *Disk) Committed(n uint64) {
 // earn allows merges to write more bytes.
 func (d *Disk) earn(bytes int64) { d.credit = min(d.credit+bytes, d.cfg.MergeBytes) }
 
+// Earn allows merges to write more bytes, as what is logged does.
+func (d *Disk) Earn(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.earn(bytes)
+}
+
+// Afford reports whether a merge of others that writes so many bytes may begin: what merges may write is enough for it, or all that
+// it ever comes to.
+func (d *Disk) Afford(bytes int64) bool {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.affords(bytes)
+}
+
+func (d *Disk) affords(bytes int64) bool { return bytes <= d.credit || d.credit >= d.cfg.MergeBytes }
+
+// Spend tells that a merge of others has written so many bytes.
+func (d *Disk) Spend(bytes int64) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.credit -= bytes
+}
+
 // mature makes runs shares whose records every version to come will have.
 func (d *Disk) mature() {
 	for len(d.young) > 0 && d.young[0].newest() <= d.oldest {
@@ -425,7 +449,7 @@ func (d *Disk) TakeMerge() (m Merge, ok bool) {
 			d.next, d.planning = p, nil
 		}
 	}
-	if m, ok = d.next.Merge, d.next.ok; d.merging || !ok || m.Bytes > d.credit && d.credit < d.cfg.MergeBytes {
+	if m, ok = d.next.Merge, d.next.ok; d.merging || !ok || !d.affords(m.Bytes) {
 		return m, false
 	}
 	m.era = d.era

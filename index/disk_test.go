@@ -631,3 +631,31 @@ func TestDisk_Memory(t *testing.T) {
 		t.Errorf("%d bytes when they are written", n)
 	}
 }
+
+// Merges of others share the ration: what they spend those of the index do not have, however much that is, and what is earned
+// adds up to the length of a merge, which any merge may have.
+func TestDisk_Ration(t *testing.T) {
+	const length = 4096
+	d := NewDisk(DiskConfig{CutBytes: 4096, MergeBytes: length, MergePace: 2})
+	expect := func(what string, bytes int64, want bool) {
+		t.Helper()
+		if got := d.Afford(bytes); got != want {
+			t.Errorf("%s: a merge of %d bytes may begin: %v", what, bytes, got)
+		}
+	}
+	expect("nothing earned", 1, false)
+	d.Earn(100)
+	expect("little earned", 100, true)
+	expect("little earned", 101, false)
+	d.Earn(1 << 40)
+	expect("all earned", 1<<30, true)
+	d.Spend(3 * length)
+	expect("more spent than there was", 1, false)
+	d.Earn(2 * length)
+	expect("what was spent too much is earned first", 1, false)
+	d.Log(word.FirstAddress, word.FirstAddress+length/4, nil)
+	expect("something logged", length/2, true)
+	expect("something logged", length/2+1, false)
+	d.Committed(1)
+	expect("a version", length/2+length/versionMerges, true)
+}

@@ -72,4 +72,18 @@ var ofSpace = []mutation{
 		new:    "\t\t\t_ = probes\n",
 		caught: []string{"./hlog", "-run", "TestCompact_DeadRecords"},
 	},
+	{
+		name: "cold-merges-rationed", rule: "T40", file: "hlog/demote.go",
+		what:   "have merges of cold files wait until the ration allows them",
+		old:    "\tif !ok || !urgent && !s.affords(m, length) {\n",
+		new:    "\tif !ok || !urgent && length < 0 {\n",
+		caught: []string{"./hlog", "-run", "TestTier_MergesAreRationed"},
+	},
+	{
+		name: "cold-merges-count", rule: "T40", file: "hlog/demote.go",
+		what:   "count what a merge of cold files has written",
+		old:    "\ts.disk.Spend(index.Shares(refs).Bytes())\n",
+		new:    "",
+		caught: []string{"./hlog", "-run", "TestTier_MergesAreRationed"},
+	},
 }

@@ -70,6 +70,11 @@
 //	T39 Depth: a round of demotion begins when fewer than maxColdDepth files are over each hash: it merges files until then.
 //	    Only where a merge fails, or a damaged file takes part in none, are there more. Who merges holds no lock that a restore
 //	    or the operations wait for, and ends with the store, and between two merges with the context of its caller.
+//	T40 Ration: where versions are uploaded, merges of cold files that nobody waits for write no more than those of the index may,
+//	    out of one ration for both: it grows with each byte that is logged or demoted, and with each version, up to the
+//	    length of one merge, and a merge begins when it is enough, or as much as it ever is. Merges that T39 asks for, or that
+//	    manyColdFiles over a hash make urgent, do not wait for it, and count. So what a version uploads of merges is bounded
+//	    by that length, a merge, and what was logged and demoted since the version before.
 //
 // Why the generation (T28). Chains lose their ends: a key that is absent, is written, demoted and cleared has no entry, as
 // before, and a compare-and-swap of the entry notices nothing. Addresses never repeat, so nothing else can look as it was.
