@@ -41,7 +41,7 @@ const (
 	leastIndex = 64 << 10
 	pieceShare = 16
 	// Pieces of log lie in huge pages where one takes no more than one part in hugeShare of the memory.
-	hugeShare = 32
+	hugeShare = 64
 	// othersShare of the memory of a store that shares a budget are left to the index on disk and the cold tier.
 	othersShare = 8
 

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/hybridlog/hybridlog/hlog/internal/reclog"
 	"github.com/hybridlog/hybridlog/internal/invariant"
 	"github.com/hybridlog/hybridlog/internal/testkit"
 )
@@ -255,5 +256,22 @@ func TestBudget_LeastFollowsPages(t *testing.T) {
 	s = mustOpen(t, "/store", &Options{Shared: b, FS: o.FS})
 	if got, want := s.memory.member.least, leastMemory(int64(s.log.PageBytes())); got != want || s.log.PageBytes() != 512<<10 {
 		t.Errorf("with pages of %d KiB it has joined with %d KiB, want %d", s.log.PageBytes()>>10, got>>10, want>>10)
+	}
+}
+
+// Pieces of log lie in huge pages where these take a 64th of the memory at the most, and are counted as such.
+func TestBudget_FlushBuffers(t *testing.T) {
+	for _, x := range []struct {
+		memory int64
+		page   int
+		want   int64
+	}{
+		{4 << 20, 4 << 10, 4 * 4 << 10}, {64 << 20, 32 << 10, 4 * 32 << 10}, {128<<20 - 1, 64 << 10, 4 * 64 << 10},
+		{128 << 20, 64 << 10, reclog.HugeBuffer}, {1 << 30, 512 << 10, reclog.HugeBuffer}, {4 << 30, 2 << 20, 4 * reclog.HugeBuffer},
+	} {
+		b := newBudget(Options{MemoryBytes: x.memory, PageBytes: x.page})
+		if got := b.fixed() - b.readers(); got != x.want {
+			t.Errorf("%d bytes of memory, pages of %d: %d bytes of buffers, want %d", x.memory, x.page, got, x.want)
+		}
 	}
 }

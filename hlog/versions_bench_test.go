@@ -10,7 +10,7 @@ import (
 // BenchmarkCheckpoint commits versions of one change each, beside so many that are kept. What it takes must not follow their
 // number.
 func BenchmarkCheckpoint(b *testing.B) {
-	for _, versions := range []int{10, 1000} {
+	for _, versions := range []int{10, 1000, 3000} {
 		b.Run(fmt.Sprintf("versions=%d", versions), func(b *testing.B) {
 			s, err := Open(b.TempDir(), &Options{MemoryBytes: 16 << 20, KeepVersions: versions})
 			if err != nil {
