@@ -77,7 +77,7 @@ func (e *env) beyondContestants(memory int64, demote bool) []contest.Contestant 
 			opts.ColdAfter = memory / 4
 		}
 		c.Open = func(dir string) (contest.Engine, error) { return contest.OpenHybrid(dir, opts) }
-		untold := contest.Untold(c, fmt.Sprintf("hybridlog untold, %d goroutines", waiting))
+		untold := contest.Untold(c, fmt.Sprintf("hybridlog without Prefetch, %d goroutines", waiting))
 		untold.Goroutines = waiting
 		out = append(out, c, untold)
 	}

@@ -92,7 +92,7 @@ func runHeadToHead(ctx context.Context, e *env) (*report.Section, error) {
 func withUntold(of []contest.Contestant) []contest.Contestant {
 	for _, c := range of {
 		if c.Name == "hybridlog" {
-			return append(of, contest.Untold(c, "hybridlog untold"))
+			return append(of, contest.Untold(c, "hybridlog without Prefetch"))
 		}
 	}
 	return of

@@ -44,7 +44,7 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 	}
 	if t.Warm > 0 {
 		s.Text = append(s.Text, fmt.Sprintf("Before the rounds of a row each engine does the same load until its speed and its reads from disk stand still, for %d rounds at most. "+
-			"The hybrid log is told the keys of each goroutine's next operations (Session.Prefetch), which the other engines have no way to be; the row with \"untold\" is without that.", t.Warm))
+			"The hybrid log is told which keys each goroutine uses next (Session.Prefetch), as a program can tell that takes its input in batches; the other engines have no such call. A row \"without Prefetch\" is the same engine without it.", t.Warm))
 	}
 	var entries []*Entry
 	defer func() {
