@@ -253,7 +253,7 @@ func TestUpload_InterruptedAtEveryCall(t *testing.T) {
 	whole := m.upload(remote, 3)
 	for _, mode := range []remotetest.Mode{remotetest.Before, remotetest.After, remotetest.Partial, remotetest.Truncate} {
 		for _, sameProcess := range []bool{true, false} {
-			for k := 1; ; k++ {
+			for k := 1; ; k += testkit.UnderRace(5, 1) {
 				m, remote := story(t)
 				mirror, start := m.mirror(remote), remote.PutBytes()
 				remote.Inject(remotetest.Fault{Verb: remotetest.Any, Mode: mode, Nth: k, Sticky: true})
@@ -297,7 +297,7 @@ func TestUpload_InterruptedAtEveryCall(t *testing.T) {
 // TestUpload_Retries: passing errors of every kind are not noticed.
 func TestUpload_Retries(t *testing.T) {
 	for _, mode := range []remotetest.Mode{remotetest.Before, remotetest.After, remotetest.Partial, remotetest.Truncate} {
-		for k := 1; ; k++ {
+		for k := 1; ; k += testkit.UnderRace(5, 1) {
 			m, remote := story(t)
 			opts := fast
 			opts.Attempts = 3

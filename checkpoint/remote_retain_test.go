@@ -11,6 +11,7 @@ import (
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
 	"github.com/hybridlog/hybridlog/internal/fsx"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // forest uploads a small tree of versions that share log and images.
@@ -82,7 +83,7 @@ func TestRetain_PinnedStays(t *testing.T) {
 // TestRetain_InterruptedAtEveryCall: what is still a version is whole, and Sweep finds the rest.
 func TestRetain_InterruptedAtEveryCall(t *testing.T) {
 	for _, mode := range []remotetest.Mode{remotetest.Before, remotetest.After} {
-		for k := 1; ; k++ {
+		for k := 1; ; k += testkit.UnderRace(5, 1) {
 			m, remote := forest(t)
 			mirror := m.mirror(remote)
 			remote.Inject(remotetest.Fault{Verb: remotetest.Any, Mode: mode, Nth: k, Sticky: true})

@@ -14,10 +14,10 @@ func TestStore_SetGetDeleteReopen(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const n = 40_000
+	const n = 12_000
 	key := func(i int) []byte { return binary.BigEndian.AppendUint64(nil, uint64(i)) }
 	for i := range n {
-		if err := s.Set(key(i), fmt.Appendf(nil, "value %-120d", i)); err != nil {
+		if err := s.Set(key(i), fmt.Appendf(nil, "value %-450d", i)); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -37,7 +37,7 @@ func TestStore_SetGetDeleteReopen(t *testing.T) {
 				}
 				continue
 			}
-			if want := fmt.Sprintf("value %-120d", i); err != nil || string(buf) != want {
+			if want := fmt.Sprintf("value %-450d", i); err != nil || string(buf) != want {
 				t.Fatalf("key %d: got %q, %v, want %q", i, buf, err, want)
 			}
 		}

@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/checkpoint/remotetest"
@@ -151,24 +152,26 @@ func TestFollower_VersionIsPurged(t *testing.T) {
 
 // While the remote cannot be read, a follower stays where it is and serves what it has.
 func TestFollower_RemoteFails(t *testing.T) {
-	r := onRemote(t, 2, 100)
-	f := openFollower(t, r.remote, nil)
-	want := followedState(t, f)
-	must(t, r.store.Set([]byte("more"), []byte("1")))
-	commit(t, r.store)
-	must(t, r.store.Close())
-	r.remote.Inject(remotetest.Fault{Verb: remotetest.Get, Mode: remotetest.Before, Sticky: true})
-	if _, err := f.Poll(context.Background()); !errors.Is(err, ErrRemote) {
-		t.Errorf("a poll: %v", err)
-	}
-	if got := followedState(t, f); f.Version() != r.newest || !maps.Equal(got, want) {
-		t.Errorf("version %d with %d keys, want %d with %d", f.Version(), len(got), r.newest, len(want))
-	}
-	r.remote.Clear()
-	poll(t, f, true)
-	if _, err := f.Get(nil, []byte("more")); err != nil {
-		t.Error(err)
-	}
+	synctest.Test(t, func(t *testing.T) { // the pauses between attempts take no time
+		r := onRemote(t, 2, 100)
+		f := openFollower(t, r.remote, nil)
+		want := followedState(t, f)
+		must(t, r.store.Set([]byte("more"), []byte("1")))
+		commit(t, r.store)
+		must(t, r.store.Close())
+		r.remote.Inject(remotetest.Fault{Verb: remotetest.Get, Mode: remotetest.Before, Sticky: true})
+		if _, err := f.Poll(context.Background()); !errors.Is(err, ErrRemote) {
+			t.Errorf("a poll: %v", err)
+		}
+		if got := followedState(t, f); f.Version() != r.newest || !maps.Equal(got, want) {
+			t.Errorf("version %d with %d keys, want %d with %d", f.Version(), len(got), r.newest, len(want))
+		}
+		r.remote.Clear()
+		poll(t, f, true)
+		if _, err := f.Get(nil, []byte("more")); err != nil {
+			t.Error(err)
+		}
+	})
 }
 
 // Reads that run while the follower moves see one version each, whole.

@@ -168,7 +168,7 @@ func (m *modelRun) finish() {
 // Random operations through the whole API, versions and rollbacks, purges, compactions and openings with other
 // settings, in the least memory: presence, absence and bytes agree with a map.
 func TestStore_AgreesWithModel(t *testing.T) {
-	seeds, steps := testkit.Scaled(1, 2, 3, 300), testkit.Scaled(1500, 3000, 4000, 8000)
+	seeds, steps := testkit.Scaled(1, 2, 3, 300), testkit.Scaled(testkit.UnderRace(800, 1500), 3000, 4000, 8000)
 	for seed := range uint64(seeds) {
 		m := newModelRun(t, seed)
 		for range steps {

@@ -118,6 +118,9 @@ func TestRelief_LoadWithoutVersions(t *testing.T) {
 }
 
 func TestRelief_CrashBeforeAVersion(t *testing.T) {
+	if testkit.Race {
+		t.Skip("the load is that of TestRelief_LoadWithoutVersions, and what is opened after it has one goroutine")
+	}
 	disk := fsx.NewCrash(fsx.CrashOptions{})
 	n := crowdedKeys()
 	o := crowdedOptions(disk)
@@ -163,6 +166,9 @@ func TestRelief_RestoreToBeforeIt(t *testing.T) {
 }
 
 func TestRelief_NotAskedFor(t *testing.T) {
+	if testkit.Race {
+		t.Skip("there is no demotion beside it")
+	}
 	n := crowdedKeys()
 	o := crowdedOptions(fsx.NewCrash(fsx.CrashOptions{}))
 	o.ColdAfter = -1

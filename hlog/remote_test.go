@@ -9,6 +9,7 @@ import (
 	"path/filepath"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 )
@@ -335,25 +336,27 @@ func TestVersions_SayWhereTheyLie(t *testing.T) {
 
 // A remote with a part of an identity is nobody's to take, whatever else is there, until it has been emptied.
 func TestOpen_RemoteWasPutInPart(t *testing.T) {
-	r := onRemote(t, 1, 10)
-	must(t, r.store.Close())
-	store := filepath.Join(r.dir, "STORE")
-	whole, err := os.ReadFile(store)
-	must(t, err)
-	must(t, os.WriteFile(store, whole[:40], 0o600))
-	o := tiny()
-	o.Remote = r.remote
-	if _, err := Open("other", o); !errors.Is(err, checkpoint.ErrUnfinished) || !errors.Is(err, ErrCorrupt) {
-		t.Errorf("a store whose identity is there in part: %v", err)
-	}
-	dir := t.TempDir()
-	must(t, os.WriteFile(filepath.Join(dir, "STORE"), whole[:40], 0o600))
-	if o.Remote, err = checkpoint.NewDirRemote(dir); err != nil {
-		t.Fatal(err)
-	}
-	if _, err := Open("other", o); !errors.Is(err, checkpoint.ErrUnfinished) {
-		t.Errorf("a part of an identity, and nothing else: %v", err)
-	}
-	must(t, os.Remove(filepath.Join(dir, "STORE")))
-	must(t, mustOpen(t, "other", o).Close())
+	synctest.Test(t, func(t *testing.T) { // the pauses between attempts take no time
+		r := onRemote(t, 1, 10)
+		must(t, r.store.Close())
+		store := filepath.Join(r.dir, "STORE")
+		whole, err := os.ReadFile(store)
+		must(t, err)
+		must(t, os.WriteFile(store, whole[:40], 0o600))
+		o := tiny()
+		o.Remote = r.remote
+		if _, err := Open("other", o); !errors.Is(err, checkpoint.ErrUnfinished) || !errors.Is(err, ErrCorrupt) {
+			t.Errorf("a store whose identity is there in part: %v", err)
+		}
+		dir := t.TempDir()
+		must(t, os.WriteFile(filepath.Join(dir, "STORE"), whole[:40], 0o600))
+		if o.Remote, err = checkpoint.NewDirRemote(dir); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Open("other", o); !errors.Is(err, checkpoint.ErrUnfinished) {
+			t.Errorf("a part of an identity, and nothing else: %v", err)
+		}
+		must(t, os.Remove(filepath.Join(dir, "STORE")))
+		must(t, mustOpen(t, "other", o).Close())
+	})
 }

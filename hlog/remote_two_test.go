@@ -5,6 +5,7 @@ import (
 	"errors"
 	"path/filepath"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/hybridlog/hybridlog/checkpoint"
@@ -218,37 +219,39 @@ func TestOpen_RemoteHangs(t *testing.T) {
 
 // After the remote was out of reach for longer than versions are kept, nothing is copied that would be removed at once.
 func TestRemote_NothingIsSentInCircles(t *testing.T) {
-	b := newRemoteBed(t)
-	s := b.open(t.TempDir(), 0)
-	b.must(commitValue(t, s, "0"))
-	b.Inject(remotetest.Fault{Verb: remotetest.Write, Sticky: true, Match: "/"})
-	for _, v := range []string{"1", "2", "3", "4", "5"} {
-		if _, err := commitValue(t, s, v); !errors.Is(err, ErrRemote) {
-			t.Fatalf("%s: %v", v, err)
+	synctest.Test(t, func(t *testing.T) { // the pauses between attempts take no time
+		b := newRemoteBed(t)
+		s := b.open(t.TempDir(), 0)
+		b.must(commitValue(t, s, "0"))
+		b.Inject(remotetest.Fault{Verb: remotetest.Write, Sticky: true, Match: "/"})
+		for _, v := range []string{"1", "2", "3", "4", "5"} {
+			if _, err := commitValue(t, s, v); !errors.Is(err, ErrRemote) {
+				t.Fatalf("%s: %v", v, err)
+			}
 		}
-	}
-	w, err := s.OpenVersion(t.Context(), 4) // which the remote will not keep
-	b.must(nil, err)
-	defer w.Close()
-	b.Clear()
-	b.must(commitValue(t, s, "6"))
-	b.must(commitValue(t, s, "7"))
-	if lag := s.Metrics().RemoteLagVersions; lag != 0 {
-		t.Fatalf("the remote lacks %d versions", lag)
-	}
-	// A round may have something left to purge. What goes round in circles never ends.
-	for rounds := 1; ; rounds++ {
-		before := b.Calls(remotetest.Write)
-		s.copies.round(s)
-		changes := b.Calls(remotetest.Write) - before
-		if changes == 0 {
-			break
+		w, err := s.OpenVersion(t.Context(), 4) // which the remote will not keep
+		b.must(nil, err)
+		defer w.Close()
+		b.Clear()
+		b.must(commitValue(t, s, "6"))
+		b.must(commitValue(t, s, "7"))
+		if lag := s.Metrics().RemoteLagVersions; lag != 0 {
+			t.Fatalf("the remote lacks %d versions", lag)
 		}
-		if rounds == 5 {
-			t.Fatalf("round %d makes %d calls that change the remote when nothing has changed", rounds, changes)
+		// A round may have something left to purge. What goes round in circles never ends.
+		for rounds := 1; ; rounds++ {
+			before := b.Calls(remotetest.Write)
+			s.copies.round(s)
+			changes := b.Calls(remotetest.Write) - before
+			if changes == 0 {
+				break
+			}
+			if rounds == 5 {
+				t.Fatalf("round %d makes %d calls that change the remote when nothing has changed", rounds, changes)
+			}
 		}
-	}
-	b.want("7")
+		b.want("7")
+	})
 }
 
 // A version that only the remote has, with an id above all that are here, can be looked at without becoming the store's.

@@ -155,7 +155,7 @@ func TestBudget_ManyBusyStores(t *testing.T) {
 			switch {
 			case testkit.Race || invariant.Enabled:
 				bytes /= 3
-			case !testing.Short():
+			case testkit.SizeOf() >= testkit.CI:
 				bytes *= 2
 			}
 			b, err := NewBudget(total)

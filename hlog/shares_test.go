@@ -185,7 +185,10 @@ func (r *sharer) sameScan(w *View, model map[int]uint64) error {
 		delete(left, k)
 		return twice == nil
 	})
-	c.Bytes = 1 << (9 + r.rng.IntN(9))
+	c.Bytes = 1 << (12 + r.rng.IntN(6))
+	if r.rng.IntN(8) == 0 {
+		c.Bytes = 1 << (9 + r.rng.IntN(3)) // which takes many times as long
+	}
 	if err := cmp.Or(c.Run(context.Background()), twice); err != nil {
 		return err
 	}
@@ -256,13 +259,13 @@ func referenced(t *testing.T, s *Store) int {
 // Runs follow the log closely and merges keep shares few, whatever is changed, deleted, compacted, rolled back and
 // reopened; what they stand for is what is opened.
 func TestShares_ManyCheckpoints(t *testing.T) {
-	for seed := range uint64(testkit.Scaled(2, 3, 4, 100)) {
+	for seed := range uint64(testkit.UnderRace(1, testkit.Scaled(2, 2, 4, 100))) {
 		o := tiny()
 		o.NoCompaction, o.KeepVersions = seed%2 == 0, 4
 		disk := o.FS.(*fsx.CrashFS)
 		r := withShares(t, o, seed)
 		most, level := 0, 0
-		for round := range testkit.UnderRace(40, 60) {
+		for round := range testkit.UnderRace(30, 60) {
 			r.churn(1 + r.rng.IntN(800))
 			r.commit()
 			if r.rng.IntN(3) > 0 {
@@ -297,7 +300,7 @@ func TestShares_ManyCheckpoints(t *testing.T) {
 		if err := r.sameVersions(r.Store); err != nil {
 			t.Fatal(err)
 		}
-		if most > 60 || level < 4 {
+		if most > 60 || level < testkit.UnderRace(3, 4) {
 			t.Errorf("seed %d: up to %d shares, of up to %d merges", seed, most, level)
 		}
 		r.leftovers()

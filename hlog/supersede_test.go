@@ -8,6 +8,7 @@ import (
 
 	"github.com/hybridlog/hybridlog/checkpoint"
 	"github.com/hybridlog/hybridlog/internal/mem"
+	"github.com/hybridlog/hybridlog/internal/testkit"
 )
 
 // sharesOf commits, and returns when the index on disk stands for all log, merged or not.
@@ -98,7 +99,7 @@ func TestCompact_KeysOfDifferentLengthsWithOneHash(t *testing.T) {
 				must(t, s.Set([]byte(old), []byte("of "+old)))
 			}
 			sharesOf(t, s) // a run of the older ones
-			for i := range 3 {
+			for i := range testkit.UnderRace(1, 3) {
 				for old := range pairs { // their chains leave memory above them
 					must(t, s.Set([]byte(old), fmt.Appendf(nil, "of %s %d", old, i)))
 				}

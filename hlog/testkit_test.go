@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"math"
+	"os"
+	"slices"
 	"sync/atomic"
 	"testing"
 
@@ -15,6 +17,11 @@ import (
 	"github.com/hybridlog/hybridlog/internal/testkit"
 	"github.com/hybridlog/hybridlog/internal/word"
 )
+
+func TestMain(m *testing.M) {
+	testkit.LetGarbageGrow()
+	os.Exit(m.Run())
+}
 
 // tiny returns the smallest store there is, in a file system in memory: it spills after some thousand records.
 func tiny() *Options {
@@ -84,17 +91,23 @@ func commit(t testing.TB, s *Store, opts ...CheckpointOption) checkpoint.Version
 func colliding(t testing.TB, s *Store, groups, n int) [][][]byte {
 	t.Helper()
 	const bits = 6 + 17
-	byEntry := map[uint64][][]byte{}
-	var found [][][]byte
-	for i := 0; len(found) < groups; i++ {
-		k := key8(1<<30 + i)
-		e := s.hash(k) & (1<<bits - 1)
-		byEntry[e] = append(byEntry[e], k)
-		if len(byEntry[e]) == n {
-			found = append(found, byEntry[e])
+	entry := func(i int) uint64 { return s.hash(key8(1<<30+i)) & (1<<bits - 1) }
+	count := make([]uint8, 1<<bits)
+	var full []uint64 // entries with n keys, in the order in which they got so many
+	last := 0
+	for ; len(full) < groups; last++ {
+		e := entry(last)
+		if count[e]++; int(count[e]) == n {
+			full = append(full, e)
 		}
-		if i == 1<<24 {
-			t.Fatalf("only %d groups of %d keys", len(found), n)
+		if last == 1<<24 {
+			t.Fatalf("only %d groups of %d keys", len(full), n)
+		}
+	}
+	found := make([][][]byte, groups)
+	for i := range last {
+		if g := slices.Index(full, entry(i)); g >= 0 && len(found[g]) < n {
+			found[g] = append(found[g], key8(1<<30+i))
 		}
 	}
 	return found

@@ -48,7 +48,9 @@ func (s Subject) durable(fsys fsx.FS) compare.Options {
 }
 
 // scaled returns n for the full counts, and less or more for those of this run.
-func scaled(n int) int { return testkit.Scaled(max(1, n/5), max(1, n*2/5), n, 20*n) }
+func scaled(n int) int {
+	return testkit.Scaled(max(1, n/testkit.UnderRace(10, 5)), max(1, n*2/5), n, 20*n)
+}
 
 // Run runs the whole suite.
 func Run(t *testing.T, s Subject) {

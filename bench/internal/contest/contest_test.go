@@ -300,7 +300,7 @@ func TestTransfers_KeepTheMoneyThroughDeaths(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(res.Recovery) != 2 || res.Versions < 4 || len(res.Cuts) == 0 || res.Txns != 40_000+res.Replayed {
+	if len(res.Recovery) != 2 || res.Versions < 4 || len(res.Cuts) == 0 || res.Txns != transfers+res.Replayed {
 		t.Errorf("nobody died, or no version was cut: %+v", res)
 	}
 }
@@ -333,8 +333,10 @@ func TestTransfers_WrongSumIsNoticed(t *testing.T) {
 	}
 }
 
+var transfers = testkit.UnderRace(10_000, 40_000)
+
 func transfersOf(t *testing.T) Transfers {
-	return Transfers{Accounts: 1000, Workers: 4, Txns: 40_000, Every: 3 * time.Millisecond, Deaths: 2,
+	return Transfers{Accounts: 1000, Workers: 4, Txns: transfers, Every: 3 * time.Millisecond, Deaths: 2,
 		Dist: workload.Dist{Kind: "zipf"}, Dir: t.TempDir(), Options: hlog.Options{MemoryBytes: 16 << 20}, At: nowhere}
 }
 
