@@ -42,9 +42,9 @@ func runDataflow(ctx context.Context, e *env) (*report.Section, error) {
 		workers, report.Bytes(memory), dist, every)}
 	tab := &report.Table{Name: "dataflow", Title: "Transactions, snapshots and recovery",
 		Header: []string{"keys", "rate", "engine", "txn/s", "p50", "p99", "p99.9", "versions", "snapshot, median", "worker blocked, median", "recovery", "done again"}}
-	p99 := &report.Figure{Name: "dataflow-p99", Title: "Transactions: 99th percentile of latency", XLabel: "keys and rate", YLabel: "p99 (ms)", LogY: true}
-	snap := &report.Figure{Name: "dataflow-snapshot", Title: "Snapshots in a dataflow job", XLabel: "keys and rate", YLabel: "snapshot of a worker (ms)", LogY: true}
-	rec := &report.Figure{Name: "dataflow-recovery", Title: "Recovery of a dataflow job", XLabel: "keys and rate", YLabel: "recovery (ms)", LogY: true}
+	p99 := &report.Figure{Name: "dataflow-p99", Title: "Transactions: 99th percentile of latency", XLabel: "keys and rate", YLabel: "p99 (ms)"}
+	snap := &report.Figure{Name: "dataflow-snapshot", Title: "Snapshots in a dataflow job", XLabel: "keys and rate", YLabel: "snapshot of a worker (ms)"}
+	rec := &report.Figure{Name: "dataflow-recovery", Title: "Recovery of a dataflow job", XLabel: "keys and rate", YLabel: "recovery (ms)"}
 	engines := e.contestants(compare.Options{MemoryBytes: memory})
 	if contains(e.pick(), "hybridlog") {
 		s.Text = append(s.Text, `"not waiting" is the hybrid log by its own API: the cut is taken at the marker, and the worker goes on while the version becomes durable.`)
@@ -82,6 +82,9 @@ func runDataflow(ctx context.Context, e *env) (*report.Section, error) {
 				snap.Bar(label, c.Name, res.Snapshots)
 			}
 		}
+	}
+	for _, fig := range []*report.Figure{p99, snap, rec} {
+		fig.LogY = fig.Wide()
 	}
 	s.Tables = []*report.Table{tab}
 	if contains(e.pick(), "hybridlog") {

@@ -2,7 +2,7 @@
 // notice: a test that passes all the same proves nothing. The mistakes are in list.go; each names the promise that it
 // breaks and the test that catches it.
 //
-//	go run ./fuzz/mutate                  all mistakes, each with its test: some minutes
+//	go run ./fuzz/mutate                  all mistakes, each with its test: an hour or two
 //	go run ./fuzz/mutate seal overtaken   these
 //	go run ./fuzz/mutate -hunt '-short ./hlog ./fuzz' seal
 //	                                      this one, and which tests of the two packages notice

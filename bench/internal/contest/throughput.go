@@ -74,7 +74,7 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 		fig := figs[row.Mix.Name]
 		if fig == nil {
 			fig = &report.Figure{Name: t.Name + "-" + row.Mix.Name, Title: fmt.Sprintf("%s: %s, memory %s", row.Mix.Name, t.Shape, report.Bytes(t.Memory)),
-				XLabel: "distribution of keys", YLabel: "operations per second", LogY: true}
+				XLabel: "distribution of keys", YLabel: "operations per second"}
 			figs[row.Mix.Name] = fig
 			s.Figures = append(s.Figures, fig)
 		}
@@ -90,6 +90,9 @@ func (t Throughput) Run(ctx context.Context) (s *report.Section, err error) {
 			return nil, err
 		}
 		t.add(tab, fig, row, scores)
+	}
+	for _, fig := range figs {
+		fig.LogY = fig.Wide()
 	}
 	s.Tables = []*report.Table{tab}
 	if t.Cuts > 0 {

@@ -117,9 +117,17 @@ func (f *Figure) draw(c draw.Canvas) error {
 	// The label of the y axis is drawn here: on a logarithmic axis, gonum leaves room for it where it is not.
 	side := p.Y.Label.TextStyle
 	side.Rotation, side.XAlign, side.YAlign = math.Pi/2, draw.XCenter, draw.YTop
-	c.FillText(side, vg.Point{X: c.Min.X + 4, Y: (c.Min.Y + c.Max.Y) / 2}, f.YLabel)
+	c.FillText(side, vg.Point{X: c.Min.X + 4, Y: (c.Min.Y + c.Max.Y) / 2}, f.yLabel())
 	p.Draw(draw.Crop(c, 4+1.5*side.Font.Size, -width-8, 4, -4))
 	return nil
+}
+
+// yLabel says of a logarithmic axis that it is one.
+func (f *Figure) yLabel() string {
+	if f.LogY {
+		return f.YLabel + ", logarithmic scale"
+	}
+	return f.YLabel
 }
 
 // span is the smallest interval that holds what was shown to it.
@@ -256,7 +264,8 @@ func (f *Figure) addBars(p *plot.Plot, legend *plot.Legend) {
 	}
 }
 
-// bars draws the bars of one series from the bottom of the axes up, so that they also work on a logarithmic scale.
+// bars draws the bars of one series from zero up, so that they are as long as what they show is large. No bar is that on a
+// logarithmic scale, which has no zero: there each value is a stroke.
 type bars struct {
 	figure *Figure
 	series *Series
@@ -268,6 +277,7 @@ type bars struct {
 func (b *bars) Plot(c draw.Canvas, p *plot.Plot) {
 	x, y := p.Transforms(&c)
 	const group = 0.82 // share of a category's width that its bars take together
+	const stroke = 5
 	w := group / float64(b.of)
 	for i, cat := range b.series.X {
 		if !b.figure.shown(b.series, i) {
@@ -275,7 +285,10 @@ func (b *bars) Plot(c draw.Canvas, p *plot.Plot) {
 		}
 		left := cat - group/2 + float64(b.at)*w
 		x0, x1 := x(left+0.04*w), x(left+0.96*w)
-		y0, y1 := y(p.Y.Min), y(b.series.Y[i])
+		y0, y1 := y(max(0, p.Y.Min)), y(b.series.Y[i])
+		if b.figure.LogY {
+			y0, y1 = y1-stroke/2, y1+stroke/2
+		}
 		c.FillPolygon(b.fill, []vg.Point{{X: x0, Y: y0}, {X: x1, Y: y0}, {X: x1, Y: y1}, {X: x0, Y: y1}})
 		if len(b.series.Low) == len(b.series.Y) && b.series.High[i] > b.series.Low[i] {
 			mid := (x0 + x1) / 2

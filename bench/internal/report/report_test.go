@@ -3,6 +3,7 @@ package report
 import (
 	"bytes"
 	"encoding/csv"
+	"image/color"
 	"image/png"
 	"math"
 	"os"
@@ -122,6 +123,39 @@ func TestFigure_PNGHasTheSizeThatWasAsked(t *testing.T) {
 		if w := img.Bounds().Dx(); w < 1090 || w > 1100 {
 			t.Errorf("%s: %d pixels wide", f.Name, w)
 		}
+	}
+}
+
+// A bar is ten times as long as another one where its value is ten times as large; on a logarithmic axis there are no bars.
+func TestFigure_BarsAreAsLongAsTheirValues(t *testing.T) {
+	painted := func(value float64, logY bool) (pixels float64) {
+		f := &Figure{Name: "bars", YLabel: "operations", LogY: logY}
+		for _, name := range []string{"hybridlog", "lsm"} {
+			f.Bar("uniform", name, []float64{map[string]float64{"hybridlog": value, "lsm": 1000}[name]})
+		}
+		var b bytes.Buffer
+		if err := f.PNG(&b); err != nil {
+			t.Fatal(err)
+		}
+		img, err := png.Decode(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		size := img.Bounds()
+		for x := size.Min.X; x < size.Max.X*3/4; x++ { // the legend is to the right of that
+			for y := size.Min.Y; y < size.Max.Y; y++ {
+				if color.RGBAModel.Convert(img.At(x, y)) == color.Color(palette[0]) {
+					pixels++
+				}
+			}
+		}
+		return pixels
+	}
+	if ratio := painted(1000, false) / painted(100, false); ratio < 9 || ratio > 11 {
+		t.Errorf("a bar of ten times the value is %.1f times as long", ratio)
+	}
+	if ratio := painted(1000, true) / painted(100, true); ratio < 0.8 || ratio > 1.2 {
+		t.Errorf("on a logarithmic axis a value of ten times as much has %.1f times the area", ratio)
 	}
 }
 
