@@ -161,6 +161,9 @@
 //	for memory        that of a page, and no other: the index takes what it needs, and keeps until the next commit the
 //	                  entries that only a commit lets go
 //
+// Writers of the index on disk and of the cold tier let units end that a cut waits for, but not while somebody waits for them,
+// and for some milliseconds between two writes at the most (R6): who comes to wait meanwhile waits for so much.
+//
 // Compaction frees log, not memory that an operation needs, and waits for pages like an operation. A unit that begins waits
 // for the gate, and so for other units: that is why a unit must not wait for another one.
 //

@@ -67,7 +67,7 @@ func TestGiveWay_RunsAfterTheCommit(t *testing.T) {
 // A merge that is under way lets a commit go first between two writes (R6).
 func TestGiveWay_MergesBetweenWrites(t *testing.T) {
 	s, p, _, goOn := stoppedCommit(t, time.Millisecond)
-	gaveWay := 0
+	gaveWay, yields := 0, 0
 	files := &shares.Files{
 		Root: s.root, Queues: s.queues, Ledger: s.ledger, Life: s.life, SegmentShift: 18, Made: s.disk.Made,
 		Rest: func(worked time.Duration) bool {
@@ -77,6 +77,7 @@ func TestGiveWay_MergesBetweenWrites(t *testing.T) {
 			}
 			return gave
 		},
+		Yield: func() { yields++ },
 	}
 	write := func(kind ledger.Kind, want int) {
 		t.Helper()
@@ -95,12 +96,89 @@ func TestGiveWay_MergesBetweenWrites(t *testing.T) {
 	}
 	write(ledger.Merge, 2)
 	write(ledger.Demotion, 2)
+	if yields > 0 {
+		t.Errorf("those who have given way have yielded %d times", yields)
+	}
 	write(ledger.Run, 0) // a commit may wait for it
+	if yields != 2 {
+		t.Errorf("who writes a run has yielded %d times, want 2", yields)
+	}
 	end := s.compactor.haste.begin()
 	write(ledger.Merge, 0) // so does somebody for this
 	end()
 	goOn()
 	within(t, "the commit", func() { _, err := p.Wait(t.Context()); must(t, err) })
+	must(t, s.Close())
+}
+
+// A cut that waits for units is given way to like a commit, by who writes a run as well: but not while somebody waits for what
+// he does, nor in a store that is closing (R6).
+func TestGiveWay_ToUnitsThatACutWaitsFor(t *testing.T) {
+	o := tiny()
+	o.giveWay = time.Hour
+	s := mustOpen(t, t.TempDir(), o)
+	s.units.patience = time.Hour
+	ways := map[string]func() bool{
+		"between writes":          func() bool { return s.giveWayAfter(0) },
+		"between writes of a run": s.yield,
+	}
+	for name, way := range ways {
+		if way() {
+			t.Errorf("%s: without a cut", name)
+		}
+	}
+	x := s.NewSession()
+	inside, goOn, unit := make(chan struct{}), make(chan struct{}), make(chan error, 1)
+	go func() {
+		unit <- x.Unit(func() error {
+			close(inside)
+			<-goOn
+			return nil
+		})
+	}()
+	<-inside
+	cut := make(chan error, 1)
+	go func() {
+		p, err := s.BeginCheckpoint()
+		if err == nil {
+			_, err = p.Wait(t.Context())
+		}
+		cut <- err
+	}()
+	eventually(t, "a cut that waits for the unit", s.units.IsShut)
+	end := s.compactor.haste.begin()
+	for name, way := range ways {
+		if way() {
+			t.Errorf("%s: although somebody waits", name)
+		}
+	}
+	end()
+	gave := make(chan string, len(ways))
+	for name, way := range ways {
+		go func() {
+			if !way() {
+				name += ": not to the cut"
+			}
+			gave <- name
+		}()
+	}
+	eventually(t, "those who give way", func() bool {
+		return len(gave) > 0 || s.background.givingWay.Load() == int32(len(ways))
+	})
+	if len(gave) > 0 {
+		t.Errorf("%s: went on while a cut waited for a unit", <-gave)
+	}
+	close(goOn)
+	within(t, "the unit, the cut and those who have given way", func() {
+		must(t, <-unit)
+		must(t, <-cut)
+		for range ways {
+			if name := <-gave; ways[name] == nil {
+				t.Error(name)
+			}
+		}
+	})
+	must(t, x.Close())
 	must(t, s.Close())
 }
 

@@ -319,7 +319,7 @@ func (s *Store) newDisk(segmentBytes int64) *shares.Index {
 		GiveWay: s.giveWay, RunDue: wake(b.runs), RunMade: wake(b.merges), Merged: wake(b.housekeeping),
 	}, &shares.Files{
 		Root: s.root, Queues: s.queues, Life: s.life, SegmentShift: uint(bits.TrailingZeros64(uint64(segmentBytes))),
-		Rest: s.giveWayAfter,
+		Rest: s.giveWayAfter, Yield: func() { s.yield() },
 		Made: func(bytes int64, took time.Duration) {
 			s.counters.imageBytes.Add(bytes)
 			s.events.imageWritten(bytes, took)

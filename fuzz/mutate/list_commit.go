@@ -31,6 +31,20 @@ var ofCommits = []mutation{
 		caught: []string{"./hlog/internal/shares", "-run", "TestMergedFile_BecomesDurableInPortions"},
 	},
 	{
+		name: "give-way-to-units", rule: "R6", file: "hlog/giveway.go",
+		what:   "let units end that a cut waits for, between two writes of a merge",
+		old:    "\tgaveWay := s.letUnitsEnd(most)\n",
+		new:    "\tgaveWay := false\n",
+		caught: []string{"./hlog", "-run", "TestGiveWay_ToUnitsThatACutWaitsFor"},
+	},
+	{
+		name: "yield-to-units", rule: "R6", file: "hlog/giveway.go",
+		what:   "let units end that a cut waits for, between two writes of a run",
+		old:    "\tif s.letUnitsEnd(cmp.Or(s.opts.giveWay, minPiece)) {\n",
+		new:    "\tif s.opts.giveWay < 0 {\n",
+		caught: []string{"./hlog", "-run", "TestGiveWay_ToUnitsThatACutWaitsFor"},
+	},
+	{
 		name: "wanted-in-one-run", rule: "R4", file: "index/disk.go",
 		what:   "take a run that is wanted when the log up to there is told",
 		old:    "\t\treturn d.to >= d.wanted\n",

@@ -26,6 +26,7 @@
 //	    commit wants (index.Disk.Wanted) is begun at once, and so is what operations wait for. A merge or a demotion that is
 //	    under way lets a commit go first, too, between two writes, for as long as it has worked since it last did so: these
 //	    are rests, for which T36 to T38 hold. Whoever writes a run yields between two writes, unless somebody waits for it.
+//	    A cut that waits for units is given way to like a commit, also by who writes a run.
 //	R7  Depth: a version that goes to a remote has no more than [MaxDepth] shares for each hash when it is committed, besides those
 //	    of a stretch in which its cut was waited for: each is a request of whoever reads a first key there. Merges in the
 //	    background see to that: a run that no commit wants is not begun before there is room for it, nor does the flusher go
@@ -36,7 +37,8 @@
 //	    the device for no more than that. A sync that fails is the failure of the merge, whose files are dropped: no later sync makes it good.
 //
 // R6 is for the sake of commits. With few processors the background would keep a commit waiting several times, whenever it comes
-// back from the disk, for the time slice of a goroutine each.
+// back from the disk, for the time slice of a goroutine each. A cut it would keep waiting whenever a unit that was descheduled
+// has to come to run again, or one waits for another that was.
 //
 // Image and runs of a directory that was written before there were shares are read, and named by the versions to come along
 // with the shares of the log behind them, until the log that they stand for has been compacted away.

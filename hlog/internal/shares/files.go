@@ -27,6 +27,8 @@ type Files struct {
 	// Rest lets a commit go first, if one is under way, for about as long as the caller has worked since it last did, and
 	// reports whether one was (R6).
 	Rest func(worked time.Duration) bool
+	// Yield lets others have the processor for a moment, and units as long as a cut waits for them (R6).
+	Yield func()
 
 	aside   asideSync
 	awaited atomic.Int32 // how many wait for runs or merges, or do them because they need them

@@ -49,7 +49,7 @@ func (w *Writer) Create() (io.WriterAt, uint64, error) {
 	}
 	w.files = append(w.files, f)
 	if w.kind == ledger.Run {
-		return &runFile{File: f, awaited: &w.f.awaited, yield: runtime.Gosched}, id, nil
+		return &runFile{File: f, awaited: &w.f.awaited, yield: w.f.Yield}, id, nil
 	}
 	return &mergedFile{File: f, awaited: &w.f.awaited, rest: w.f.Rest, worked: w.began, sync: w.f.syncAside}, id, nil
 }
@@ -102,7 +102,7 @@ func (w *Writer) Drop() error { return errors.Join(w.close(), w.Claim.Drop()) }
 type runFile struct {
 	fsx.File
 	awaited *atomic.Int32
-	yield   func()
+	yield   func() // Files.Yield
 }
 
 func (f *runFile) WriteAt(p []byte, off int64) (int, error) {

@@ -66,10 +66,42 @@ func shutDuringUnits(b *testing.B, sessions int, yield string) {
 	}
 	ended.Store(true)
 	all.Wait()
-	slices.Sort(took)
 	b.ReportMetric(float64(units.Load())/time.Since(began).Seconds(), "units/s")
+	reportTimes(b, took)
+}
+
+func reportTimes(b *testing.B, took []time.Duration) {
+	slices.Sort(took)
 	for name, share := range map[string]float64{"p50-us": 0.5, "p99-us": 0.99, "max-us": 1} {
 		b.ReportMetric(float64(took[int(share*float64(len(took)-1))].Nanoseconds())/1000, name)
+	}
+}
+
+// BenchmarkTurnBesideSpinning is how long a goroutine that gives up its processor waits until it has one again, beside
+// goroutines that never do. There is no gate and no unit: so much the scheduler takes from whoever is preempted, or yields, while
+// he takes a cut.
+func BenchmarkTurnBesideSpinning(b *testing.B) {
+	for _, spinning := range []int{1, 2, 16} {
+		b.Run(fmt.Sprintf("spinning=%d", spinning), func(b *testing.B) {
+			var ended atomic.Bool
+			var all sync.WaitGroup
+			for range spinning {
+				all.Go(func() {
+					for !ended.Load() {
+						spin(500)
+					}
+				})
+			}
+			var took []time.Duration
+			for b.Loop() {
+				start := time.Now()
+				runtime.Gosched()
+				took = append(took, time.Since(start))
+			}
+			ended.Store(true)
+			all.Wait()
+			reportTimes(b, took)
+		})
 	}
 }
 
