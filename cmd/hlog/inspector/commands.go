@@ -437,11 +437,15 @@ func (x *call) export() error {
 	return x.view(func(v *hlog.View) (err error) {
 		to, report := x.out, x.errOut
 		if len(x.args) > 1 {
-			f, err := os.OpenFile(x.args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
-			if err != nil {
-				return err
+			f, openErr := os.OpenFile(x.args[1], os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+			if openErr != nil {
+				return openErr
 			}
-			defer func() { err = errors.Join(err, f.Sync(), f.Close()) }()
+			defer func() {
+				if err = errors.Join(err, f.Sync(), f.Close()); err != nil {
+					err = errors.Join(err, os.Remove(x.args[1])) // the next try finds nothing in its way
+				}
+			}()
 			to, report = f, x.out
 		}
 		passed := &progress{x: x, what: "written", told: time.Now()}

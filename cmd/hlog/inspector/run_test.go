@@ -188,6 +188,31 @@ func TestExport_ThroughAPipe(t *testing.T) {
 	}
 }
 
+// An export that fails leaves no file, so that nothing is in the way of the next try; a file that was there stays as it was.
+func TestExport_ThatFailsLeavesNoFile(t *testing.T) {
+	dir, file := t.TempDir(), filepath.Join(t.TempDir(), "stream")
+	must(t, filled(t, dir).Close())
+	dirs := map[string]string{"D": dir, "FILE": file}
+	gone := func(line string, wantCode int) {
+		t.Helper()
+		says(t, dirs, line, wantCode)
+		if _, err := os.Stat(file); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s leaves a file: %v", line, err)
+		}
+	}
+	gone("export -since 99 D FILE", exitNotFound)
+	says(t, dirs, "export D FILE", exitFine)
+	whole, err := os.ReadFile(file)
+	must(t, err)
+	says(t, dirs, "export -version 1 D FILE", exitFailed)
+	if b, err := os.ReadFile(file); err != nil || !bytes.Equal(b, whole) {
+		t.Errorf("another export has changed the file, or removed it: %v", err)
+	}
+	must(t, os.Remove(file))
+	flip(t, filepath.Join(dir, "log", "000000000000.seg"), []byte("key 2"))
+	gone("export D FILE", exitDamaged)
+}
+
 // flip changes a bit of the file where it first holds find.
 func flip(t *testing.T, name string, find []byte) {
 	t.Helper()
