@@ -150,10 +150,10 @@ func (s *Store) openToFill(ctx context.Context, remote checkpoint.Remote) (_ *ch
 	}
 	unclaimed, err := s.claim(ctx)
 	if err != nil {
-		return nil, fmt.Errorf("remote: %w", err)
+		return nil, notOpened(err)
 	}
 	if w, err = s.atHead(ctx, r, w, o); err != nil {
-		return nil, fmt.Errorf("remote: %w", err)
+		return nil, notOpened(err)
 	}
 	s.noteUnclaimed(unclaimed)
 	f.manifest, f.info, f.total = w.m, w.Info(), w.m.Bytes()

@@ -34,7 +34,8 @@ import (
 // ErrOptions when an option is out of range; ErrLocked when the store is open already, in this process or in another,
 // by whatever path; errors.ErrUnsupported when the file system has no locks, see Options.NoLock; ErrCorrupt when what is needed to tell or to recover the current version is damaged or missing, and no
 // remote has it: the error names it, and the versions that Options.Version can open instead; ErrFormat when the directory
-// was written in a newer format. After an error every file is as it was.
+// was written in a newer format; ErrRemote when a directory that has no version cannot be filled, because the remote fails.
+// After an error every file is as it was.
 //
 // With Options.Remote, a directory that has no version is filled with the newest one behind Open's back: Open returns after
 // some seven answers of the remote, whatever the size of the state. Until the directory is whole, operations on keys are served:

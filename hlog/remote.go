@@ -67,15 +67,26 @@ func (s *Store) openRemote(ctx context.Context) (*checkpoint.Dir, error) {
 	case remoteErr == nil && d.Current() == nil:
 		return d, d.MarkEmpty()
 	case remoteErr == nil:
-	case errors.Is(remoteErr, checkpoint.ErrStoreMismatch), d.Current() == nil:
-		return nil, fmt.Errorf("remote: %w", remoteErr)
-	case errors.Is(remoteErr, ErrDiverged), errors.Is(remoteErr, ErrFenced):
-		return nil, fmt.Errorf("%w: %w", ErrRemote, remoteErr)
+	case errors.Is(remoteErr, checkpoint.ErrStoreMismatch), d.Current() == nil, errors.Is(remoteErr, ErrDiverged), errors.Is(remoteErr, ErrFenced):
+		return nil, notOpened(remoteErr)
 	default:
 		s.copies.note(remoteErr)
 		s.logger.Warn("the remote cannot be reached; the store opens at its own newest version", "err", remoteErr)
 	}
 	return d, nil
+}
+
+// notOpened makes the error of Open out of one of the remote: ErrRemote, unless it says what the remote holds.
+func notOpened(err error) error {
+	for _, holds := range []error{checkpoint.ErrStoreMismatch, checkpoint.ErrCorrupt, checkpoint.ErrFormat, checkpoint.ErrNotFound} {
+		if errors.Is(err, holds) {
+			return fmt.Errorf("remote: %w", err)
+		}
+	}
+	if errors.Is(err, ErrFenced) || errors.Is(err, ErrDiverged) {
+		return fmt.Errorf("%w: %w", ErrRemote, err)
+	}
+	return remoteReadError{err}
 }
 
 // newMirror returns the mirror of the directory, which tells of what comes and goes.
@@ -132,7 +143,7 @@ func (s *Store) dirToFill(ctx context.Context, there checkpoint.Identity, found 
 	d, err := checkpoint.OpenDirWith(s.root, s.path, o)
 	switch {
 	case errors.Is(err, fs.ErrNotExist) && remoteErr != nil:
-		return nil, fmt.Errorf("remote: %w", remoteErr)
+		return nil, notOpened(remoteErr)
 	case errors.Is(err, checkpoint.ErrFilling) && remoteErr != nil:
 		return nil, fmt.Errorf("%w: %w: %w", ErrRemote, remoteErr, err)
 	case errors.Is(err, checkpoint.ErrNotFound) && found:
