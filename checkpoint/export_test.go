@@ -85,19 +85,22 @@ func PutEntries(ctx context.Context, m *Mirror, n int) error {
 	return nil
 }
 
-// BeginWith begins the sequence of an empty remote with n versions, of which there is nothing but that.
-func BeginWith(ctx context.Context, m *Mirror, n int) error {
+// StandBesides has n versions stand, from 1 on, of which there is nothing but that a snapshot names them.
+func StandBesides(ctx context.Context, m *Mirror, n int) error {
 	end, err := m.begin(ctx)
 	if err != nil {
 		return err
 	}
 	defer end()
-	m.state = m.state.clone()
-	m.state.versions = map[Version]stand{}
-	for v := range Version(n) {
-		m.state.versions[v+1] = stand{version: v + 1, sum: uint64(v) + 1, object: uint64(v) + 1}
+	if err := m.mayWrite(ctx); err != nil {
+		return err
 	}
-	return m.putClaim(ctx)
+	s := m.state.clone()
+	for v := range Version(n) {
+		s.versions[v+1] = stand{version: v + 1, sum: uint64(v) + 1, object: uint64(v) + 1}
+	}
+	m.setState(s)
+	return m.put1(ctx, &remoteEntry{kind: snapshotEntry})
 }
 
 // Last returns the number of the last entry that the reader knows.

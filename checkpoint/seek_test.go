@@ -248,9 +248,9 @@ func TestMirror_SequenceOfManyVersions(t *testing.T) {
 		m := newMachine(t, 1)
 		m.commit(newest, delta{log: 8192})
 		mirror := m.mirror(r)
-		m.ok(checkpoint.BeginWith(ctx, mirror, stand))
 		_, err := mirror.Upload(ctx, newest)
 		m.ok(err)
+		m.ok(checkpoint.StandBesides(ctx, mirror, stand))
 		m.ok(checkpoint.PutEntries(ctx, mirror, entries))
 		delete(r.objects, "HINT")
 		var left, bytes int64
