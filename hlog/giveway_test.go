@@ -165,8 +165,8 @@ func TestGiveWay_ToUnitsThatACutWaitsFor(t *testing.T) {
 	eventually(t, "those who give way", func() bool {
 		return len(gave) > 0 || s.background.givingWay.Load() == int32(len(ways))
 	})
-	if len(gave) > 0 {
-		t.Errorf("%s: went on while a cut waited for a unit", <-gave)
+	if n := len(gave); n > 0 {
+		t.Errorf("%d went on while a cut waited for a unit", n)
 	}
 	close(goOn)
 	within(t, "the unit, the cut and those who have given way", func() {
