@@ -26,7 +26,8 @@ func evictByNumber(t *testing.T, s *Store) {
 	}
 }
 
-// What is dead of a log that is longer than memory is told by the index on disk: nothing of it is read again (K7).
+// What is dead of a log that is longer than memory is told by the index on disk: nothing of it is read again (K7), which took
+// some thirty reads. Those few that are left are of live records that share an entry with others, as the random hash has it.
 func TestCompact_DeadRecordsAreNotLookedFor(t *testing.T) {
 	for _, demotes := range []bool{false, true} {
 		o := tiny()
@@ -35,7 +36,7 @@ func TestCompact_DeadRecordsAreNotLookedFor(t *testing.T) {
 		const keys = 2000
 		set := func(round int, stride int) {
 			for i := 0; i < keys; i += stride {
-				must(t, s.Set(key8(i), fmt.Appendf(nil, "value %d of %500d", round, i)))
+				must(t, s.Set(key8(i), fmt.Appendf(nil, "value %d of %1000d", round, i)))
 			}
 			commit(t, s)
 			evictByNumber(t, s)
@@ -56,14 +57,14 @@ func TestCompact_DeadRecordsAreNotLookedFor(t *testing.T) {
 		if demotes {
 			must(t, s.demoteTo(context.Background(), oldest))
 		}
-		if n := s.counters.probeReads.Load() - before; n > 5 {
+		if n := s.counters.probeReads.Load() - before; n > 15 {
 			t.Errorf("%d reads to find out that %d records are dead", n, 2*keys)
 		}
 		for i := range keys {
-			want := fmt.Sprintf("value 2 of %500d", i)
+			want := fmt.Sprintf("value 2 of %1000d", i)
 			switch {
 			case i%3 == 0:
-				want = fmt.Sprintf("value 3 of %500d", i)
+				want = fmt.Sprintf("value 3 of %1000d", i)
 			case i%4 == 0:
 				want = ""
 			}
