@@ -226,7 +226,7 @@
 // An order is a hash of which the lowest ten bits were moved above the others, bit-reversed. The seed of the file is the
 // xxh3 of id, first order and beginning of the log, 8 bytes each: a block of another file, or at another place, does not
 // verify. [OpenShare] reads directory and trailer, and the head only if the trailer is none. Blocks may be read without either
-// (I21): a format with other blocks has another seed.
+// (I22): a format with other blocks has another seed.
 //
 // # Images and runs of old
 //
