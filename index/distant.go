@@ -73,16 +73,12 @@ func (s *shareSet) fetchOf(ref ShareRef, first, last uint64) []Triple {
 	if i >= j {
 		return []Triple{}
 	}
-	raw := make([]byte, (j-i)*shareBlock)
 	h.ReaderAt = share.r
-	if readAt(h, raw, blockAt(i)) != nil {
+	near := *share // of which a stretch is at hand
+	near.r = h
+	triples, err := near.read(make([]Triple, 0, 64), make([]byte, (j-i)*shareBlock), i, j, first, last)
+	if err != nil {
 		return nil
-	}
-	triples := make([]Triple, 0, 64)
-	for n := i; n < j; n++ {
-		if triples, err = share.decode(triples, raw[(n-i)*shareBlock:][:shareBlock], n, first, last); err != nil {
-			return nil
-		}
 	}
 	return triples
 }
