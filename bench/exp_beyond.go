@@ -77,9 +77,9 @@ func (e *env) beyondContestants(memory int64, demote bool) []contest.Contestant 
 			opts.ColdAfter = memory / 4
 		}
 		c.Open = func(dir string) (contest.Engine, error) { return contest.OpenHybrid(dir, opts) }
-		untold := contest.Untold(c, fmt.Sprintf("hybridlog without Prefetch, %d goroutines", waiting))
-		untold.Goroutines = waiting
-		out = append(out, c, untold)
+		without := contest.WithoutPrefetch(c, fmt.Sprintf("hybridlog without Prefetch, %d goroutines", waiting))
+		without.Goroutines = waiting
+		out = append(out, c, without)
 	}
 	return out
 }

@@ -74,7 +74,7 @@ func runHeadToHead(ctx context.Context, e *env) (*report.Section, error) {
 	larger := fit
 	larger.Name, larger.Shape.Keys, larger.Each, larger.NoPageCache = "headtohead-larger", 2*s.Keys, 2*each, true
 	larger.Memory = e.engineMemory(max(8<<20, larger.Shape.Bytes()/4))
-	larger.Contestants = withUntold(e.contestants(compare.Options{MemoryBytes: larger.Memory}, "hybridlog", "lsm", "appendlog"))
+	larger.Contestants = alsoWithoutPrefetch(e.contestants(compare.Options{MemoryBytes: larger.Memory}, "hybridlog", "lsm", "appendlog"))
 	larger.Warm = 4
 	larger.Dists, larger.Mixes = e.distributions("zipf", "hotset"), e.operations("update", "getrmw")
 	more, err := larger.Run(ctx)
@@ -88,11 +88,11 @@ func runHeadToHead(ctx context.Context, e *env) (*report.Section, error) {
 	return out, nil
 }
 
-// withUntold adds the hybrid log once more, which is then not told what will be read next.
-func withUntold(of []contest.Contestant) []contest.Contestant {
+// alsoWithoutPrefetch adds the hybrid log once more, which is then not told what will be read next.
+func alsoWithoutPrefetch(of []contest.Contestant) []contest.Contestant {
 	for _, c := range of {
 		if c.Name == "hybridlog" {
-			return append(of, contest.Untold(c, "hybridlog without Prefetch"))
+			return append(of, contest.WithoutPrefetch(c, "hybridlog without Prefetch"))
 		}
 	}
 	return of
@@ -123,7 +123,7 @@ func runLarger(ctx context.Context, e *env) (*report.Section, error) {
 	memory := e.engineMemory(max(8<<20, s.Bytes()/4))
 	rounds, each := e.round(3, 2*time.Second)
 	return contest.Throughput{Name: "larger", Title: "Larger than memory: memory for a quarter of the data",
-		Contestants: withUntold(e.contestants(compare.Options{MemoryBytes: memory}, "hybridlog", "lsm", "appendlog")), Shape: s, Memory: memory, NoPageCache: true,
+		Contestants: alsoWithoutPrefetch(e.contestants(compare.Options{MemoryBytes: memory}, "hybridlog", "lsm", "appendlog")), Shape: s, Memory: memory, NoPageCache: true,
 		Warm:  5,
 		Dists: e.distributions("zipf", "hotset", "uniform"), Mixes: e.operations("getrmw", "update", "read"), Goroutines: e.goroutines,
 		Rounds: rounds, Each: each, Dir: e.dir, Out: e.out, Step: e.progress.Step, At: e.progress.At}.Run(ctx)

@@ -32,8 +32,8 @@ type Reader interface{ Reads() uint64 }
 // Prefetcher is implemented by engines that can be told which keys will be read next.
 type Prefetcher interface{ Prefetch(keys [][]byte) }
 
-// Untold hides from the harness that an engine can be told.
-func Untold(c Contestant, name string) Contestant {
+// WithoutPrefetch hides from the harness that an engine can be told.
+func WithoutPrefetch(c Contestant, name string) Contestant {
 	return Contestant{Name: name, Goroutines: c.Goroutines, Open: func(dir string) (Engine, error) {
 		e, err := c.Open(dir)
 		if err != nil {

@@ -443,7 +443,7 @@ func TestThroughput_WarmAndTold(t *testing.T) {
 		return made[len(made)-1], nil
 	}}
 	mix, _ := workload.MixByName("getrmw")
-	s, err := Throughput{Name: "t", Title: "T", Contestants: []Contestant{c, Untold(c, "untold")}, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(), Warm: 20,
+	s, err := Throughput{Name: "t", Title: "T", Contestants: []Contestant{c, WithoutPrefetch(c, "untold")}, Shape: Shape{1000, 8, 10}, Dir: t.TempDir(), Warm: 20,
 		Dists: []workload.Dist{{Kind: "zipf"}}, Mixes: []workload.Mix{mix}, Goroutines: 2, Rounds: 2,
 		Each: 20 * time.Millisecond, Out: io.Discard, Step: silent, At: nowhere}.Run(context.Background())
 	checkSection(t, s, err, 2)
